@@ -1,0 +1,1 @@
+"""The drawn world that the bundled model knows: its pictures, its words, its training."""
