@@ -7,7 +7,7 @@ from random import Random
 _WHERE: dict[str, tuple[str, ...]] = {
     "grass": ("on the grass", "in the grass", "on a meadow"),
     "snow": ("in the snow", "in winter", "on a snowy day"),
-    "night": ("at night", "in the night", "under the stars"),
+    "night": ("at night", "in the night", "in the moonlight"),
     "beach": ("on the beach", "at the beach", "on the sand by the water"),
     "sea": ("in the sea", "at sea", "on the waves"),
     "desert": ("in the desert", "in a desert", "among cacti"),
