@@ -1,0 +1,139 @@
+"""A picture file becomes the square of pixels that CLIP sees; no tensors, and no arithmetic on colours.
+
+The steps are those of openai/CLIP's own `preprocess` up to (not including) the division by 255, so
+pictures give the same bytes here and there. Three things are added, each for pictures on which CLIP
+would show something else than what people see, or fail: the EXIF orientation is applied first, gray
+of 16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only where the
+crop looks (equal up to rounding). Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from services.common.errors import InvalidImage
+
+PREPROCESSING_VERSION = "1"
+
+# The decoders that a stranger's bytes can reach; Pillow has many more.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+IMAGE_EMPTY = "IMAGE_EMPTY"
+IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
+IMAGE_TRUNCATED = "IMAGE_TRUNCATED"
+IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
+IMAGE_UNSUPPORTED = "IMAGE_UNSUPPORTED"
+
+# Past this many times the short side, only the crop's part of a picture is resized.
+_MAX_WHOLE_RATIO = 32
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, ready for the model."""
+
+    pixels: NDArray[np.uint8]  # [S, S, 3], RGB, C-contiguous
+    width: int  # of the whole picture, in pixels, as a viewer shows it
+    height: int
+    format: str  # Pillow's name of the file format, such as "JPEG"
+
+
+def decode(content: bytes, image_size: int, max_pixels: int) -> Decoded:
+    """Return the `image_size` x `image_size` pixels that CLIP sees of a picture file.
+
+    Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
+    whose reason is one of the constants above, for bytes that are no picture of FORMATS, are cut
+    short, or hold more than `max_pixels` pixels (width times height, known before they are decoded).
+    """
+    image = open_image(content, max_pixels)
+    width, height = image.size
+    try:
+        pixels = np.array(_crop(image, image_size).convert("RGB"))  # [S, S, 3]
+    except (ValueError, OSError) as error:
+        raise InvalidImage(
+            f"colours of mode {image.mode} cannot be shown as RGB", reason=IMAGE_UNSUPPORTED
+        ) from error
+    return Decoded(pixels, width, height, image.format or "")
+
+
+def open_image(content: bytes, max_pixels: int) -> Image.Image:
+    """Return the decoded picture, upright, in its own colour mode (gray of 16 bits made 8 bits).
+
+    Raises InvalidImage as `decode` does.
+    """
+    if not content:
+        raise InvalidImage("the file is empty", reason=IMAGE_EMPTY)
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > max_pixels:
+            raise InvalidImage(
+                f"{image.width} x {image.height} pixels; at most {max_pixels} are taken",
+                reason=IMAGE_TOO_LARGE,
+            )
+        file_format = image.format
+        image.load()
+        _turn_upright(image)
+        image = _eight_bits(image)
+        image.format = file_format
+        return image
+    except (InvalidImage, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidImage(
+            f"more pixels than the {max_pixels} that are taken", reason=IMAGE_TOO_LARGE
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        known = ", ".join(FORMATS)
+        raise InvalidImage(f"not a picture of one of {known}", reason=IMAGE_UNREADABLE) from error
+    except Exception as error:  # broken files make Pillow raise almost every built-in exception
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> InvalidImage:
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return InvalidImage("the file is cut short", reason=IMAGE_TRUNCATED)
+    return InvalidImage("the file is damaged", reason=IMAGE_UNREADABLE)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The picture with gray of 16 bits scaled to 8 bits; any other picture as it is."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    samples = np.asarray(image)
+    if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
+        raise InvalidImage(
+            "samples of 32 bits have no known white; take 8 or 16 bits", reason=IMAGE_UNSUPPORTED
+        )
+    return Image.fromarray(((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _turn_upright(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # a broken EXIF block spoils no picture: viewers show it as it lies
+        return
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    """Resize the short side to `size` and cut the centre square out, as torchvision does for CLIP.
+
+    Source of the formula: torchvision's Resize (long side rounded down) and CenterCrop (corner
+    rounded half to even).
+    """
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    new_long = int(size * long / short)
+    new_width, new_height = (size, new_long) if width <= height else (new_long, size)
+    left, top = round((new_width - size) / 2.0), round((new_height - size) / 2.0)
+    if long > _MAX_WHOLE_RATIO * short:
+        # Whole, a line of 1 x 10,000 would become two million pixels long, all cut off again.
+        x_scale, y_scale = width / new_width, height / new_height
+        box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
+        return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+    return image.crop((left, top, left + size, top + size))
