@@ -1,0 +1,180 @@
+"""An encoder for tests: the real contract on a real port; its vectors are hashes, not a model's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry
+
+from glimpse.encoder.v1 import encoder_pb2 as pb
+from glimpse.encoder.v1 import encoder_pb2_grpc
+from services.common import errors
+from services.common.interceptors import CallInterceptor
+from services.common.preprocess import PREPROCESSING_VERSION, decode
+from services.common.telemetry import RpcMetrics
+
+
+def vector_of(content: bytes, dimension: int) -> npt.NDArray[np.float32]:
+    """The unit vector, float32 [dimension], of `content`: equal bytes give equal vectors."""
+    seed = int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+    vector = np.random.default_rng(seed).standard_normal(dimension)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    add: Callable[[Any, grpc.aio.Server], None], servicer: Any, port: int = 0
+) -> AsyncIterator[str]:
+    """Serves any servicer on a loopback port, errors mapped as services do; yields the target.
+
+    `add` is the generated `add_…Servicer_to_server`.
+    """
+    interceptor = CallInterceptor(RpcMetrics(CollectorRegistry()))
+    limits = [
+        ("grpc.max_receive_message_length", 64 * 2**20),
+        ("grpc.max_send_message_length", 64 * 2**20),
+    ]
+    server = grpc.aio.server(
+        interceptors=[interceptor], options=[("grpc.so_reuseport", 0), *limits]
+    )
+    add(servicer, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
+    """Serves Encoder on a loopback port and counts what it sees.
+
+    A text's vector is `vector_of` its UTF-8 bytes, an image's that of its pixels, whether they came
+    as pixels or as a file. Every attribute may be changed while it serves:
+
+    - `fingerprint`, `dimension`, `model_name`: the model that it plays;
+    - `failures`: that many of the next encoding calls fail with `failure`;
+    - `open`: an event; encoding calls wait while it is cleared;
+    - `items`: a Counter of "texts", "pixels", "files" and "calls";
+    - `max_in_flight`: the most encoding calls that ran at once.
+
+    Example::
+
+        encoder = FakeEncoder()
+        async with encoder.serve() as target:   # "127.0.0.1:PORT"
+            ...
+    """
+
+    def __init__(self, dimension: int = 32, image_size: int = 16, max_images: int = 8) -> None:
+        self.fingerprint = "f" * 64
+        self.model_name = "fake"
+        self.dimension = dimension
+        self.image_size = image_size
+        self.max_images = max_images
+        self.max_texts = 64
+        self.max_file_bytes = 2**20
+        self.max_image_pixels = 1_000_000
+        self.failures = 0
+        self.failure: Exception = errors.Unavailable("the fake encoder fails on request")
+        self.open = asyncio.Event()
+        self.open.set()
+        self.items: Counter[str] = Counter()
+        self.max_in_flight = 0
+        self._in_flight = 0
+
+    @contextlib.asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[str]:
+        """Serves until the block ends; the value is the target, "127.0.0.1:PORT"."""
+        async with serve(encoder_pb2_grpc.add_EncoderServicer_to_server, self, port) as target:
+            yield target
+
+    async def GetModel(
+        self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetModelResponse:
+        return pb.GetModelResponse(
+            model=pb.Model(
+                name=self.model_name,
+                fingerprint=self.fingerprint,
+                dimension=self.dimension,
+                image_size=self.image_size,
+                context_length=77,
+                precision="fp32",
+                device="cpu",
+                preprocessing_version=PREPROCESSING_VERSION,
+            ),
+            limits=pb.Limits(
+                max_texts=self.max_texts,
+                max_text_characters=1024,
+                max_images=self.max_images,
+                max_file_bytes=self.max_file_bytes,
+                max_image_pixels=self.max_image_pixels,
+                max_message_bytes=64 * 2**20,
+            ),
+        )
+
+    async def EncodeTexts(
+        self, request: pb.EncodeTextsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.EncodeTextsResponse:
+        async with self._call():
+            self.items["texts"] += len(request.texts)
+            results = [
+                pb.TextResult(
+                    embedding=self._embedding(text.encode()), truncated=len(text.split()) > 75
+                )
+                for text in request.texts
+            ]
+        return pb.EncodeTextsResponse(
+            results=results, model_fingerprint=self.fingerprint, timing=_TIMING
+        )
+
+    async def EncodeImages(
+        self, request: pb.EncodeImagesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.EncodeImagesResponse:
+        if not 1 <= len(request.images) <= self.max_images:
+            raise errors.InvalidInput("images", f"must be 1 to {self.max_images} images")
+        async with self._call():
+            results = [self._image_result(image) for image in request.images]
+        return pb.EncodeImagesResponse(
+            results=results, model_fingerprint=self.fingerprint, timing=_TIMING
+        )
+
+    def _image_result(self, image: pb.Image) -> pb.ImageResult:
+        try:
+            if image.WhichOneof("source") == "file":
+                self.items["files"] += 1
+                decoded = decode(image.file, self.image_size, self.max_image_pixels)
+                return pb.ImageResult(embedding=self._embedding(decoded.pixels.tobytes()))
+            self.items["pixels"] += 1
+            if len(image.pixels) != self.image_size**2 * 3:
+                raise errors.InvalidImage(f"must be {self.image_size**2 * 3} bytes of pixels")
+            return pb.ImageResult(embedding=self._embedding(image.pixels))
+        except errors.GlimpseError as error:
+            return pb.ImageResult(error=errors.to_status(error))
+
+    def _embedding(self, content: bytes) -> pb.Embedding:
+        return pb.Embedding(values=vector_of(content, self.dimension).tolist())
+
+    @contextlib.asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        self.items["calls"] += 1
+        self._in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self._in_flight)
+        try:
+            await self.open.wait()
+            if self.failures > 0:
+                self.failures -= 1
+                raise self.failure
+            yield
+        finally:
+            self._in_flight -= 1
+
+
+_TIMING = pb.Timing(queue_us=10, encode_us=20)
