@@ -1,0 +1,88 @@
+# What a person or a machine does with glimpse; `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+
+# For `make demo` on your own pictures: make demo IMAGES=folder QUERY="a red bicycle" MODEL=ViT-B/32
+IMAGES ?=
+QUERY ?=
+MODEL ?=
+
+PROTOS := $(shell find protos -name '*.proto' | sort)
+GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types protos protos-check protos-release constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search them, write build/demo/
+	@$(BIN)/python -m demo.run $(if $(IMAGES),--images "$(IMAGES)") $(if $(QUERY),--query "$(QUERY)") $(if $(MODEL),--model "$(MODEL)")
+
+test: $(VENV)/.dev ## run every test that needs no GPU and no network
+	$(BIN)/python -m pytest
+
+check: lint types protos-check ## format, lint, types, contracts and generated code
+
+format: $(VENV)/.dev ## rewrite the code in the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(VENV)/.dev
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+protos: $(VENV)/.dev ## generate the stubs from protos/
+	$(call generate_stubs,.)
+
+# The stubs are those that the contracts give; the contracts are linted, and break no caller of the
+# last released ones.
+protos-check: $(VENV)/.dev build/protos.binpb
+	$(BIN)/buf lint build/protos.binpb
+	$(BIN)/buf breaking build/protos.binpb --against protos/released.binpb
+	rm -rf build/stubs && mkdir -p build/stubs
+	$(call generate_stubs,build/stubs)
+	@cd build/stubs && find . -type f | while read -r stub; do cmp "$$stub" "../../$$stub" \
+		|| { echo "generated code is stale: run 'make protos' and commit the result" >&2; exit 1; }; done
+
+protos-release: build/protos.binpb ## make today's contracts those that must not be broken
+	cp build/protos.binpb protos/released.binpb
+
+build/protos.binpb: $(PROTOS) $(VENV)/.dev
+	mkdir -p build
+	$(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) --include_imports \
+		--include_source_info --descriptor_set_out=$@ $(PROTOS:protos/%=%)
+
+define generate_stubs
+$(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) \
+	--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS:protos/%=%)
+endef
+
+constraints: $(VENV)/.uv ## pin the newest versions of all dependencies
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 \
+		--all-extras --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+
+clean: ## remove everything that was built; not the environment
+	rm -rf build
+
+# The environment, in two sizes: what the stack needs, and what its developers need besides.
+$(VENV)/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "glimpse needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.stack: $(VENV)/.uv pyproject.toml constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[stack]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.stack

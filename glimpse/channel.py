@@ -1,0 +1,53 @@
+"""How glimpse's peers reach each other: one gRPC channel per peer; calls are not its job."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""Largest message that a channel takes or sends unless told otherwise, in bytes."""
+
+_RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def channel_options(
+    max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
+) -> list[tuple[str, int | str]]:
+    """Round robin over a name's addresses, keep-alive, message limits, and retries if wanted.
+
+    Retries are safe: every unary call of glimpse may be repeated.
+    """
+    method: dict[str, object] = {"name": [{}]}
+    if retry:
+        method["retryPolicy"] = _RETRY
+    service_config = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [method]}
+    return [
+        ("grpc.service_config", json.dumps(service_config)),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A peer that comes back is noticed within a second, not after gRPC's two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+    ]
+
+
+def open_aio_channel(
+    target: str, max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
+) -> grpc.aio.Channel:
+    """An asyncio channel to `target`: HOST:PORT, or dns:///NAME:PORT for all of a name."""
+    return grpc.aio.insecure_channel(target, options=channel_options(max_message_bytes, retry))
+
+
+def open_channel(target: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.Channel:
+    """A blocking channel to `target`; otherwise as open_aio_channel."""
+    return grpc.insecure_channel(target, options=channel_options(max_message_bytes))

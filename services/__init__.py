@@ -1,0 +1,1 @@
+"""The glimpse services; each sub-package is started with `python -m services.<name>`."""

@@ -1,0 +1,1 @@
+"""What two or more services use; it imports none of them."""

@@ -1,0 +1,144 @@
+"""What happens around every call: its id, its status, its metrics, one log line if it fails.
+
+Streaming handlers are async generators: that is the style that interceptors can wrap without
+breaking cancellation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+from grpc_status import rpc_status
+
+from services.common import errors, telemetry
+
+REQUEST_ID = "x-request-id"
+_REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_OURS = "/glimpse."
+
+log = logging.getLogger(__name__)
+
+
+def time_left_s(context: Any, default_s: float) -> float:
+    """Seconds until the caller's deadline, or `default_s` when it set none.
+
+    Raises DeadlineExceeded when nothing is left.
+    """
+    left_s = context.time_remaining()
+    if left_s is None or math.isinf(left_s):
+        return default_s
+    if left_s <= 0:
+        raise errors.DeadlineExceeded("the call's deadline has passed")
+    return left_s
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of glimpse's own services; health and reflection pass untouched."""
+
+    def __init__(self, metrics: telemetry.RpcMetrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = await continuation(handler_call_details)
+        method: str = handler_call_details.method  # type: ignore[attr-defined]
+        if handler is None or not method.startswith(_OURS):
+            return handler
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary), **codec
+            )
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, handler.stream_stream), **codec
+            )
+        raise TypeError(f"{method}: only unary and bidirectional calls are wrapped")
+
+    def _unary(self, method: str, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        async def wrapped(request: Any, context: Any) -> Any:
+            with self._observed(method, context):
+                try:
+                    return await behaviour(request, context)
+                except grpc.aio.AbortError:
+                    raise
+                except Exception as error:
+                    await self._abort(method, context, error)
+
+        return wrapped
+
+    def _streaming(
+        self, method: str, behaviour: Callable[..., AsyncIterator[Any]]
+    ) -> Callable[..., Any]:
+        async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
+            with self._observed(method, context):
+                try:
+                    async for response in behaviour(requests, context):
+                        yield response
+                except grpc.aio.AbortError:
+                    raise
+                except Exception as error:
+                    await self._abort(method, context, error)
+
+        return wrapped
+
+    @contextlib.contextmanager
+    def _observed(self, method: str, context: Any) -> Iterator[None]:
+        identity = _request_id(context)
+        telemetry.request_id.set(identity)
+        context.set_trailing_metadata(((REQUEST_ID, identity),))
+        in_flight = self._metrics.in_flight.labels(method)
+        in_flight.inc()
+        started_s = time.perf_counter()
+        finished = False
+        try:
+            yield
+            finished = True
+        except grpc.aio.AbortError:
+            finished = True
+            raise
+        finally:
+            in_flight.dec()
+            self._metrics.latency_s.labels(method).observe(time.perf_counter() - started_s)
+            code = _code_name(context) if finished else "CANCELLED"
+            self._metrics.calls.labels(method, code).inc()
+
+    async def _abort(self, method: str, context: Any, error: Exception) -> None:
+        status = errors.to_status(error)
+        foreseen = isinstance(error, errors.GlimpseError)
+        log.log(
+            logging.INFO if foreseen else logging.ERROR,
+            "%s failed: %s",
+            method,
+            status.message if foreseen else repr(error),
+            exc_info=None if foreseen else error,
+        )
+        await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _request_id(context: Any) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_PATTERN.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _code_name(context: Any) -> str:
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return next((c.name for c in grpc.StatusCode if c.value[0] == code), "OK")

@@ -1,0 +1,145 @@
+"""A service's gRPC server: health, reflection, ordered stop; what it serves is not its job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from services.common import telemetry
+from services.common.interceptors import CallInterceptor
+from services.common.settings import ServiceSettings
+
+LIVENESS = "liveness"
+"""Health name that is SERVING as long as the process answers at all."""
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+log = logging.getLogger(__name__)
+
+
+class StartFailure(Exception):
+    """The service cannot start; the message is the one line that is printed, the exit code is 2."""
+
+
+class Server:
+    """One service's server; owned by the event loop that made it.
+
+    Stop order: health says NOT_SERVING, callers get `drain_s` to notice, new calls are refused and
+    running ones get `grace_s`, then the owner closes what the calls stood on.
+    """
+
+    def __init__(self, settings: ServiceSettings, service_names: Sequence[str]) -> None:
+        self._settings = settings
+        self._service_names = tuple(service_names)
+        self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
+        self._stop = asyncio.Event()
+        self._exit_code = 0
+        self.grpc = grpc.aio.server(
+            interceptors=[CallInterceptor(telemetry.RpcMetrics())],
+            options=_options(settings),
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        if settings.reflection:
+            names = (*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self.grpc)
+
+    async def start(self) -> int:
+        """Binds, answers health checks (not yet SERVING), returns the port. Raises StartFailure."""
+        address = self._settings.listen
+        try:
+            port = self.grpc.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise StartFailure(
+                f"{self._settings.prefix()}LISTEN: cannot listen on {address}; is the port in use?"
+            )
+        self._start_metrics()
+        await self.set_serving(False)
+        await self._health.set(LIVENESS, _SERVING)
+        await self.grpc.start()
+        log.info("listening on %s:%d", address.rpartition(":")[0], port)
+        return port
+
+    async def set_serving(self, serving: bool) -> None:
+        """Sets the health of the service's names; "" stands for all of them."""
+        for name in ("", *self._service_names):
+            await self._health.set(name, _SERVING if serving else _NOT_SERVING)
+
+    def fail(self, why: str) -> None:
+        """Asks for a stop with exit code 1: the process is of no use. Loop's thread only."""
+        log.error("stopping: %s", why)
+        self._exit_code = 1
+        self._stop.set()
+
+    async def run(self, *close: Callable[[], Awaitable[None]]) -> int:
+        """Serves until SIGTERM, SIGINT or fail(); then stops in order, `close` last and in turn.
+
+        Returns the process's exit code.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._stop.wait()
+        log.info("stopping")
+        await self._health.enter_graceful_shutdown()
+        if self._exit_code == 0:
+            await asyncio.sleep(self._settings.drain_s)
+        await self.grpc.stop(self._settings.grace_s)
+        for step in close:
+            with contextlib.suppress(asyncio.CancelledError):
+                await step()
+        log.info("stopped")
+        return self._exit_code
+
+    def _start_metrics(self) -> None:
+        host, _, port = self._settings.metrics_listen.rpartition(":")
+        try:
+            start_http_server(int(port), host)
+        except OSError as error:
+            raise StartFailure(
+                f"{self._settings.prefix()}METRICS_LISTEN: cannot listen on "
+                f"{self._settings.metrics_listen}: {error.strerror}"
+            ) from None
+
+
+def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Sets up logs, runs a service's main, returns the exit code; 2 on StartFailure."""
+    telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
+    log.info("settings", extra={"settings": settings.effective()})
+    try:
+        return asyncio.run(main())
+    except StartFailure as failure:
+        print(f"{settings.service}: {failure}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    options = [
+        # Two processes on one port would share its callers silently.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+    if settings.max_connection_age_s:
+        age_ms = int(settings.max_connection_age_s * 1000)
+        options += [
+            ("grpc.max_connection_age_ms", age_ms),
+            ("grpc.max_connection_age_grace_ms", int(settings.grace_s * 1000)),
+        ]
+    return options

@@ -1,0 +1,132 @@
+"""Settings read once from the environment, checked all at once, printed by --help.
+
+What they mean to a service stands in that service's own settings module.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _host_port(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:50051")
+    return value
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has. Sub-classes set `env_prefix` and the default addresses."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    listen: HostPort = Field(description="address of the gRPC port; port 0 takes a free one")
+    metrics_listen: HostPort = Field(
+        description="address of the HTTP port for /metrics; port 0 takes a free one"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe log line that is written"
+    )
+    log_format: Literal["json", "text"] = Field(
+        "json", description="json for machines, text for people"
+    )
+    max_message_bytes: int = Field(
+        64 * 2**20, ge=2**20, le=2**30, description="largest gRPC message taken or sent, in bytes"
+    )
+    default_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="time that a call gets whose caller sets no deadline"
+    )
+    drain_s: float = Field(
+        0.0, ge=0, le=300, description="time between NOT_SERVING and refusing calls, at a stop"
+    )
+    grace_s: float = Field(
+        10.0, ge=0, le=600, description="time that running calls get to end, at a stop"
+    )
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        description="age at which a connection is closed so that callers spread anew; 0: never",
+    )
+    reflection: bool = Field(True, description="whether gRPC server reflection answers")
+
+    @property
+    def service(self) -> str:
+        """The service's short name, such as "encoder"."""
+        return type(self).prefix().rstrip("_").lower()
+
+    @classmethod
+    def prefix(cls) -> str:
+        return cls.model_config.get("env_prefix", "")
+
+    def effective(self) -> dict[str, object]:
+        """Every setting by its environment variable's name, secrets masked."""
+        values = self.model_dump()
+        return {
+            f"{self.prefix()}{name.upper()}": str(value) if isinstance(value, SecretStr) else value
+            for name, value in values.items()
+        }
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def load(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settings:
+    """The settings of this process; exits with 0 after --help, with 2 on anything wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(describe(kind))
+        raise SystemExit(0)
+    if arguments:
+        _refuse(
+            f"unknown argument {arguments[0]!r}: settings are environment variables, see --help"
+        )
+    try:
+        return kind()  # type: ignore[call-arg]
+    except ValidationError as error:
+        for problem in error.errors():
+            name = f"{kind.prefix()}{'_'.join(str(part) for part in problem['loc']).upper()}"
+            message = problem["msg"].removeprefix("Value error, ")
+            given = "" if _is_secret(kind, problem["loc"]) else f", not {problem['input']!r}"
+            print(f"{name}: {message}{given}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def describe(kind: type[ServiceSettings]) -> str:
+    """The text of --help: every setting with its meaning and default."""
+    service = kind.prefix().rstrip("_").lower()
+    lines = [
+        f"usage: python -m services.{service}",
+        "",
+        (kind.__doc__ or "").strip().splitlines()[0],
+        "",
+        "Settings are environment variables:",
+        "",
+    ]
+    for name, field in kind.model_fields.items():
+        default = "required" if field.is_required() else f"default: {_shown(field.default)}"
+        lines += [f"  {kind.prefix()}{name.upper()}", f"      {field.description} ({default})"]
+    return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    return "none" if default in ("", None) else str(default)
+
+
+def _is_secret(kind: type[ServiceSettings], location: tuple[int | str, ...]) -> bool:
+    field = kind.model_fields.get(str(location[0])) if location else None
+    return field is not None and "SecretStr" in str(field.annotation)
+
+
+def _refuse(message: str) -> None:
+    print(message, file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,69 @@
+"""Logs, the request's id, and the metrics all services have; a service's own live with it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextvars import ContextVar
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from pythonjsonlogger.json import JsonFormatter
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_LATENCY_BUCKETS_S = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+)
+
+
+class RpcMetrics:
+    """Counts, latencies and calls in flight, by method; one per registry."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.calls = Counter(
+            "glimpse_rpc_calls", "Calls that ended", ["method", "code"], registry=registry
+        )
+        self.latency_s = Histogram(
+            "glimpse_rpc_latency_seconds",
+            "Calls' duration",
+            ["method"],
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "glimpse_rpc_in_flight", "Calls under way", ["method"], registry=registry
+        )
+
+
+def set_up_logs(level: str, log_format: str, service: str) -> None:
+    """Sends every log line of the process to standard error, as JSON or as text."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_add_request_id)
+    if log_format == "json":
+        fields = "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s"
+        renamed = {"asctime": "time", "levelname": "level", "name": "logger"}
+        handler.setFormatter(
+            JsonFormatter(fields, rename_fields=renamed, static_fields={"service": service})
+        )
+    else:
+        handler.setFormatter(logging.Formatter(f"%(asctime)s {service} %(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _add_request_id(record: logging.LogRecord) -> bool:
+    record.request_id = request_id.get()
+    return True

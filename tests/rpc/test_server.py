@@ -1,0 +1,194 @@
+"""The shared server around a service: statuses, request ids, health, reflection, orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from services.common import errors
+from services.common.interceptors import REQUEST_ID, time_left_s
+
+SERVICE = "glimpse.encoder.v1.Encoder"
+
+# A service of its own process, so that signals, exit codes and metrics are the real ones.
+PROGRAM = """
+import sys
+from pydantic_settings import SettingsConfigDict
+from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from services.common import errors, server
+from services.common.interceptors import time_left_s
+from services.common.settings import HostPort, ServiceSettings, load
+
+
+class TestSettings(ServiceSettings):
+    "Test: a service that fails on request."
+    model_config = SettingsConfigDict(env_prefix="TEST_", frozen=True)
+    listen: HostPort = "127.0.0.1:0"
+    metrics_listen: str = "127.0.0.1:0"
+
+
+class Servicer(encoder_pb2_grpc.EncoderServicer):
+    async def EncodeTexts(self, request, context):
+        text = request.texts[0]
+        if text == "overload":
+            raise errors.Overloaded("the queue is full", retry_after_ms=250)
+        if text == "field":
+            raise errors.InvalidInput("texts[0]", "must not be this")
+        if text == "bug":
+            raise ZeroDivisionError("a secret")
+        left_s = time_left_s(context, 1234.0)
+        result = encoder_pb2.TextResult(embedding=encoder_pb2.Embedding(values=[left_s]))
+        return encoder_pb2.EncodeTextsResponse(results=[result])
+
+
+async def main():
+    app = server.Server(settings, ["glimpse.encoder.v1.Encoder"])
+    encoder_pb2_grpc.add_EncoderServicer_to_server(Servicer(), app.grpc)
+    print(await app.start(), flush=True)
+    await app.set_serving(True)
+    return await app.run()
+
+
+settings = load(TestSettings)
+sys.exit(server.run_service(settings, main))
+"""
+
+
+@pytest.fixture
+async def process():
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    yield child
+    if child.returncode is None:
+        child.kill()
+    await child.communicate()
+
+
+@pytest.fixture
+async def channel(process):
+    port = int(await process.stdout.readline())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+
+
+async def failure(channel, text):
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EncodeTexts(encoder_pb2.EncodeTextsRequest(texts=[text]), timeout=5)
+    return caught.value
+
+
+async def test_domain_error_arrives_with_reason_and_retry_delay(channel):
+    raw = await failure(channel, "overload")
+    assert raw.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    error = errors.from_rpc_error(raw, "encoder")
+    assert isinstance(error, errors.Overloaded)
+    assert (str(error), error.reason, error.retry_after_ms) == (
+        "the queue is full",
+        "OVERLOADED",
+        250,
+    )
+
+
+async def test_invalid_input_names_its_field(channel):
+    error = errors.from_rpc_error(await failure(channel, "field"), "encoder")
+    assert isinstance(error, errors.InvalidInput)
+    assert error.field == "texts[0]"
+
+
+async def test_bug_becomes_internal_and_tells_callers_nothing(channel):
+    raw = await failure(channel, "bug")
+    assert raw.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(raw.details())
+
+
+async def test_deadline_reaches_the_service_and_a_default_stands_in_for_none(channel):
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    request = encoder_pb2.EncodeTextsRequest(texts=["hello"])
+    response = await stub.EncodeTexts(request, timeout=7)
+    assert 5 < response.results[0].embedding.values[0] <= 7
+    response = await stub.EncodeTexts(request)
+    assert response.results[0].embedding.values[0] == 1234.0
+
+
+async def test_request_id_is_returned_and_made_when_absent(channel):
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    request = encoder_pb2.EncodeTextsRequest(texts=["hello"])
+    call = stub.EncodeTexts(request, metadata=((REQUEST_ID, "abc-1"),))
+    assert dict(await call.trailing_metadata())[REQUEST_ID] == "abc-1"
+    call = stub.EncodeTexts(request)
+    assert len(dict(await call.trailing_metadata())[REQUEST_ID]) == 32
+
+
+async def test_health_and_reflection_answer(channel):
+    check = health_pb2_grpc.HealthStub(channel).Check
+    for name in ("", SERVICE, "liveness"):
+        status = (await check(health_pb2.HealthCheckRequest(service=name))).status
+        assert status == health_pb2.HealthCheckResponse.SERVING
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    async for answer in stub.ServerReflectionInfo(iter([request])):
+        names = [service.name for service in answer.list_services_response.service]
+        assert SERVICE in names
+
+
+async def test_sigterm_stops_the_service_with_exit_code_0(process, channel):
+    await failure(channel, "bug")
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+
+
+async def test_busy_port_is_one_clear_line_and_exit_code_2(process):
+    port = int(await process.stdout.readline())
+    second = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        env={**os.environ, "TEST_LISTEN": f"127.0.0.1:{port}", "TEST_LOG_LEVEL": "ERROR"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await second.communicate()
+    assert second.returncode == 2
+    lines = [line for line in stderr.decode().splitlines() if line.startswith("test:")]
+    assert lines == [f"test: TEST_LISTEN: cannot listen on 127.0.0.1:{port}; is the port in use?"]
+    assert "Traceback" not in stderr.decode()
+
+
+async def test_wrong_settings_are_reported_all_at_once():
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        env={
+            **os.environ,
+            "TEST_LISTEN": "nowhere",
+            "TEST_GRACE_S": "-1",
+            "TEST_LOG_LEVEL": "LOUD",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await child.communicate()
+    assert child.returncode == 2
+    for name in ("TEST_LISTEN", "TEST_GRACE_S", "TEST_LOG_LEVEL"):
+        assert name in stderr.decode()
+
+
+def test_time_left_without_deadline_is_the_default():
+    class Context:
+        def time_remaining(self):
+            return None
+
+    assert time_left_s(Context(), 3.0) == 3.0
