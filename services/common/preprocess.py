@@ -1,10 +1,12 @@
-"""A picture file becomes the square of pixels that CLIP sees; no tensors, and no arithmetic on colours.
+"""A picture file becomes the square of pixels that CLIP sees; tensors and colour arithmetic do not.
 
 The steps are those of openai/CLIP's own `preprocess` up to (not including) the division by 255, so
-pictures give the same bytes here and there. Three things are added, each for pictures on which CLIP
-would show something else than what people see, or fail: the EXIF orientation is applied first, gray
-of 16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only where the
-crop looks (equal up to rounding). Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
+pictures give the same bytes here and there. Three things are added, for pictures on which CLIP
+would fail or show something else than people see: the EXIF orientation is applied first, gray of
+16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only where the
+crop looks (equal up to rounding).
+
+Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def decode(content: bytes, image_size: int, max_pixels: int) -> Decoded:
 
     Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
     whose reason is one of the constants above, for bytes that are no picture of FORMATS, are cut
-    short, or hold more than `max_pixels` pixels (width times height, known before they are decoded).
+    short, or hold more than `max_pixels` pixels (width times height, known before decoding).
     """
     image = open_image(content, max_pixels)
     width, height = image.size
