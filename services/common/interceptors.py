@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from services.common import errors, telemetry
@@ -56,7 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(_OURS):
             return handler
         codec = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary is not None:
@@ -73,6 +74,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def wrapped(request: Any, context: Any) -> Any:
             with self._observed(method, context):
                 try:
+                    if isinstance(request, errors.GlimpseError):
+                        raise request
                     return await behaviour(request, context)
                 except grpc.aio.AbortError:
                     raise
@@ -87,7 +90,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
             with self._observed(method, context):
                 try:
-                    async for response in behaviour(requests, context):
+                    async for response in behaviour(_checked(requests), context):
                         yield response
                 except grpc.aio.AbortError:
                     raise
@@ -128,6 +131,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             exc_info=None if foreseen else error,
         )
         await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Makes bytes that are no message an error to raise later: gRPC's own answer would be UNKNOWN."""
+
+    def parsed(content: bytes) -> Any:
+        try:
+            return parse(content)
+        except DecodeError as error:
+            return errors.InvalidInput("request", f"is not a valid message ({error})")
+
+    return parsed
+
+
+async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        if isinstance(request, errors.GlimpseError):
+            raise request
+        yield request
 
 
 def _request_id(context: Any) -> str:
