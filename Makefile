@@ -14,7 +14,8 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types protos protos-check protos-release constraints clean
+.PHONY: help demo test check format lint types protos protos-check protos-release \
+	example-go constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,6 +64,17 @@ define generate_stubs
 $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) \
 	--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS:protos/%=%)
 endef
+
+# The Go example's stubs are generated, not committed: Go callers generate their own in the same way.
+example-go: ## build the Go example into build/go/search (needs Go)
+	mkdir -p build/go
+	GOBIN=$(CURDIR)/build/go go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10
+	GOBIN=$(CURDIR)/build/go go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+	$(MAKE) $(VENV)/.dev
+	PATH="$(CURDIR)/build/go:$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) \
+		--go_out=examples/go --go_opt=module=glimpse \
+		--go-grpc_out=examples/go --go-grpc_opt=module=glimpse glimpse/query/v1/query.proto
+	cd examples/go && go build -o ../../build/go/search .
 
 constraints: $(VENV)/.uv ## pin the newest versions of all dependencies
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 \
