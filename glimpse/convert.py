@@ -1,0 +1,190 @@
+"""Between the client's plain values and the contracts' messages; making calls is not its job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2
+
+from glimpse.errors import InvalidInput
+from glimpse.indexer.v1 import indexer_pb2
+from glimpse.query.v1 import query_pb2
+from glimpse.results import (
+    Collection,
+    FoundImages,
+    Hit,
+    ImageFile,
+    Model,
+    SearchResult,
+    StoredImage,
+    Term,
+    Timing,
+)
+
+_MAX_EXACT_WHOLE = 2**53
+
+
+def search_options(
+    *,
+    limit: int,
+    offset: int,
+    filter: str | query_pb2.Condition,
+    min_score: float | None,
+    output_fields: Sequence[str],
+    strong: bool,
+    prompt_template: str,
+    include_query_images: bool,
+) -> query_pb2.SearchOptions:
+    """The options of a search. Raises InvalidInput for numbers that no message can hold."""
+    try:
+        options = query_pb2.SearchOptions(
+            limit=limit,
+            offset=offset,
+            output_fields=output_fields,
+            prompt_template=prompt_template,
+            include_query_images=include_query_images,
+        )
+    except ValueError:
+        raise InvalidInput(
+            "options.limit and options.offset must be whole numbers of 32 bits", field="options"
+        ) from None
+    if strong:
+        options.consistency = query_pb2.CONSISTENCY_STRONG
+    if min_score is not None:
+        options.min_score = min_score
+    if isinstance(filter, query_pb2.Condition):
+        options.condition.CopyFrom(filter)
+    elif filter:
+        options.filter = filter
+    return options
+
+
+def query_fields(terms: Sequence[Term]) -> dict[str, Any]:
+    """The `query` oneof of SearchRequest or BatchQuery, as keyword arguments.
+
+    A single term of weight 1 stands for itself; anything else is a weighted sum.
+    """
+    if len(terms) == 1 and terms[0].weight == 1.0:
+        return _term_fields(terms[0])
+    summed = [query_pb2.Term(weight=term.weight, **_term_fields(term)) for term in terms]
+    return {"weighted_sum": query_pb2.WeightedSum(terms=summed)}
+
+
+def _term_fields(term: Term) -> dict[str, Any]:
+    if term.text is not None:
+        return {"text": checked_text("text", term.text)}
+    if term.image is not None:
+        return {"image": _file_bytes(term.image)}
+    if term.image_id is not None:
+        return {"image_id": term.image_id}
+    assert term.vector is not None
+    return {"vector": query_pb2.Vector(values=[float(value) for value in term.vector])}
+
+
+def checked_text(field: str, text: str) -> str:
+    """`text` if it can be sent: a file's name that is not UTF-8 cannot. Raises InvalidInput."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = f"{field}: must be valid Unicode, not {text!a}"
+        raise InvalidInput(message, reason="INVALID_INPUT", field=field) from None
+    return text
+
+
+def _file_bytes(image: bytes | os.PathLike[str]) -> bytes:
+    return image if isinstance(image, bytes) else ImageFile(path=Path(image)).read()
+
+
+def search_result(response: query_pb2.SearchResponse) -> SearchResult:
+    """A SearchResponse as a SearchResult."""
+    timing = response.timing
+    return SearchResult(
+        hits=[hit(message) for message in response.hits],
+        next_page_token=response.next_page_token,
+        text_truncated=response.text_truncated,
+        model=Model(response.model.name, response.model.fingerprint),
+        timing=Timing(timing.queue_us, timing.encode_us, timing.search_us, timing.total_us),
+    )
+
+
+def hit(message: query_pb2.Hit) -> Hit:
+    """A Hit as a Hit."""
+    return Hit(id=message.id, score=message.score, **_attributes(message.attributes))
+
+
+def found_images(response: query_pb2.GetImagesResponse) -> FoundImages:
+    """A GetImagesResponse as FoundImages."""
+    images = [StoredImage(id=i.id, **_attributes(i.attributes)) for i in response.images]
+    return FoundImages(images, list(response.missing_ids))
+
+
+def _attributes(message: query_pb2.Attributes) -> dict[str, Any]:
+    return {
+        "uri": message.uri,
+        "width": message.width,
+        "height": message.height,
+        "format": message.format,
+        "metadata": plain(message.metadata),
+        "indexed_at_ms": message.indexed_at_ms,
+        "content_sha256": message.content_sha256,
+        "vector": tuple(message.vector.values),
+    }
+
+
+def collection(message: indexer_pb2.Collection) -> Collection:
+    """A Collection as a Collection."""
+    return Collection(
+        name=message.name,
+        model=Model(message.model_name, message.model_fingerprint),
+        dimension=message.dimension,
+        index_kind=indexer_pb2.IndexKind.Name(message.index_kind).removeprefix("INDEX_KIND_"),
+        index_state=message.index_state,
+        metric=indexer_pb2.Metric.Name(message.metric).removeprefix("METRIC_"),
+        rows=message.rows,
+        bytes=message.bytes,
+        created_at_ms=message.created_at_ms,
+    )
+
+
+def image_message(image: ImageFile, content: bytes, sequence: int) -> indexer_pb2.Image:
+    """An ImageFile with the bytes read for it. Raises InvalidInput for metadata that is no JSON."""
+    return indexer_pb2.Image(
+        sequence=sequence,
+        id=checked_text("id", image.id),
+        content=content,
+        uri=checked_text("uri", image.address),
+        metadata=struct(image.metadata),
+    )
+
+
+def struct(metadata: Mapping[str, Any]) -> struct_pb2.Struct | None:
+    """Metadata as a Struct; None when there is none. Raises InvalidInput."""
+    if not metadata:
+        return None
+    try:
+        return json_format.ParseDict(dict(metadata), struct_pb2.Struct())
+    except (json_format.ParseError, ValueError, TypeError, RecursionError):
+        raise InvalidInput(
+            "metadata: must be an object of strings, numbers, booleans, lists and objects",
+            reason="INVALID_INPUT",
+            field="metadata",
+        ) from None
+
+
+def plain(value: struct_pb2.Struct | struct_pb2.Value | struct_pb2.ListValue) -> Any:
+    """A Struct, or a part of one, as Python values; whole numbers up to 2^53 become int."""
+    if isinstance(value, struct_pb2.Struct):
+        return {key: plain(item) for key, item in value.fields.items()}
+    if isinstance(value, struct_pb2.ListValue):
+        return [plain(item) for item in value.values]
+    kind = value.WhichOneof("kind")
+    if kind in ("struct_value", "list_value"):
+        return plain(getattr(value, kind))
+    if kind == "number_value":
+        number = value.number_value
+        whole = number.is_integer() and abs(number) <= _MAX_EXACT_WHOLE
+        return int(number) if whole else number
+    return None if kind in (None, "null_value") else getattr(value, kind)

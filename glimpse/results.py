@@ -1,0 +1,168 @@
+"""What goes into the client's calls and comes out of them, as plain values; gRPC is not its job."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glimpse.errors import GlimpseError, UnreadableFile
+
+Metadata = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One thing to look for, exactly one of text, image, image_id and vector, and its weight.
+
+    `image` is a picture file's bytes or path. A negative weight looks away from the term.
+    """
+
+    text: str | None = None
+    image: bytes | os.PathLike[str] | None = None
+    image_id: str | None = None
+    vector: Sequence[float] | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        values = (self.text, self.image, self.image_id, self.vector)
+        given = sum(value is not None for value in values)
+        if given != 1:
+            raise ValueError(f"give exactly one of text, image, image_id and vector, not {given}")
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One image of a collection; sizes are in pixels.
+
+    Fields that were not asked for are empty; `vector`, `indexed_at_ms` and `content_sha256` come
+    only when output_fields names them.
+    """
+
+    id: str
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    metadata: Metadata = field(default_factory=dict)
+    indexed_at_ms: int = 0
+    content_sha256: str = ""
+    vector: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hit(StoredImage):
+    """One image that was found. `score` is the cosine to the query, from -1 to 1."""
+
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of a search went, in microseconds; total_us is all of it in the service."""
+
+    queue_us: int
+    encode_us: int
+    search_us: int
+    total_us: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that made the vectors; vectors of two fingerprints must not be compared."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The hits, best first. `next_page_token` is empty on the last page."""
+
+    hits: list[Hit]
+    next_page_token: str
+    text_truncated: bool
+    model: Model
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The images that are there, in the order asked, and the ids that are not."""
+
+    images: list[StoredImage]
+    missing_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection as it is now. `index_kind` and `metric` are Milvus' names, such as "HNSW"."""
+
+    name: str
+    model: Model
+    dimension: int
+    index_kind: str
+    index_state: str
+    metric: str
+    rows: int
+    bytes: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A picture to index: `content`, or the file at `path`, which is read when its turn comes.
+
+    Without `id` it gets the first 32 hexadecimal digits of its content's SHA-256. Without `uri`
+    a picture with a path gets the absolute path.
+    """
+
+    path: Path | None = None
+    content: bytes | None = None
+    id: str = ""
+    uri: str = ""
+    metadata: Metadata = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.content is None):
+            raise ValueError("give exactly one of path and content")
+
+    @property
+    def address(self) -> str:
+        """What hits of this picture carry as their uri."""
+        if self.uri or self.path is None:
+            return self.uri
+        return os.path.abspath(self.path)
+
+    def read(self) -> bytes:
+        """The picture file's bytes. Raises UnreadableFile."""
+        if self.content is not None:
+            return self.content
+        assert self.path is not None
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            why = (error.strerror or type(error).__name__).lower()
+            message = f"{self.path} cannot be read: {why}"
+            raise UnreadableFile(message, reason="FILE_UNREADABLE", field="path") from error
+
+
+class Outcome(enum.Enum):
+    """What became of an image that was sent to be indexed."""
+
+    INDEXED = "indexed"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """What became of one image; `error` is set if and only if the outcome is FAILED."""
+
+    image: ImageFile
+    id: str
+    outcome: Outcome
+    error: GlimpseError | None = None
