@@ -1,0 +1,83 @@
+"""Settings: read once, refused all at once, never showing a secret."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import HostPort, ServiceSettings, describe, load
+
+
+class Settings(ServiceSettings):
+    """Sample: a service for these tests."""
+
+    model_config = SettingsConfigDict(env_prefix="SAMPLE_", frozen=True)
+
+    listen: HostPort = Field("127.0.0.1:1", description="where it listens")
+    metrics_listen: HostPort = Field("127.0.0.1:2", description="where its metrics are")
+    token: SecretStr = Field(SecretStr(""), max_length=8, description="a secret")
+
+
+def test_environment_overrides_defaults(monkeypatch):
+    monkeypatch.setenv("SAMPLE_LISTEN", "0.0.0.0:4711")
+    assert load(Settings, []).listen == "0.0.0.0:4711"
+
+
+def test_defaults_are_loopback():
+    assert load(Settings, []).listen.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("address", ["50051", "host", "host:port", ":1", "host:70000"])
+def test_address_without_host_or_port_is_refused(address, monkeypatch, capsys):
+    monkeypatch.setenv("SAMPLE_LISTEN", address)
+    with pytest.raises(SystemExit) as stopped:
+        load(Settings, [])
+    assert stopped.value.code == 2
+    assert (
+        f"SAMPLE_LISTEN: must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:50051, not {address!r}"
+        in capsys.readouterr().err
+    )
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch, capsys):
+    monkeypatch.setenv("SAMPLE_GRACE_S", "-1")
+    monkeypatch.setenv("SAMPLE_LOG_LEVEL", "LOUD")
+    with pytest.raises(SystemExit):
+        load(Settings, [])
+    printed = capsys.readouterr().err
+    assert "SAMPLE_GRACE_S" in printed
+    assert "SAMPLE_LOG_LEVEL" in printed
+    assert "'WARNING'" in printed
+
+
+def test_secret_is_shown_neither_in_errors_nor_in_effective_settings(monkeypatch, capsys):
+    monkeypatch.setenv("SAMPLE_TOKEN", "hunter2-and-more")
+    with pytest.raises(SystemExit):
+        load(Settings, [])
+    assert "hunter2" not in capsys.readouterr().err
+    monkeypatch.setenv("SAMPLE_TOKEN", "hunter2")
+    assert "hunter2" not in str(load(Settings, []).effective())
+
+
+def test_help_names_every_setting_with_its_meaning_and_default(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        load(Settings, ["--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    for name, field in Settings.model_fields.items():
+        assert f"SAMPLE_{name.upper()}" in printed
+        assert str(field.description) in printed
+    assert describe(Settings) == printed.rstrip("\n")
+
+
+def test_unknown_argument_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        load(Settings, ["--listen=1"])
+    assert stopped.value.code == 2
+    assert "--listen=1" in capsys.readouterr().err
+
+
+def test_settings_cannot_change_later():
+    with pytest.raises(ValueError):
+        load(Settings, []).listen = "127.0.0.1:3"
