@@ -34,10 +34,9 @@ def test_address_without_host_or_port_is_refused(address, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         load(Settings, [])
     assert stopped.value.code == 2
-    assert (
-        f"SAMPLE_LISTEN: must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:50051, not {address!r}"
-        in capsys.readouterr().err
-    )
+    printed = capsys.readouterr().err
+    assert printed.startswith("SAMPLE_LISTEN: must be HOST:PORT with a port from 0 to 65535")
+    assert printed.endswith(f"not {address!r}\n")
 
 
 def test_every_wrong_setting_is_named_at_once(monkeypatch, capsys):
