@@ -1,0 +1,187 @@
+"""What names, ids, rows and windows may be; a broken bound is InvalidInput naming the field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.errors import DeadlineExceeded, InvalidInput
+
+if TYPE_CHECKING:
+    from services.vectors.store import CollectionSpec, Row
+
+COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+MAX_DIMENSION = 32_768
+MAX_URI_CHARACTERS = 2_048
+MAX_FORMAT_CHARACTERS = 16
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_DEPTH = 8
+MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
+MAX_QUERIES = 1_024
+UNIT_TOLERANCE = 1e-3
+_INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
+
+
+def check_timeout(timeout_s: float) -> None:
+    if not timeout_s > 0:
+        raise DeadlineExceeded("no time is left for the vector store")
+
+
+def check_name(name: str) -> str:
+    if not COLLECTION_NAME.fullmatch(name):
+        raise InvalidInput("collection", f"must match {COLLECTION_NAME.pattern}; it is {name!r}")
+    return name
+
+
+def check_spec(spec: CollectionSpec, index_kinds: Sequence[str]) -> None:
+    """`index_kinds` are those that the backend has."""
+    check_name(spec.name)
+    if not 1 <= spec.dimension <= MAX_DIMENSION:
+        raise InvalidInput("dimension", f"must be 1 to {MAX_DIMENSION}; it is {spec.dimension}")
+    if spec.index_kind not in index_kinds:
+        raise InvalidInput(
+            "index_kind", f"{spec.index_kind!r} is none of {', '.join(index_kinds)} of this store"
+        )
+    if spec.metric not in ("IP", "COSINE"):
+        raise InvalidInput("metric", f"must be IP or COSINE; it is {spec.metric!r}")
+    for field in ("model_name", "model_fingerprint"):
+        if not 1 <= len(getattr(spec, field)) <= 256:
+            raise InvalidInput(field, "must have 1 to 256 characters")
+
+
+def check_id(value: str, field: str = "id") -> str:
+    if not ID.fullmatch(value):
+        raise InvalidInput(field, f"must match {ID.pattern}; it is {value[:200]!r}")
+    return value
+
+
+def unique_ids(ids: Iterable[str]) -> list[str]:
+    """The ids, checked, each once, in their order."""
+    return list(dict.fromkeys(check_id(value, f"ids[{i}]") for i, value in enumerate(ids)))
+
+
+def unique_rows(rows: Sequence[Row], dimension: int) -> list[Row]:
+    """The rows, checked; of one id given twice, the last."""
+    if not rows:
+        return []
+    for i, row in enumerate(rows):
+        _check_attributes(row, f"rows[{i}]")
+        if np.shape(row.vector) != (dimension,):
+            raise InvalidInput(
+                f"rows[{i}].vector",
+                f"must have {dimension} numbers; its shape is {np.shape(row.vector)}",
+            )
+    _check_unit(np.stack([row.vector for row in rows]))
+    return list({row.id: row for row in rows}.values())
+
+
+def check_fields(fields: Sequence[str], known: Sequence[str]) -> None:
+    for name in fields:
+        if name not in known:
+            raise InvalidInput("fields", f"{name!r} is none of {', '.join(known)}")
+
+
+def check_queries(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """float32 [Q, dimension], finite."""
+    queries = np.asarray(vectors, dtype=np.float32)
+    if queries.ndim != 2 or not 1 <= len(queries) <= MAX_QUERIES:
+        raise InvalidInput("vectors", f"must be 1 to {MAX_QUERIES} vectors; shape {queries.shape}")
+    if queries.shape[1] != dimension:
+        raise InvalidInput(
+            "vectors", f"must have {dimension} numbers each; they have {queries.shape[1]}"
+        )
+    if not np.isfinite(queries).all():
+        raise InvalidInput("vectors", "must be finite")
+    return queries
+
+
+def check_window(limit: int, offset: int, excluded: int) -> None:
+    if limit < 1:
+        raise InvalidInput("limit", f"must be at least 1; it is {limit}")
+    if offset < 0:
+        raise InvalidInput("offset", f"must be at least 0; it is {offset}")
+    if offset + limit + excluded > MAX_WINDOW:
+        raise InvalidInput(
+            "offset",
+            f"with limit and excluded ids must be at most {MAX_WINDOW}; "
+            f"it is {offset} + {limit} + {excluded}",
+        )
+
+
+def check_metadata(metadata: Any, field: str = "metadata") -> None:
+    """A JSON object of bounded size and depth, its numbers finite and its integers of 64 bits."""
+    if not isinstance(metadata, dict):
+        raise InvalidInput(field, f"must be a JSON object; it is {type(metadata).__name__}")
+    _check_json(metadata, field, depth=1)
+    size_bytes = len(json.dumps(metadata, ensure_ascii=False).encode())
+    if size_bytes > MAX_METADATA_BYTES:
+        raise InvalidInput(
+            field, f"must have at most {MAX_METADATA_BYTES} bytes as JSON; it has {size_bytes}"
+        )
+
+
+def _check_attributes(row: Row, at: str) -> None:
+    check_id(row.id, f"{at}.id")
+    _check_text(row.uri, f"{at}.uri", MAX_URI_CHARACTERS)
+    _check_text(row.content_sha256, f"{at}.content_sha256", 64)
+    _check_text(row.format, f"{at}.format", MAX_FORMAT_CHARACTERS)
+    _check_integer(row.width, f"{at}.width", _INT32_MAX)
+    _check_integer(row.height, f"{at}.height", _INT32_MAX)
+    _check_integer(row.indexed_at_ms, f"{at}.indexed_at_ms", _INT64_MAX)
+    check_metadata(row.metadata, f"{at}.metadata")
+
+
+def _check_text(value: Any, field: str, max_characters: int) -> None:
+    if not isinstance(value, str) or len(value) > max_characters:
+        raise InvalidInput(field, f"must be text of at most {max_characters} characters")
+    _check_unicode(value, field)
+
+
+def _check_unicode(value: str, field: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(field, "must be text that UTF-8 can carry") from error
+
+
+def _check_integer(value: Any, field: str, maximum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
+        raise InvalidInput(field, f"must be an integer of 0 to {maximum}; it is {value!r}")
+
+
+def _check_unit(vectors: NDArray[np.float32]) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < UNIT_TOLERANCE))  # NaN compares false
+    if len(wrong):
+        raise InvalidInput(
+            f"rows[{wrong[0]}].vector",
+            f"must be finite and of unit length; its length is {norms[wrong[0]]:.6g}",
+        )
+
+
+def _check_json(value: Any, field: str, depth: int) -> None:
+    if isinstance(value, str):
+        _check_unicode(value, field)
+    elif isinstance(value, (dict, list)):
+        if depth > MAX_METADATA_DEPTH:
+            raise InvalidInput(field, f"must be at most {MAX_METADATA_DEPTH} levels deep")
+        for key in value if isinstance(value, dict) else ():
+            if not isinstance(key, str):
+                raise InvalidInput(field, f"keys must be text; one is {key!r}")
+            _check_unicode(key, field)
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_json(item, field, depth + 1)
+    elif isinstance(value, bool) or value is None:
+        return
+    elif isinstance(value, int):
+        if not -_INT64_MAX - 1 <= value <= _INT64_MAX:
+            raise InvalidInput(field, f"integers must fit into 64 bits; one is {value}")
+    elif not isinstance(value, float) or not np.isfinite(value):
+        raise InvalidInput(field, f"must be JSON with finite numbers; it holds {value!r}")

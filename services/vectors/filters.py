@@ -1,0 +1,288 @@
+"""Typed filters: their check, their Milvus expression, their meaning; running them is not its job.
+
+    Comparison("width", ">=", 640)
+    Comparison("metadata", "==", "Leica", path=("camera", "make"))
+    And((Prefix("uri", "s3://photos/"), Not(AnyOf("format", ("GIF", "WEBP")))))
+
+Values are escaped in one place (`_literal`), so no value can become part of an expression.
+
+A comparison with a metadata value that is missing or of another type does not hold, `!=` included.
+Whether its negation by Not holds is the store's: Milvus and the memory store say yes, Milvus Lite
+says no. Milvus takes null for a value that exists, Milvus Lite does not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from services.common.errors import InvalidInput
+
+Operator = Literal["==", "!=", "<", "<=", ">", ">="]
+Scalar = str | bool | int | float
+Path = tuple[str | int, ...]
+
+_TEXT_FIELDS = ("id", "uri", "content_sha256", "format")
+_INTEGER_FIELDS = ("width", "height", "indexed_at_ms")
+FILTER_FIELDS = (*_TEXT_FIELDS, *_INTEGER_FIELDS, "metadata")
+OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
+MAX_DEPTH = 16
+MAX_VALUES = 1_024
+MAX_EXPRESSION_CHARACTERS = 65_536
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One field against one value. `path` leads into metadata: keys, and indices of arrays."""
+
+    field: str
+    operator: Operator
+    value: Scalar
+    path: Path = ()
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """The field is one of the values."""
+
+    field: str
+    values: tuple[Scalar, ...]
+    path: Path = ()
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The field is text that begins with `prefix`."""
+
+    field: str
+    prefix: str
+    path: Path = ()
+
+
+@dataclass(frozen=True)
+class Exists:
+    """Metadata has something at `path`."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class And:
+    """All terms hold; there is at least one."""
+
+    terms: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """At least one term holds."""
+
+    terms: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The term does not hold."""
+
+    term: Filter
+
+
+Filter = Comparison | AnyOf | Prefix | Exists | And | Or | Not
+
+
+def render(filter: str | Filter) -> str:
+    """The Milvus expression; "" takes every row. Raises InvalidInput("filter")."""
+    if isinstance(filter, str):
+        expression = filter.strip()
+    else:
+        check(filter)
+        expression = _render(filter)
+    if len(expression) > MAX_EXPRESSION_CHARACTERS:
+        raise _invalid(f"must have at most {MAX_EXPRESSION_CHARACTERS} characters as an expression")
+    return expression
+
+
+def check_given(filter: str | Filter) -> None:
+    """Raises InvalidInput("filter") if it is empty, for calls that must not take every row."""
+    if isinstance(filter, str) and not filter.strip():
+        raise InvalidInput("filter", "must be given", reason="EMPTY_FILTER")
+
+
+def ids_filter(ids: Iterable[str]) -> str:
+    """The Milvus expression that takes the rows of these ids, whatever characters they have."""
+    return f"id in {_list(ids)}"
+
+
+def matches(filter: Filter, row: Mapping[str, Any]) -> bool:
+    """Whether the filter, checked before, takes the row: its fields by name."""
+    if isinstance(filter, And):
+        return all(matches(term, row) for term in filter.terms)
+    if isinstance(filter, Or):
+        return any(matches(term, row) for term in filter.terms)
+    if isinstance(filter, Not):
+        return not matches(filter.term, row)
+    if isinstance(filter, Exists):
+        return _value(row["metadata"], filter.path)[0]
+    exists, value = _value(row[filter.field], filter.path)
+    if not exists:
+        return False
+    if isinstance(filter, AnyOf):
+        return any(_compare(value, "==", other) for other in filter.values)
+    if isinstance(filter, Prefix):
+        return isinstance(value, str) and value.startswith(filter.prefix)
+    return _compare(value, filter.operator, filter.value)
+
+
+def check(filter: Filter, depth: int = 1) -> None:
+    """Raises InvalidInput("filter") unless fields, paths, operators and values fit together."""
+    if depth > MAX_DEPTH:
+        raise _invalid(f"must be at most {MAX_DEPTH} levels deep")
+    if isinstance(filter, (And, Or)):
+        if not filter.terms:
+            raise _invalid("and, or: need at least one term")
+        for term in filter.terms:
+            check(term, depth + 1)
+    elif isinstance(filter, Not):
+        check(filter.term, depth + 1)
+    elif isinstance(filter, Exists):
+        _check_field("metadata", filter.path)
+    elif isinstance(filter, AnyOf):
+        _check_field(filter.field, filter.path)
+        if not 1 <= len(filter.values) <= MAX_VALUES:
+            raise _invalid(f"{filter.field}: must be compared with 1 to {MAX_VALUES} values")
+        for value in filter.values:
+            _check_value(filter.field, value)
+    elif isinstance(filter, Prefix):
+        _check_field(filter.field, filter.path)
+        if filter.field in _INTEGER_FIELDS or not isinstance(filter.prefix, str):
+            raise _invalid(f"{filter.field}: only text has a prefix")
+        _check_value(filter.field, filter.prefix)
+    elif isinstance(filter, Comparison):
+        _check_field(filter.field, filter.path)
+        if filter.operator not in OPERATORS:
+            raise _invalid(f"{filter.operator!r} is none of {', '.join(OPERATORS)}")
+        if isinstance(filter.value, bool) and filter.operator not in ("==", "!="):
+            raise _invalid(f"{filter.field}: true and false have no order")
+        _check_value(filter.field, filter.value)
+    else:
+        raise _invalid(f"{filter!r} is no filter")
+
+
+def _check_field(field: str, path: Path) -> None:
+    if field not in FILTER_FIELDS:
+        raise _invalid(f"{field!r} is none of {', '.join(FILTER_FIELDS)}")
+    if field != "metadata":
+        if path:
+            raise _invalid(f"{field}: only metadata has a path")
+        return
+    if not 1 <= len(path) <= MAX_DEPTH:
+        raise _invalid(f"metadata: needs a path of 1 to {MAX_DEPTH} keys")
+    for step in path:
+        if isinstance(step, str):
+            _check_text(field, step)
+        elif isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**31:
+            raise _invalid(f"metadata: a path has keys and indices, not {step!r}")
+
+
+def _check_value(field: str, value: Any) -> None:
+    if field in _TEXT_FIELDS and not isinstance(value, str):
+        raise _invalid(f"{field}: is text, and cannot be compared with {value!r}")
+    if field in _INTEGER_FIELDS and (isinstance(value, bool) or not isinstance(value, int)):
+        raise _invalid(f"{field}: is an integer, and cannot be compared with {value!r}")
+    if isinstance(value, str):
+        _check_text(field, value)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise _invalid(f"{field}: {value} does not fit into 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _invalid(f"{field}: {value} is not finite")
+    elif not isinstance(value, (str, bool, int, float)):
+        raise _invalid(f"{field}: a value is text, a number, true or false, not {value!r}")
+
+
+def _check_text(field: str, text: str) -> None:
+    # Milvus Lite has no \u escapes, so what only they can write is refused everywhere.
+    if any(c < " " or "\ud800" <= c <= "\udfff" for c in text):
+        raise _invalid(f"{field}: text must have no control characters and no lone surrogates")
+
+
+def _render(filter: Filter) -> str:
+    if isinstance(filter, (And, Or)):
+        word = " and " if isinstance(filter, And) else " or "
+        return word.join(f"({_render(term)})" for term in filter.terms)
+    if isinstance(filter, Not):
+        return f"not ({_render(filter.term)})"
+    if isinstance(filter, Exists):
+        return f"exists {_reference('metadata', filter.path)}"
+    field = _reference(filter.field, filter.path)
+    if isinstance(filter, AnyOf):
+        if not filter.path:
+            return f"{field} in {_list(filter.values)}"
+        # Milvus Lite has no `in` for metadata.
+        return " or ".join(f"({field} == {_literal(value)})" for value in filter.values)
+    if isinstance(filter, Prefix):
+        return _render_prefix(field, filter.prefix)
+    comparison = f"{field} {filter.operator} {_literal(filter.value)}"
+    if filter.operator == "!=" and filter.path:
+        return f"(exists {field}) and ({comparison})"
+    return comparison
+
+
+def _render_prefix(field: str, prefix: str) -> str:
+    """As a range, because wildcards in a `like` pattern cannot be escaped on every server."""
+    after = prefix.rstrip("\U0010ffff")
+    lower = f"{field} >= {_literal(prefix)}"
+    if not after:
+        return lower
+    following = 0xE000 if after[-1] == "\ud7ff" else ord(after[-1]) + 1
+    return f"({lower}) and ({field} < {_literal(after[:-1] + chr(following))})"
+
+
+def _reference(field: str, path: Path) -> str:
+    return field + "".join(f"[{_literal(step)}]" for step in path)
+
+
+def _list(values: Iterable[Scalar]) -> str:
+    return f"[{', '.join(_literal(value) for value in values)}]"
+
+
+def _literal(value: Scalar) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _value(value: Any, path: Path) -> tuple[bool, Any]:
+    """Whether there is something at the path, and what."""
+    for step in path:
+        if isinstance(step, str):
+            found = isinstance(value, dict) and step in value
+        else:
+            found = isinstance(value, list) and step < len(value)
+        if not found:
+            return False, None
+        value = value[step]
+    return True, value
+
+
+def _compare(value: Any, operator: str, other: Scalar) -> bool:
+    if _kind(value) != _kind(other):
+        return operator == "!="
+    return {
+        "==": lambda: value == other,
+        "!=": lambda: value != other,
+        "<": lambda: value < other,
+        "<=": lambda: value <= other,
+        ">": lambda: value > other,
+        ">=": lambda: value >= other,
+    }[operator]()
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number"
+    return type(value).__name__
+
+
+def _invalid(message: str) -> InvalidInput:
+    return InvalidInput("filter", message, reason="INVALID_FILTER")

@@ -1,0 +1,204 @@
+"""The interface of the vector store and its records; how they are stored is the backends' job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.errors import InvalidInput
+from services.vectors.filters import Filter
+
+IndexKind = Literal["AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
+Metric = Literal["IP", "COSINE"]
+Consistency = Literal["bounded", "strong"]
+AnyFilter = str | Filter  # a Milvus boolean expression, or a typed filter
+
+# What can be asked for besides the id and the score; "vector" must be asked for by name.
+ROW_FIELDS = ("uri", "content_sha256", "width", "height", "format", "indexed_at_ms", "metadata")
+ALL_FIELDS = (*ROW_FIELDS, "vector")
+
+
+@dataclass(frozen=True)
+class CollectionSpec:
+    """What a collection is made of.
+
+    `index_kind` AUTO leaves the choice to the backend. Vectors have unit length, so the metrics
+    IP and COSINE give the same scores.
+    """
+
+    name: str
+    dimension: int
+    model_name: str
+    model_fingerprint: str
+    index_kind: IndexKind = "AUTO"
+    metric: Metric = "IP"
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a collection is now.
+
+    rows: exact. bytes: an estimate, `rows` times the vector's bytes and 512 for its attributes;
+    no backend tells the real figure. index_kind: the index that is in use. index_state: the
+    backend's own word, such as "Finished", which Milvus Lite says too early.
+    """
+
+    name: str
+    dimension: int
+    model_name: str
+    model_fingerprint: str
+    index_kind: IndexKind
+    index_state: str
+    metric: Metric
+    rows: int
+    bytes: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image. vector: float32 [dimension], unit length; metadata: a JSON object."""
+
+    id: str
+    vector: NDArray[np.float32]
+    uri: str = ""
+    content_sha256: str = ""
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    indexed_at_ms: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result: the cosine in [-1, 1], rounded to six decimals, and the fields asked for."""
+
+    id: str
+    score: float
+    fields: dict[str, Any]
+
+
+class VectorStore(Protocol):
+    """Collections of rows, searched by vector.
+
+    Every call takes `timeout_s`, and ends within it. Besides the errors that a method names, every
+    one raises InvalidInput (a bound is broken; names the field), NotFound (reason
+    COLLECTION_NOT_FOUND), FailedPrecondition (reason FOREIGN_COLLECTION: a collection that we did
+    not make), Unavailable (the backend is gone, or failed), Overloaded (a quota of the backend) and
+    DeadlineExceeded.
+
+    `filter` is a typed filter or a Milvus expression over uri, width, height, format,
+    indexed_at_ms, content_sha256, id and metadata["…"]; a wrong one raises InvalidInput("filter")
+    with the reason. `fields` are names of ALL_FIELDS; the id always comes.
+    """
+
+    async def ready(self, *, timeout_s: float) -> None:
+        """Waits until the backend answers; Unavailable if it does not within `timeout_s`."""
+        ...
+
+    async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
+        """Makes a collection that can be searched at once; AlreadyExists if the name is taken."""
+        ...
+
+    async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo: ...
+
+    async def list_collections(self, *, timeout_s: float) -> list[str]:
+        """The names of our collections, sorted; those that others made are left out."""
+        ...
+
+    async def drop_collection(self, name: str, *, timeout_s: float) -> None: ...
+
+    async def upsert(self, name: str, rows: Sequence[Row], *, timeout_s: float) -> None:
+        """Writes rows, replacing those of the same id; of one id given twice, the last stays.
+
+        Returns when the backend has taken them all. Writing again after an error does no harm.
+        Raises InvalidInput, and writes nothing, if any row breaks a bound (see bounds.py).
+        """
+        ...
+
+    async def fetch(
+        self,
+        name: str,
+        ids: Iterable[str],
+        fields: Sequence[str],
+        *,
+        timeout_s: float,
+        consistency: Consistency = "strong",
+    ) -> dict[str, dict[str, Any]]:
+        """The asked fields by id; ids that are not there are absent.
+
+        Strong, the default, sees everything written before the call, and costs a Milvus server
+        about 200 ms.
+        """
+        ...
+
+    async def delete_ids(self, name: str, ids: Iterable[str], *, timeout_s: float) -> int:
+        """Deletes by id; returns how many of them were there."""
+        ...
+
+    async def delete_where(self, name: str, filter: AnyFilter, *, timeout_s: float) -> int:
+        """Deletes what the filter takes; returns how many. An empty filter is InvalidInput."""
+        ...
+
+    async def search(
+        self,
+        name: str,
+        vectors: NDArray[np.float32],
+        limit: int,
+        *,
+        timeout_s: float,
+        filter: AnyFilter = "",
+        offset: int = 0,
+        fields: Sequence[str] = (),
+        consistency: Consistency = "bounded",
+        exclude_ids: Sequence[str] = (),
+    ) -> list[list[Hit]]:
+        """For each of the vectors [Q, dimension], the best hits after `offset`, best first.
+
+        Ordered by (-score, id), and rows of equal score are never cut apart differently on two
+        pages, so pages neither repeat nor lose a row while the collection stays as it is.
+        offset + limit + the number of exclude_ids is at most `bounds.MAX_WINDOW`.
+        """
+        ...
+
+    async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:
+        """How many rows the filter takes, exactly; all of them if it is empty."""
+        ...
+
+    async def settle(self, name: str, *, timeout_s: float) -> None:
+        """Makes what was written fast to search: call it once after a bulk of upserts.
+
+        May be called at any time and concurrently; does nothing if nothing was written since.
+        On Milvus Lite it may hold searches back while an index is built.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+def estimated_bytes(rows: int, dimension: int) -> int:
+    """What CollectionInfo.bytes says."""
+    return rows * (4 * dimension + 512)
+
+
+def open_store(uri: str, token: str = "") -> VectorStore:
+    """The store at `uri`: "memory://", or a Milvus (Lite server, server, Zilliz Cloud).
+
+    Connects at the first call, and again whenever the connection is lost.
+    """
+    if uri == "memory://":
+        from services.vectors.memory import MemoryStore
+
+        return MemoryStore()
+    if not uri.startswith(("http://", "https://")):
+        raise InvalidInput(
+            "milvus_uri", f"must start with http:// or https://, or be memory://; it is {uri!r}"
+        )
+    from services.vectors.milvus import MilvusStore
+
+    return MilvusStore(uri, token)
