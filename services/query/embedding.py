@@ -1,0 +1,297 @@
+"""Queries become unit vectors: by cache, encoder, store; searching with them is not its job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common.encoder_peer import Batch, Embedded, EncoderPeer, Model
+from services.common.errors import GlimpseError, InvalidImage, InvalidInput, ModelMismatch, NotFound
+from services.query.deadline import Deadline
+from services.query.metrics import QueryMetrics
+from services.query.queries import Given, IndexedImage, Options, Part, Picture, Query, Text
+from services.query.text_cache import TextCache
+from services.vectors.store import CollectionInfo, VectorStore
+
+Vector = npt.NDArray[np.float32]
+Key = TypeVar("Key", str, bytes)
+
+# A sum this much shorter than its weights is made of rounding errors.
+_ZERO = 1e-4
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A query's vector, float32 [dimension], length 1."""
+
+    vector: Vector
+    truncated: bool  # whether a text had more tokens than the model's context
+
+
+@dataclass
+class EncoderTiming:
+    """Where the encoder spent its time, in microseconds; calls that ran side by side count once."""
+
+    calls: int = 0
+    queue_us: int = 0
+    encode_us: int = 0
+
+    def add(self, batch: Batch) -> None:
+        self.calls += 1
+        self.queue_us = max(self.queue_us, batch.queue_us)
+        self.encode_us = max(self.encode_us, batch.encode_us)
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """What the parts of several queries stand for."""
+
+    texts: dict[str, Embedded]  # by prompt
+    pictures: dict[bytes, Embedded]  # by content
+    images: dict[str, Vector]  # by id; those that are there
+
+
+class Embedder:
+    """Turns queries into vectors of a collection's model; owned by the event loop.
+
+    However many queries there are, their texts go to the encoder in one call, their pictures in
+    another (more only where the encoder's limits ask for it), their ids to the store in a third.
+    """
+
+    def __init__(
+        self, encoder: EncoderPeer, store: VectorStore, cache: TextCache, metrics: QueryMetrics
+    ) -> None:
+        self._encoder = encoder
+        self._store = store
+        self._cache = cache
+        self._metrics = metrics
+        self._model: Model | None = None
+
+    async def embed(
+        self,
+        collection: CollectionInfo,
+        queries: Sequence[Query],
+        options: Options,
+        deadline: Deadline,
+    ) -> tuple[list[Embedding | GlimpseError], EncoderTiming]:
+        """A vector or an error for each query, in order; what the encoder refuses fails alone.
+
+        Raises what the store raises.
+        """
+        timing = EncoderTiming()
+        parts = [term.part for query in queries for term in query.terms]
+        prompts = list(_prompts(parts, options))
+        files = list(dict.fromkeys(p.content for p in parts if isinstance(p, Picture)))
+        ids = list(dict.fromkeys(p.id for p in parts if isinstance(p, IndexedImage)))
+        texts, pictures, images = await _together(
+            self._texts(collection, prompts, timing, deadline),
+            self._pictures(collection, files, timing, deadline),
+            self._images(collection, ids, deadline),
+        )
+        resolved = _Resolved(texts, pictures, images)
+        return [_embedding(query, collection, options, resolved) for query in queries], timing
+
+    async def _texts(
+        self,
+        collection: CollectionInfo,
+        prompts: Sequence[str],
+        timing: EncoderTiming,
+        deadline: Deadline,
+    ) -> dict[str, Embedded]:
+        fingerprint = collection.model_fingerprint
+        known = {prompt: self._cache.get(prompt, fingerprint) for prompt in prompts}
+        found = {prompt: embedded for prompt, embedded in known.items() if embedded is not None}
+        new = [prompt for prompt in prompts if prompt not in found]
+        self._metrics.texts.labels("cache").inc(len(found))
+        self._metrics.texts.labels("encoder").inc(len(new))
+        encoded = await self._encode(
+            new, self._encoder.encode_texts, lambda m: m.max_texts, collection, timing, deadline
+        )
+        for prompt, embedded in encoded.items():
+            if embedded.vector is not None:
+                self._cache.put(prompt, embedded, fingerprint)
+        return {**found, **encoded}
+
+    async def _pictures(
+        self,
+        collection: CollectionInfo,
+        files: Sequence[bytes],
+        timing: EncoderTiming,
+        deadline: Deadline,
+    ) -> dict[bytes, Embedded]:
+        return await self._encode(
+            files, self._encoder.encode_files, lambda m: m.max_images, collection, timing, deadline
+        )
+
+    async def _images(
+        self, collection: CollectionInfo, ids: Sequence[str], deadline: Deadline
+    ) -> dict[str, Vector]:
+        rows = await fetch(self._store, collection.name, ids, ["vector"], deadline)
+        return {identity: fields["vector"] for identity, fields in rows.items()}
+
+    async def _encode(
+        self,
+        items: Sequence[Key],
+        encode: Callable[[Sequence[Key], float], Awaitable[Batch]],
+        max_items: Callable[[Model], int],
+        collection: CollectionInfo,
+        timing: EncoderTiming,
+        deadline: Deadline,
+    ) -> dict[Key, Embedded]:
+        """The outcome of each item; a call that fails is the outcome of all its items."""
+        outcomes: dict[Key, Embedded] = {}
+        try:
+            size = len(items)
+            if size > 1:
+                size = max_items(await self._current_model(deadline)) or size
+            for start in range(0, len(items), size or 1):
+                chunk = items[start : start + size]
+                batch = await encode(chunk, deadline.left_s())
+                timing.add(batch)
+                if batch.model_fingerprint != collection.model_fingerprint:
+                    raise await self._mismatch(collection, batch.model_fingerprint, deadline)
+                outcomes.update(zip(chunk, batch.items, strict=True))
+        except GlimpseError as error:
+            outcomes.update((item, Embedded(None, error)) for item in items if item not in outcomes)
+        return outcomes
+
+    async def _current_model(self, deadline: Deadline) -> Model:
+        """The encoder's model and limits, asked for once."""
+        if self._model is None:
+            self._model = await self._encoder.model(deadline.left_s())
+        return self._model
+
+    async def _mismatch(
+        self, collection: CollectionInfo, fingerprint: str, deadline: Deadline
+    ) -> ModelMismatch:
+        self._model = None
+        try:
+            model = await self._current_model(deadline)
+            name = model.name if model.fingerprint == fingerprint else "another model"
+        except GlimpseError:
+            name = "another model"
+        return model_mismatch(collection, name, fingerprint)
+
+
+def model_mismatch(collection: CollectionInfo, name: str, fingerprint: str) -> ModelMismatch:
+    """The error that says which two models meet."""
+    return ModelMismatch(
+        f"collection {collection.name!r} was filled by model {collection.model_name} "
+        f"({collection.model_fingerprint[:12]}), the encoder runs {name} ({fingerprint[:12]})",
+        metadata={
+            "collection_model": collection.model_name,
+            "collection_fingerprint": collection.model_fingerprint,
+            "encoder_model": name,
+            "encoder_fingerprint": fingerprint,
+        },
+    )
+
+
+def _prompts(parts: Iterable[Part], options: Options) -> Iterable[str]:
+    """The different prompts; a text too long with its template is left for its query to refuse."""
+    seen: dict[str, None] = {}
+    for part in parts:
+        if isinstance(part, Text):
+            try:
+                seen[options.prompt(part)] = None
+            except InvalidInput:
+                continue
+    return seen
+
+
+def _embedding(
+    query: Query, collection: CollectionInfo, options: Options, resolved: _Resolved
+) -> Embedding | GlimpseError:
+    total = np.zeros(collection.dimension)
+    truncated = False
+    try:
+        for term in query.terms:
+            vector, cut = _part_vector(term.part, collection, options, resolved)
+            total += term.weight * vector
+            truncated |= cut
+    except GlimpseError as error:
+        return error
+    length = np.linalg.norm(total)
+    if length < _ZERO * sum(abs(term.weight) for term in query.terms):
+        return InvalidInput(
+            query.field,
+            "the terms cancel each other out: nothing is left to look for",
+            reason="ZERO_QUERY",
+        )
+    return Embedding((total / length).astype(np.float32), truncated)
+
+
+def _part_vector(
+    part: Part, collection: CollectionInfo, options: Options, resolved: _Resolved
+) -> tuple[Vector, bool]:
+    """The part's vector, length 1, and whether its text was cut off; raises what became of it."""
+    if isinstance(part, Given):
+        return _given_vector(part, collection), False
+    if isinstance(part, IndexedImage):
+        if part.id not in resolved.images:
+            raise NotFound(
+                f"{part.field}: no image {part.id!r} in collection {collection.name!r}",
+                reason="IMAGE_NOT_FOUND",
+            )
+        return resolved.images[part.id], False
+    if isinstance(part, Text):
+        embedded = resolved.texts[options.prompt(part)]
+    else:
+        embedded = resolved.pictures[part.content]
+    if embedded.vector is None:
+        raise _in_field(embedded.error, part.field)
+    return embedded.vector, embedded.truncated
+
+
+def _given_vector(part: Given, collection: CollectionInfo) -> Vector:
+    if part.vector.size != collection.dimension:
+        raise InvalidInput(
+            part.field,
+            f"has {part.vector.size} values; the vectors of collection {collection.name!r} have "
+            f"{collection.dimension}",
+        )
+    exact = part.vector.astype(np.float64)  # squares of float32 overflow float32
+    return (exact / np.linalg.norm(exact)).astype(np.float32)
+
+
+def _in_field(error: GlimpseError | None, field: str) -> GlimpseError:
+    """The encoder's error as our caller sees it: with the field of its own request."""
+    if not isinstance(error, InvalidInput):
+        return error or GlimpseError("the encoder gave neither a vector nor an error")
+    message = str(error).removeprefix(f"{error.field}: ")
+    if isinstance(error, InvalidImage):
+        return InvalidImage(message, field=field, reason=error.reason)
+    return InvalidInput(field, message, reason=error.reason)
+
+
+async def fetch(
+    store: VectorStore, name: str, ids: Sequence[str], fields: Sequence[str], deadline: Deadline
+) -> dict[str, dict[str, Any]]:
+    """The asked fields by id; ids that are not there are absent.
+
+    Sees everything that was written before the call, and is slow only for ids written just now.
+    """
+    if not ids:
+        return {}
+    rows = await store.fetch(name, ids, fields, timeout_s=deadline.left_s(), consistency="bounded")
+    late = [identity for identity in ids if identity not in rows]
+    if late:
+        rows |= await store.fetch(
+            name, late, fields, timeout_s=deadline.left_s(), consistency="strong"
+        )
+    return rows
+
+
+async def _together(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of steps that run side by side; the first failure cancels the others."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

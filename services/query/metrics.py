@@ -1,0 +1,26 @@
+"""The query service's own metrics; those that every service has are services.common.telemetry's."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+
+_STAGE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class QueryMetrics:
+    """Where searches spend their time, and how often a text needed no encoder; one per registry."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.texts = Counter(
+            "glimpse_query_texts",
+            "Texts by where their vector came from; hit ratio: cache over all",
+            ["source"],  # cache, encoder
+            registry=registry,
+        )
+        self.stage_s = Histogram(
+            "glimpse_query_stage_seconds",
+            "Time per call in a stage",
+            ["stage"],  # queue, encode, search
+            buckets=_STAGE_BUCKETS_S,
+            registry=registry,
+        )

@@ -1,0 +1,66 @@
+"""The query service's settings; reading them is the job of services.common.settings."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import HostPort, ServiceSettings
+
+
+class QuerySettings(ServiceSettings):
+    """Query: finds the images of a collection that fit a text, an image, or a mix of these."""
+
+    model_config = SettingsConfigDict(env_prefix="QUERY_", frozen=True)
+
+    listen: HostPort = Field(
+        "127.0.0.1:50053", description="address of the gRPC port; port 0 takes a free one"
+    )
+    metrics_listen: HostPort = Field(
+        "127.0.0.1:9053",
+        description="address of the HTTP port for /metrics; port 0 takes a free one",
+    )
+    encoder: str = Field(
+        "127.0.0.1:50051",
+        min_length=1,
+        description="the encoder: HOST:PORT, or dns:///NAME:PORT for every address of a name",
+    )
+    milvus_uri: str = Field(
+        "http://127.0.0.1:19530",
+        min_length=1,
+        description="address of Milvus or Milvus Lite's server",
+    )
+    milvus_token: SecretStr = Field(
+        SecretStr(""), description="USER:PASSWORD or API key for Milvus; empty: none"
+    )
+    max_in_flight: int = Field(
+        128,
+        ge=1,
+        le=100_000,
+        description="calls that are worked on at once; further ones get RESOURCE_EXHAUSTED",
+    )
+    max_image_bytes: int = Field(
+        16 * 2**20, ge=1, le=2**30, description="largest picture file in a query, in bytes"
+    )
+    max_cached_texts: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="texts whose vectors are kept (512 values: 2 KiB each); 0: none",
+    )
+    collection_cache_s: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="time for which a collection's description is trusted; 0: ask for each call",
+    )
+    page_token_key: SecretStr = Field(
+        SecretStr(""),
+        description=(
+            "secret that signs page tokens; several replicas behind one name need the same one; "
+            "empty: a random one, so that tokens hold within this process only"
+        ),
+    )
+    health_interval_s: float = Field(
+        2.0, gt=0, le=300, description="time between two looks at whether Milvus answers"
+    )
