@@ -1,0 +1,287 @@
+"""Many callers share one device: whatever waits when the device is free is computed together.
+
+It knows neither gRPC nor torch. There is no fixed wait: alone, a text goes at once; under load,
+batches grow by themselves.
+
+Who owns what: the worker thread owns the device; the event loop's thread owns everything else here
+(cache, waiters, figures). Between them stand the WorkQueue and, back, call_soon_threadsafe. Stop
+order: close the queue, let the running batch end, join the worker, fail whoever still waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.errors import DeadlineExceeded, GlimpseError, Unavailable
+from services.encoder.work_queue import Batch, Item, Lane, Limits, WorkQueue
+
+Vectors = NDArray[np.float32]
+Payload = NDArray[np.int64] | NDArray[np.uint8]
+
+_JOIN_TIMEOUT_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class DeviceLost(Exception):
+    """The device can compute nothing any more; only a new process helps."""
+
+
+class Device(Protocol):
+    """What the batcher drives, always from its worker thread.
+
+    Raises MemoryError where a smaller batch may pass, DeviceLost where nothing will any more.
+    """
+
+    def encode_tokens(self, texts: Sequence[NDArray[np.int64]], /) -> Vectors:
+        """Unit vectors, float32 [N, D], of N texts given as token ids."""
+        ...
+
+    def encode_pixels(self, pixels: NDArray[np.uint8], between: Callable[[], None], /) -> Vectors:
+        """Unit vectors, float32 [N, D], of uint8 [N, S, S, 3]; calls `between` between layers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One item's vector, float32 [D], unit, read-only; and where its time went, in microseconds."""
+
+    vector: Vectors
+    queue_us: int
+    encode_us: int
+
+
+Outcome = Encoded | Exception
+
+
+@dataclass
+class Figures:
+    """Counts since the start, for metrics."""
+
+    cache_hits: int = 0
+    cache_misses: int = 0
+    shared: int = 0  # texts that waited for the same text of another caller
+    expired: int = 0
+    failed: int = 0
+    batches: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
+    items: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
+    busy_s: dict[Lane, float] = field(default_factory=lambda: dict.fromkeys(Lane, 0.0))
+
+
+class Batcher:
+    """The one way to the device. Make it and use it on one event loop."""
+
+    def __init__(
+        self,
+        device: Device,
+        limits: Limits,
+        max_cached_texts: int,
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        """`on_death` is called on the event loop when the worker has died; nothing works then."""
+        self.figures = Figures()
+        self._device = device
+        self._queue = WorkQueue(limits)
+        self._max_cached_texts = max_cached_texts
+        self._on_death = on_death
+        self._cache: OrderedDict[bytes, Vectors] = OrderedDict()
+        self._by_key: dict[bytes, Item] = {}  # unanswered texts
+        self._unanswered: set[Item] = set()
+        self._death: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        self._worker = threading.Thread(target=self._work, name="encoder-device", daemon=True)
+        self._worker.start()
+
+    def waiting(self, lane: Lane) -> int:
+        """Items that wait in the lane."""
+        return self._queue.count(lane)
+
+    async def encode(
+        self, lane: Lane, payloads: Sequence[Payload], deadline_s: float
+    ) -> list[Outcome]:
+        """Return what became of each payload: token ids in lane TEXT, pixels [S, S, 3] in others.
+
+        `deadline_s` is a time of time.monotonic. A failing item is an exception in its place. For
+        the call as a whole, raises Overloaded (a lane is full), DeadlineExceeded (too late to
+        begin) or Unavailable (stopping, or the worker died). Cancelling it takes its items out of
+        the queue unless others wait for them too.
+        """
+        if self._death is not None:
+            raise Unavailable("the encoder's worker has died", reason="WORKER_DIED")
+        return list(await asyncio.gather(*self._admit(lane, payloads, deadline_s)))
+
+    async def close(self) -> None:
+        """Stop in the order that the module's docstring gives."""
+        self._queue.close()
+        await asyncio.to_thread(self._worker.join, _JOIN_TIMEOUT_S)
+        self._fail_all(Unavailable("the encoder is stopping", reason="STOPPING"))
+
+    # Event loop's thread
+
+    def _admit(
+        self, lane: Lane, payloads: Sequence[Payload], deadline_s: float
+    ) -> list[asyncio.Future[Outcome]]:
+        """Return a future per payload; nothing has been queued where this raises."""
+        now_s = time.monotonic()
+        fresh: list[Item] = []
+        places: list[Item | Encoded] = []
+        by_key: dict[bytes, Item] = {}
+        for payload in payloads:
+            key = payload.tobytes() if lane is Lane.TEXT else None
+            place = self._known(key, deadline_s) or by_key.get(key or b"")
+            if place is None:
+                place = Item(lane, payload, payload.nbytes, now_s, deadline_s, key)
+                fresh.append(place)
+                if key is not None:
+                    by_key[key] = place
+            places.append(place)
+        if fresh:
+            self._queue.put(lane, fresh)
+        self._unanswered.update(fresh)
+        self._by_key.update(by_key)
+        return [self._future(place, now_s) for place in places]
+
+    def _known(self, key: bytes | None, deadline_s: float) -> Encoded | Item | None:
+        """The cached vector of a text, or the item of another caller that will give it."""
+        if key is None:
+            return None
+        vector = self._cache.get(key)
+        if vector is not None:
+            self._cache.move_to_end(key)
+            self.figures.cache_hits += 1
+            return Encoded(vector, 0, 0)
+        self.figures.cache_misses += 1
+        item = self._by_key.get(key)
+        if item is not None and self._queue.join(item, deadline_s):
+            self.figures.shared += 1
+            return item
+        return None
+
+    def _future(self, place: Item | Encoded, now_s: float) -> asyncio.Future[Outcome]:
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        if isinstance(place, Encoded):
+            future.set_result(place)
+        else:
+            place.waiters.append((future, now_s))
+            future.add_done_callback(lambda done: done.cancelled() and self._leave(place))
+        return future
+
+    def _leave(self, item: Item) -> None:
+        """Take an item whose callers are all gone out of the queue, if it still waits there."""
+        if all(waiter.done() for waiter, _ in item.waiters) and self._queue.discard(item):
+            self._forget(item)
+
+    def _forget(self, item: Item) -> None:
+        self._unanswered.discard(item)
+        if item.key is not None and self._by_key.get(item.key) is item:
+            del self._by_key[item.key]
+
+    def _deliver(self, batch: Batch, answers: list[Vectors | Exception], encode_s: float) -> None:
+        self.figures.batches[batch.lane] += 1
+        self.figures.items[batch.lane] += len(batch.items)
+        self.figures.busy_s[batch.lane] += encode_s
+        for item, answer in zip(batch.items, answers, strict=True):
+            if isinstance(answer, Exception):
+                self.figures.failed += 1
+            elif item.key is not None:
+                self._remember(item.key, answer)
+            self._answer(item, answer, batch.taken_s, encode_s)
+
+    def _expire(self, batch: Batch) -> None:
+        self.figures.expired += len(batch.expired)
+        for item in batch.expired:
+            error = DeadlineExceeded("the deadline was over before the device was free")
+            self._answer(item, error, batch.taken_s, 0)
+
+    def _answer(
+        self, item: Item, answer: Vectors | Exception, taken_s: float, encode_s: float
+    ) -> None:
+        self._forget(item)
+        for waiter, arrived_s in item.waiters:
+            if waiter.done():  # gone; the others of its batch are not harmed
+                continue
+            if isinstance(answer, Exception):
+                waiter.set_result(answer)
+            else:
+                queue_us = int(max(taken_s - arrived_s, 0) * 1e6)
+                waiter.set_result(Encoded(answer, queue_us, int(encode_s * 1e6)))
+
+    def _remember(self, key: bytes, vector: Vectors) -> None:
+        self._cache[key] = vector.copy()  # a row alone would keep its whole batch alive
+        while len(self._cache) > self._max_cached_texts:
+            self._cache.popitem(last=False)
+
+    def _fail_all(self, error: GlimpseError) -> None:
+        for item in list(self._unanswered):
+            self._answer(item, error, 0, 0)
+
+    def _die(self, cause: BaseException) -> None:
+        log.critical("the encoder's worker has died: %r", cause, exc_info=cause)
+        self._death = cause
+        self._queue.close()
+        self._fail_all(Unavailable("the encoder's worker has died", reason="WORKER_DIED"))
+        self._on_death(cause)
+
+    # Worker thread
+
+    def _work(self) -> None:
+        try:
+            while batch := self._queue.take():
+                self._run(batch)
+        except BaseException as error:
+            self._call_loop(self._die, error)
+
+    def _run(self, batch: Batch) -> None:
+        if batch.expired:
+            self._call_loop(self._expire, batch)
+        if not batch.items:
+            return
+        answers = self._compute(batch.lane, batch.items)
+        encode_s = time.monotonic() - batch.taken_s
+        self._queue.observe(batch.lane, len(batch.items), encode_s)
+        self._call_loop(self._deliver, batch, answers, encode_s)
+
+    def _compute(self, lane: Lane, items: list[Item]) -> list[Vectors | Exception]:
+        """Compute a batch; where it fails, its halves, down to the one item that must fail."""
+        try:
+            return list(self._encode(lane, items))
+        except DeviceLost:
+            raise
+        except Exception as error:
+            if len(items) == 1:
+                log.exception("an item of lane %s failed", lane.value)
+                return [error]
+            half = len(items) // 2
+            if isinstance(error, MemoryError):
+                log.warning("out of memory: %s batches have %d items now", lane.value, half)
+                self._queue.shrink(lane, half)
+        return self._compute(lane, items[:half]) + self._compute(lane, items[half:])
+
+    def _encode(self, lane: Lane, items: list[Item]) -> Vectors:
+        payloads = [item.payload for item in items]
+        if lane is Lane.TEXT:
+            vectors = self._device.encode_tokens(payloads)
+        else:
+            vectors = self._device.encode_pixels(np.stack(payloads), self._let_texts_in)
+        vectors.flags.writeable = False
+        return vectors
+
+    def _let_texts_in(self) -> None:
+        """Between two layers of an image batch: a text need not wait for the rest of them."""
+        if batch := self._queue.take_texts():
+            self._run(batch)
+
+    def _call_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and all callers with it
+            self._loop.call_soon_threadsafe(function, *arguments)

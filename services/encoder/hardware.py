@@ -1,0 +1,58 @@
+"""What the machine can do: CPUs to use, arithmetic it has; the tensors are model.py's."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+Precision = Literal["fp32", "bf16", "fp16"]
+RequestedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# Without these, a CPU emulates bf16 and is up to a hundred times slower than in fp32.
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+log = logging.getLogger(__name__)
+
+
+def choose_precision(requested: RequestedPrecision, device_type: str) -> Precision:
+    """Resolve "auto": fp16 (CLIP's own) on a GPU, bf16 on a CPU that has it, fp32 elsewhere.
+
+    Raises ValueError for a precision that the device does not have.
+    """
+    if device_type != "cpu":
+        return "fp16" if requested == "auto" else requested
+    if requested == "fp16":
+        raise ValueError("precision fp16 needs a GPU; a CPU takes auto, fp32 or bf16")
+    if requested == "auto":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    if requested == "bf16" and not cpu_has_bf16():
+        log.warning("this CPU has no bf16 instructions: bf16 will be far slower than fp32")
+    return requested
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bf16 matrices in hardware; False where that cannot be known."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _BF16_FLAGS.isdisjoint(flags.split())
+
+
+def usable_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPUs that this process may use: its affinity, or a container's quota where that is less.
+
+    torch counts the machine's CPUs and would start that many threads inside a small container.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        limit_us, period_us = quota.read_text(encoding="ascii").split()
+        cpus = min(cpus, math.ceil(int(limit_us) / int(period_us)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        pass
+    return max(cpus, 1)

@@ -1,0 +1,292 @@
+"""CLIP's forward pass over its own weights, as fast as plain torch allows; batching is not its job.
+
+It computes what `clip.model.CLIP` computes (ResNets by that very class), with these differences,
+all exact but for rounding:
+
+- The patch convolution is one matrix product, and CLIP's colour normalisation is folded into it.
+- QuickGELU, x * sigmoid(1.702 x), is silu(1.702 x) / 1.702, the factors folded into the weights.
+- Texts are packed without padding. The text tower is causal, so what follows the end-of-text token
+  changes nothing and is never computed.
+- Past its attention, the last layer goes on only with the positions that are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from services.encoder import openai_clip
+from services.encoder.batcher import DeviceLost
+from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint, CheckpointError
+from services.encoder.hardware import RequestedPrecision, choose_precision
+from services.encoder.tokenizer import Tokenizer
+
+# Mean and deviation of R, G, B that CLIP was trained with; from openai/CLIP's clip.py.
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+# Pixels enter the matrix product as (value - 128) / 64, which every float type holds exactly.
+_CENTRE, _STEP = 128, 64
+
+_QUICK_GELU = 1.702
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Between = Callable[[], None]
+
+
+def _nothing() -> None:
+    return
+
+
+class Model:
+    """A CLIP model on one device. One thread at a time may use it, except for `tokenizer`."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        precision: RequestedPrecision = "auto",
+    ) -> None:
+        """Put the weights on the device ("auto": the GPU if there is one) in the precision.
+
+        Raises ValueError for a device that is not there or a precision that it does not have, and
+        CheckpointError where a weight is missing.
+        """
+        self.shape = checkpoint.shape
+        self.device = _choose_device(device)
+        self.precision = choose_precision(precision, self.device.type)
+        self.tokenizer = Tokenizer(self.shape.context_length)
+        weights = _Weights(checkpoint.weights, self.device, _DTYPES[self.precision])
+        self._text_tower = _TextTower(weights, self.shape.text_layers)
+        if self.shape.patch_size:
+            self._image_tower = _ImageTower(weights, self.shape.image_layers, self.shape.patch_size)
+        else:
+            self._image_tower = _ResNetTower(weights)
+
+    @torch.inference_mode()
+    def encode_tokens(self, texts: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Return unit vectors, float32 [N, D], of N texts given as token ids of any lengths.
+
+        Raises MemoryError where the device's memory does not suffice, DeviceLost where it failed,
+        FloatingPointError where a vector is not finite.
+        """
+        with _translated_errors():
+            return _unit(self._text_tower(texts))
+
+    @torch.inference_mode()
+    def encode_pixels(
+        self, pixels: NDArray[np.uint8], between: Between = _nothing
+    ) -> NDArray[np.float32]:
+        """Return unit vectors, float32 [N, D], of preprocessed images, uint8 RGB [N, S, S, 3].
+
+        `between` is called between two layers, for work that should not wait for the whole batch.
+        Raises as encode_tokens does.
+        """
+        with _translated_errors():
+            return _unit(self._image_tower(torch.from_numpy(pixels).to(self.device), between))
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bool]]:
+        """Return unit vectors, float32 [N, D], and for each text whether its end was cut off."""
+        tokens = [self.tokenizer.encode(text) for text in texts]
+        return self.encode_tokens([t.ids for t in tokens]), [t.truncated for t in tokens]
+
+
+class _Weights:
+    """Hands out weights by their names in openai/CLIP, computed in fp32, cast to `dtype`."""
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.tensors, self.device, self.dtype = tensors, device, dtype
+
+    def exact(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise CheckpointError(f"no model in the format of openai/CLIP: {name} is missing")
+        return self.tensors[name].to(self.device, torch.float32)
+
+    def one(self, name: str, scale: float = 1.0) -> Tensor:
+        return (self.exact(name) * scale).to(self.dtype)
+
+    def pair(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.one(f"{name}.weight"), self.one(f"{name}.bias")
+
+
+class _Layer(NamedTuple):
+    """The weights of one residual attention block; W is the tower's width."""
+
+    ln_1: tuple[Tensor, Tensor]
+    qkv: tuple[Tensor, Tensor]  # [3W, W], [3W]
+    out: tuple[Tensor, Tensor]  # [W, W], [W]
+    ln_2: tuple[Tensor, Tensor]
+    fc: tuple[Tensor, Tensor]  # [4W, W], [4W], times 1.702
+    proj: tuple[Tensor, Tensor]  # [W, 4W] over 1.702, [W]
+
+
+def _layer(weights: _Weights, block: str) -> _Layer:
+    fc, proj, scale = f"{block}.mlp.c_fc", f"{block}.mlp.c_proj", _QUICK_GELU
+    return _Layer(
+        ln_1=weights.pair(f"{block}.ln_1"),
+        qkv=(
+            weights.one(f"{block}.attn.in_proj_weight"),
+            weights.one(f"{block}.attn.in_proj_bias"),
+        ),
+        out=weights.pair(f"{block}.attn.out_proj"),
+        ln_2=weights.pair(f"{block}.ln_2"),
+        fc=(weights.one(f"{fc}.weight", scale), weights.one(f"{fc}.bias", scale)),
+        proj=(weights.one(f"{proj}.weight", 1 / scale), weights.one(f"{proj}.bias")),
+    )
+
+
+class _Rows:
+    """How the packed rows [T, W] of N sequences stand in a table of N x L positions."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self._count, self._longest = len(lengths), max(lengths)
+        self._places: Tensor | None = None
+        if min(lengths) < self._longest:  # otherwise rows and table are the same
+            table = np.arange(self._longest) < np.array(lengths)[:, None]  # [N, L]
+            self._places = torch.from_numpy(np.flatnonzero(table)).to(device)
+
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[T, 3W] -> three of [N, heads, L, 64], zeros where a sequence has ended."""
+        if self._places is not None:
+            table = qkv.new_zeros(self._count * self._longest, qkv.shape[1])
+            qkv = table.index_copy_(0, self._places, qkv)
+        q, k, v = qkv.view(self._count, self._longest, 3, -1, HEAD_WIDTH).unbind(2)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def join(self, attended: Tensor) -> Tensor:
+        """[N, heads, L, 64] -> [T, W]."""
+        table = attended.transpose(1, 2).reshape(self._count * self._longest, -1)
+        return table if self._places is None else table[self._places]
+
+
+def _attend(
+    x: Tensor, layer: _Layer, rows: _Rows, causal: bool, read: Tensor | None = None
+) -> Tensor:
+    """One residual attention block, [T, W] -> [T, W]; only of the rows `read` if they are given."""
+    width = x.shape[1:]
+    q, k, v = rows.split(F.linear(F.layer_norm(x, width, *layer.ln_1), *layer.qkv))
+    attended = rows.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
+    if read is not None:
+        x, attended = x[read], attended[read]
+    x = x + F.linear(attended, *layer.out)
+    hidden = F.linear(F.layer_norm(x, width, *layer.ln_2), *layer.fc)
+    return x + F.linear(F.silu(hidden, inplace=True), *layer.proj)
+
+
+class _TextTower:
+    def __init__(self, weights: _Weights, layers: int) -> None:
+        self._device = weights.device
+        self._embeddings = weights.one("token_embedding.weight")  # [49408, W]
+        self._positions = weights.one("positional_embedding")  # [context, W]
+        self._layers = [_layer(weights, f"transformer.resblocks.{i}") for i in range(layers)]
+        self._ln_final = weights.pair("ln_final")
+        self._projection = weights.one("text_projection")  # [W, D]
+
+    def __call__(self, texts: Sequence[NDArray[np.int64]]) -> Tensor:
+        # CLIP reads the first place of the highest token, end-of-text; the rest changes nothing.
+        lengths = [int(ids.argmax()) + 1 for ids in texts]
+        packed = np.concatenate([ids[:n] for ids, n in zip(texts, lengths, strict=True)])
+        places = np.concatenate([np.arange(n) for n in lengths])
+        ends = torch.from_numpy(np.cumsum(lengths) - 1).to(self._device)
+        x = self._embeddings[torch.from_numpy(packed).to(self._device)]  # [T, W]
+        x = x + self._positions[torch.from_numpy(places).to(self._device)]
+        rows = _Rows(lengths, self._device)
+        for layer in self._layers[:-1]:
+            x = _attend(x, layer, rows, causal=True)
+        x = _attend(x, self._layers[-1], rows, causal=True, read=ends)  # [N, W]
+        return F.layer_norm(x, x.shape[1:], *self._ln_final) @ self._projection
+
+
+class _ImageTower:
+    def __init__(self, weights: _Weights, layers: int, patch_size: int) -> None:
+        self._patch_size = patch_size
+        kernel = weights.exact("visual.conv1.weight").permute(0, 2, 3, 1)  # [W, p, p, 3]
+        mean, deviation = kernel.new_tensor(_MEAN), kernel.new_tensor(_DEVIATION)
+        at_centre = (kernel * ((_CENTRE / 255 - mean) / deviation)).sum((1, 2, 3))  # [W]
+        self._kernel = (kernel * (_STEP / 255 / deviation)).flatten(1).to(weights.dtype)
+        positions = weights.exact("visual.positional_embedding")  # [1 + g * g, W]
+        first = weights.exact("visual.class_embedding") + positions[0]
+        self._first = first.to(weights.dtype)  # [W]
+        self._positions = (positions[1:] + at_centre).to(weights.dtype)  # [g * g, W]
+        self._ln_pre = weights.pair("visual.ln_pre")
+        self._layers = [_layer(weights, f"visual.transformer.resblocks.{i}") for i in range(layers)]
+        self._ln_post = weights.pair("visual.ln_post")
+        self._projection = weights.one("visual.proj")  # [W, D]
+
+    def __call__(self, pixels: Tensor, between: Between) -> Tensor:
+        count, side = len(pixels), pixels.shape[1] // self._patch_size  # N, g
+        x = pixels.view(count, side, self._patch_size, side, self._patch_size, 3)
+        x = x.transpose(2, 3).reshape(count, side * side, -1).to(self._kernel.dtype)
+        x = F.linear((x - _CENTRE) / _STEP, self._kernel) + self._positions  # [N, g * g, W]
+        x = torch.cat([self._first.expand(count, 1, -1), x], dim=1).flatten(0, 1)  # [T, W]
+        x = F.layer_norm(x, x.shape[1:], *self._ln_pre)
+        length = side * side + 1
+        rows = _Rows([length] * count, x.device)
+        for layer in self._layers[:-1]:
+            x = _attend(x, layer, rows, causal=False)
+            between()
+        first = torch.arange(0, count * length, length, device=x.device)
+        x = _attend(x, self._layers[-1], rows, causal=False, read=first)  # [N, W]
+        return F.layer_norm(x, x.shape[1:], *self._ln_post) @ self._projection
+
+
+class _ResNetTower:
+    """CLIP's own ModifiedResNet, unoptimised."""
+
+    def __init__(self, weights: _Weights) -> None:
+        network = openai_clip.build_model(weights.tensors).visual
+        self._network = network.to(weights.device, weights.dtype)
+        self._dtype = weights.dtype
+
+    def __call__(self, pixels: Tensor, between: Between) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2) / 255  # [N, 3, S, S]
+        mean, deviation = x.new_tensor(_MEAN), x.new_tensor(_DEVIATION)
+        x = (x - mean[:, None, None]) / deviation[:, None, None]
+        return self._network(x.to(self._dtype))
+
+
+def _unit(x: Tensor) -> NDArray[np.float32]:
+    vectors = F.normalize(x.float(), dim=-1).cpu().numpy()
+    if not np.isfinite(vectors).all():
+        raise FloatingPointError("the model gave a vector that is not finite")
+    return vectors
+
+
+def _choose_device(requested: str) -> torch.device:
+    if requested == "auto":
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(requested)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        torch.empty(0, device=device)  # fails for a device that is not there
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {requested} cannot be used: {reason}") from error
+    return device
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Give torch's errors the names that the batcher knows."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise MemoryError(str(error)) from error
+    except torch.AcceleratorError as error:  # after one of these, every later call fails too
+        raise DeviceLost(str(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # the CPU allocator has no error of its own
+            raise MemoryError(str(error)) from error
+        raise
