@@ -1,0 +1,1 @@
+"""The `glimpse` command: the client for people, and the whole stack on one machine."""

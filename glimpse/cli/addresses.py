@@ -1,0 +1,88 @@
+"""Where the services are: told, or written down by `glimpse up`, or at their usual ports."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glimpse.cli.console import CommandError
+from glimpse.cli.stack import ADDRESSES_FILE
+from glimpse.client import DEFAULT_INDEXER, DEFAULT_QUERY, Client
+
+QueryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        envvar="GLIMPSE_QUERY",
+        metavar="HOST:PORT",
+        help=f"The query service; without it, what `glimpse up` wrote down, or {DEFAULT_QUERY}.",
+    ),
+]
+IndexerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--indexer",
+        envvar="GLIMPSE_INDEXER",
+        metavar="HOST:PORT",
+        help=f"The indexer; without it, what `glimpse up` wrote down, or {DEFAULT_INDEXER}.",
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="GLIMPSE_DATA",
+        metavar="FOLDER",
+        help="The folder of a `glimpse up` on this machine.",
+        show_default="~/.local/share/glimpse",
+    ),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait.")
+]
+CollectionOption = Annotated[
+    str, typer.Option("--collection", "-c", metavar="NAME", help="The collection.")
+]
+
+DEFAULT_COLLECTION = "images"
+
+
+def default_data() -> Path:
+    """Where `glimpse up` keeps its data unless told otherwise."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "glimpse"
+
+
+def find(data: Path | None) -> dict[str, str]:
+    """Addresses by service as the `glimpse up` of a folder wrote them; {} when none is known.
+
+    Raises CommandError when a folder is given and no `glimpse up` runs on it.
+    """
+    path = (data or default_data()) / ADDRESSES_FILE
+    try:
+        return {name: str(value) for name, value in json.loads(path.read_text()).items()}
+    except (OSError, ValueError):
+        if data is None:
+            return {}
+        raise CommandError(
+            f"no running stack is known in {data}; start one with: glimpse up --data {data}"
+        ) from None
+
+
+def connect(
+    query: str | None, indexer: str | None, data: Path | None, timeout_s: float = 10.0
+) -> Client:
+    """A client for the services; what is told goes before what was written down.
+
+    "" stands for a service that is not going to be called.
+    """
+    known = find(data) if query is None or indexer is None else {}
+    return Client(
+        query or known.get("query", DEFAULT_QUERY),
+        indexer or known.get("indexer", DEFAULT_INDEXER),
+        timeout_s=timeout_s,
+    )

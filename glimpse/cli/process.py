@@ -1,0 +1,146 @@
+"""One child process in a session of its own, and its log; what it serves is stack's job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from glimpse.cli import guard
+
+_LOG_TAIL_BYTES = 16_384
+
+
+class Guard:
+    """The process that stops all others if this one is killed; see glimpse.cli.guard.
+
+    `keep_fd`, a descriptor such as a lock's, stays open in it until the last of them is gone.
+    Between a child's start and its first line to the guard lie some microseconds in which a
+    SIGKILL of this process would leave that child alone.
+    """
+
+    def __init__(self, keep_fd: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[keep_fd],
+            text=True,
+        )
+
+    def watch(self, group: int, stop_signal: signal.Signals) -> None:
+        """Has a group stopped when this process is gone."""
+        self._tell(f"watch {group} {int(stop_signal)}")
+
+    def forget(self, group: int) -> None:
+        """The group has ended; its number may be another's soon."""
+        self._tell(f"forget {group}")
+
+    def close(self) -> None:
+        """Ends the guard, which stops what it still watches."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+
+class Process:
+    """One named child; its output goes to `log_path`, which each start begins anew."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log_path: Path,
+        *,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.name = name
+        self.log_path = log_path
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._stop_signal = stop_signal
+        self._child: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
+
+    def start(self, guard: Guard) -> None:
+        """Starts the child in the log's folder. Raises OSError."""
+        with self.log_path.open("wb") as log:
+            self._child = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Away from the terminal, so that Ctrl-C reaches only whoever stops them in order.
+                start_new_session=True,
+                cwd=self.log_path.parent,
+                env=os.environ | self._environment,
+            )
+        self._guard = guard
+        guard.watch(self._child.pid, self._stop_signal)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, also that of its group; 0 before the first start."""
+        return self._child.pid if self._child else 0
+
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def how_it_ended(self) -> str:
+        """How the child ended, for people: "ended with exit code 2", "was killed by SIGKILL"."""
+        code = self._child.poll() if self._child else None
+        if code is None:
+            return "is running"
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
+    def last_lines(self, count: int = 10) -> list[str]:
+        """The last lines that it wrote."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, os.path.getsize(self.log_path) - _LOG_TAIL_BYTES))
+                return log.read().decode(errors="replace").splitlines()[-count:]
+        except OSError:
+            return []
+
+    def stop(self, grace_s: float) -> None:
+        """Asks the child to stop, waits, and kills what is left of its group."""
+        if self._child is None:
+            return
+        if self.is_running:
+            self._child.send_signal(self._stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(grace_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills the child and its group at once."""
+        if self._child is None:
+            return
+        self.send_kill()
+        self._child.wait()
+        if self._guard is not None:
+            self._guard.forget(self._child.pid)
+            self._guard = None
+
+    def send_kill(self) -> None:
+        """Sends SIGKILL to the child and its group without waiting: fit for signal handlers."""
+        if self._child is not None and self._guard is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)

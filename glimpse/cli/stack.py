@@ -1,0 +1,263 @@
+"""The whole of glimpse on one machine: four processes, started, watched and stopped in order.
+
+    Milvus Lite ◄── indexer ──► encoder ◄── query ──► Milvus Lite
+
+The thread that calls a Stack owns it. Everything is started at once, since each service waits for
+those it needs; it is stopped in the order query, indexer, encoder, Milvus, so that nobody loses
+what it stands on. If the calling process is killed, its Guard stops them instead. Commands and
+their output are not its job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from glimpse.cli.ports import HOST, Ports
+from glimpse.cli.process import Guard, Process
+
+ADDRESSES_FILE = "addresses.json"
+_LOOK_S = 0.1
+_CALL_TIMEOUT_S = 2.0
+_NEEDED = {"milvus": "milvus_lite", "encoder": "services.encoder"}
+
+
+class StackError(Exception):
+    """The stack cannot start, or lost a process; the message is for people."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """How to run the stack. `data` holds Milvus' files, logs, lock and addresses; `model` is a
+    name or path as in ENCODER_MODEL; with `milvus_uri` an existing server is used instead of
+    Milvus Lite; `environment` is added to that of the services."""
+
+    data: Path
+    model: str = "demo"
+    milvus_uri: str | None = None
+    ports: Ports = field(default_factory=Ports)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    start_timeout_s: float = 120.0
+    grace_s: float = 15.0
+
+
+class Stack:
+    """The running processes; a context manager that starts and stops them all."""
+
+    def __init__(self, options: StackOptions) -> None:
+        self.options = options
+        ports = options.ports
+        self.milvus_uri = options.milvus_uri or f"http://{HOST}:{ports.milvus}"
+        self.addresses = {
+            "milvus": self.milvus_uri,
+            "encoder": f"{HOST}:{ports.encoder}",
+            "indexer": f"{HOST}:{ports.indexer}",
+            "query": f"{HOST}:{ports.query}",
+        }
+        self.processes = {process.name: process for process in self._make_processes()}
+        self.stop_requested = threading.Event()
+        """Set from anywhere, a signal handler included, it ends a start that is under way."""
+        self._guard: Guard | None = None
+        self._lock_fd: int | None = None
+
+    @property
+    def query(self) -> str:
+        """The query service's address."""
+        return self.addresses["query"]
+
+    @property
+    def indexer(self) -> str:
+        """The indexer's address."""
+        return self.addresses["indexer"]
+
+    def __enter__(self) -> Stack:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts everything and waits until all are healthy; stops everything on a failure.
+
+        Raises StackError.
+        """
+        self._check_installed()
+        self._lock()
+        try:
+            if taken := self._taken_ports():
+                raise StackError(
+                    f"port {taken[0]} is in use; stop what listens there, or choose others "
+                    "with --ports (0 takes free ones)"
+                )
+            self._start_and_wait(*self.processes)
+            self._write_addresses()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops everything, in order; nothing to do when it is stopped."""
+        with contextlib.suppress(OSError):
+            (self.options.data / ADDRESSES_FILE).unlink()
+        for process in reversed(self.processes.values()):
+            process.stop(self.options.grace_s)
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def send_kill(self) -> None:
+        """Sends SIGKILL to everything, for a stop() under way that takes too long."""
+        for process in self.processes.values():
+            process.send_kill()
+
+    def restart(self, *names: str) -> None:
+        """Stops processes, in order, and starts them again, all at once; no names: all of them."""
+        chosen = [name for name in self.processes if name in names or not names]
+        for name in reversed(chosen):
+            self.processes[name].stop(self.options.grace_s)
+        self._start_and_wait(*chosen)
+
+    def check(self) -> None:
+        """Raises StackError, with the last lines of its log, when a process has ended."""
+        for process in self.processes.values():
+            if not process.is_running:
+                lines = "".join(f"\n  {line}" for line in process.last_lines())
+                raise StackError(
+                    f"{process.name} {process.how_it_ended()}; its log is {process.log_path}"
+                    + (f" and ends with:{lines}" if lines else "")
+                )
+
+    def _make_processes(self) -> list[Process]:
+        options, ports = self.options, self.options.ports
+        logs = options.data / "logs"
+        processes = []
+        if options.milvus_uri is None:
+            command = [sys.executable, "-m", "milvus_lite", "server", "--host", HOST]
+            command += ["--port", str(ports.milvus), "--data-dir", str(options.data / "milvus")]
+            # Of all signals, Milvus Lite stops cleanly on SIGINT only.
+            processes.append(
+                Process("milvus", command, {}, logs / "milvus.log", stop_signal=signal.SIGINT)
+            )
+        settings = {
+            "ENCODER_LISTEN": self.addresses["encoder"],
+            "ENCODER_METRICS_LISTEN": f"{HOST}:{ports.encoder_metrics}",
+            "ENCODER_MODEL": options.model,
+            "INDEXER_LISTEN": self.addresses["indexer"],
+            "INDEXER_METRICS_LISTEN": f"{HOST}:{ports.indexer_metrics}",
+            "INDEXER_ENCODER": self.addresses["encoder"],
+            "INDEXER_MILVUS_URI": self.milvus_uri,
+            "QUERY_LISTEN": self.addresses["query"],
+            "QUERY_METRICS_LISTEN": f"{HOST}:{ports.query_metrics}",
+            "QUERY_ENCODER": self.addresses["encoder"],
+            "QUERY_MILVUS_URI": self.milvus_uri,
+            # The services are those that lie beside this package, wherever they are started.
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [_package_root(), os.environ.get("PYTHONPATH")])
+            ),
+        }
+        for name in ("encoder", "indexer", "query"):
+            command = [sys.executable, "-m", f"services.{name}"]
+            environment = {**settings, **options.environment}
+            processes.append(Process(name, command, environment, logs / f"{name}.log"))
+        return processes
+
+    def _check_installed(self) -> None:
+        for name, module in _NEEDED.items():
+            if name in self.processes and importlib.util.find_spec(module) is None:
+                raise StackError(
+                    f"{name} is not installed here; pip install 'glimpse[stack]' brings it"
+                )
+
+    def _lock(self) -> None:
+        folder = self.options.data
+        try:
+            (folder / "logs").mkdir(parents=True, exist_ok=True)
+            self._lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock_fd or 0)
+            self._lock_fd = None
+            raise StackError(
+                f"glimpse is already running on {folder}, or is just being stopped; "
+                "use that one, or choose another folder with --data"
+            ) from None
+        except OSError as error:
+            raise StackError(f"{folder} cannot be used: {error.strerror}") from error
+
+    def _taken_ports(self) -> list[int]:
+        ports = self.options.ports
+        ours = [] if self.options.milvus_uri is None else [ports.milvus]
+        return [port for port in ports.taken() if port not in ours]
+
+    def _start_and_wait(self, *names: str) -> None:
+        if self._guard is None:
+            assert self._lock_fd is not None
+            self._guard = Guard(self._lock_fd)
+        for name in names:
+            self.processes[name].start(self._guard)
+        deadline_s = time.monotonic() + self.options.start_timeout_s
+        for name in self.processes:
+            self._wait_healthy(name, deadline_s)
+
+    def _wait_healthy(self, name: str, deadline_s: float) -> None:
+        probe = is_milvus_ready if name == "milvus" else is_serving
+        while not probe(self.addresses[name]):
+            self.check()
+            if self.stop_requested.wait(_LOOK_S):
+                raise StackError("stopped before everything was ready")
+            if time.monotonic() > deadline_s:
+                raise StackError(
+                    f"{name} at {self.addresses[name]} was not ready within "
+                    f"{self.options.start_timeout_s:.0f} s; "
+                    f"its log is {self.processes[name].log_path}"
+                )
+
+    def _write_addresses(self) -> None:
+        path = self.options.data / ADDRESSES_FILE
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(self.addresses | {"pid": os.getpid()}, indent=2) + "\n")
+        draft.replace(path)
+
+
+def is_serving(address: str) -> bool:
+    """Whether the service at HOST:PORT says SERVING by grpc.health.v1."""
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_CALL_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def is_milvus_ready(uri: str) -> bool:
+    """Whether a Milvus answers a call at http://HOST:PORT; only the status is looked at."""
+    with grpc.insecure_channel(uri.partition("://")[2] or uri) as channel:
+        # An empty request is the same bytes in every version of Milvus' contract.
+        get_version = channel.unary_unary("/milvus.proto.milvus.MilvusService/GetVersion")
+        try:
+            get_version(b"", timeout=_CALL_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+        return True
+
+
+def _package_root() -> str:
+    return str(Path(__file__).resolve().parents[2])

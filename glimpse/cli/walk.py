@@ -1,0 +1,80 @@
+"""Which picture files a command line means; reading them is not its job."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from glimpse.cli.console import CommandError
+
+EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+)
+
+
+def find_pictures(arguments: Iterable[str]) -> Iterator[Path]:
+    """Paths of the pictures that arguments name, each once, sorted within each argument.
+
+    A folder stands for every file below it with one of EXTENSIONS, except hidden ones; a file for
+    itself, whatever its name; a pattern (with *, ? or [; ** for any depth) for all it matches;
+    @FILE for the paths in a list, one on a line, or as "path" of a JSON object on a line.
+    Raises CommandError for what names nothing.
+    """
+    seen: set[str] = set()
+    for argument in arguments:
+        for path in _named_by(argument):
+            absolute = os.path.abspath(path)
+            if absolute not in seen:
+                seen.add(absolute)
+                yield path
+
+
+def _named_by(argument: str) -> Iterator[Path]:
+    path = Path(argument)
+    if argument.startswith("@") and not path.exists():
+        yield from _listed(Path(argument[1:]))
+    elif path.is_dir():
+        yield from _below(path)
+    elif path.exists() or path.is_symlink():
+        yield path
+    elif glob.has_magic(argument) and (matches := glob.glob(argument, recursive=True)):
+        for match in sorted(matches):
+            if not os.path.isdir(match):
+                yield Path(match)
+            elif "**" not in argument:  # ** lists what is below by itself
+                yield from _below(Path(match))
+    else:
+        raise CommandError(f"{argument}: there is no such file or folder")
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        why = (error.strerror or "unknown reason").lower()
+        raise CommandError(f"{error.filename}: the folder cannot be read: {why}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+                yield Path(parent, name)
+
+
+def _listed(path: Path) -> Iterator[Path]:
+    try:
+        lines = path.read_text(errors="surrogateescape").splitlines()
+    except OSError as error:
+        why = (error.strerror or "unknown reason").lower()
+        raise CommandError(f"@{path}: the list cannot be read: {why}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if not line.startswith("{"):
+            yield Path(line)
+            continue
+        try:
+            yield Path(json.loads(line)["path"])
+        except (ValueError, KeyError, TypeError):
+            raise CommandError(f'@{path} line {number}: is no JSON object with a "path"') from None
