@@ -35,8 +35,9 @@ class StartFailure(Exception):
 class Server:
     """One service's server; owned by the event loop that made it.
 
-    Stop order: health says NOT_SERVING, callers get `drain_s` to notice, new calls are refused and
-    running ones get `grace_s`, then the owner closes what the calls stood on.
+    Stop order: health says NOT_SERVING, callers get `drain_s` to notice, `on_stop` tells long calls
+    to end, new calls are refused and running ones get `grace_s`, then the owner closes what the
+    calls stood on.
     """
 
     def __init__(self, settings: ServiceSettings, service_names: Sequence[str]) -> None:
@@ -83,7 +84,9 @@ class Server:
         self._exit_code = 1
         self._stop.set()
 
-    async def run(self, *close: Callable[[], Awaitable[None]]) -> int:
+    async def run(
+        self, *close: Callable[[], Awaitable[None]], on_stop: Callable[[], None] | None = None
+    ) -> int:
         """Serves until SIGTERM, SIGINT or fail(); then stops in order, `close` last and in turn.
 
         Returns the process's exit code.
@@ -96,6 +99,8 @@ class Server:
         await self._health.enter_graceful_shutdown()
         if self._exit_code == 0:
             await asyncio.sleep(self._settings.drain_s)
+        if on_stop is not None:
+            on_stop()
         await self.grpc.stop(self._settings.grace_s)
         for step in close:
             with contextlib.suppress(asyncio.CancelledError):

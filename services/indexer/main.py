@@ -1,0 +1,86 @@
+"""Wires the indexer service together and runs it; the parts do the work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
+from services.common import errors
+from services.common.encoder_peer import EncoderPeer
+from services.common.server import Server, StartFailure, run_service
+from services.common.settings import load
+from services.indexer.catalog import Catalog
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.pipeline import Pipeline
+from services.indexer.servicer import IndexerServicer
+from services.indexer.settings import IndexerSettings
+from services.indexer.stages import Encoder
+from services.vectors.store import VectorStore, open_store
+
+_ASK_AGAIN_S = 1.0
+_ANSWER_TIMEOUT_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Runs until stopped; returns the exit code."""
+    settings = load(IndexerSettings)
+    return run_service(settings, lambda: _serve(settings))
+
+
+async def _serve(settings: IndexerSettings) -> int:
+    try:
+        store = open_store(settings.milvus_uri, settings.milvus_token.get_secret_value())
+    except errors.InvalidInput as error:
+        raise StartFailure(f"INDEXER_MILVUS_URI: {error}") from None
+    encoder = EncoderPeer(settings.encoder, settings.max_message_bytes)
+    metrics = IndexerMetrics()
+    pipeline = Pipeline(store, encoder, settings, metrics)
+    catalog = Catalog(store, encoder, settings, metrics)
+    service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
+    server = Server(settings, [service_name])
+    indexer_pb2_grpc.add_IndexerServicer_to_server(
+        IndexerServicer(pipeline, catalog, store, settings.default_timeout_s), server.grpc
+    )
+    await server.start()
+    readiness = asyncio.create_task(_serve_when_ready(server, store, encoder))
+
+    async def stop_asking() -> None:
+        readiness.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await readiness
+
+    return await server.run(
+        stop_asking, pipeline.close, encoder.close, store.close, on_stop=pipeline.drain
+    )
+
+
+async def _serve_when_ready(server: Server, store: VectorStore, encoder: Encoder) -> None:
+    """Turns health to SERVING once both peers have answered; asks until they do."""
+    try:
+        await _answered("Milvus", lambda: store.ready(timeout_s=_ANSWER_TIMEOUT_S))
+        await _answered("the encoder", lambda: encoder.model(_ANSWER_TIMEOUT_S))
+    except Exception:
+        log.exception("readiness cannot be told")
+        server.fail("a fault while waiting for Milvus and the encoder")
+        return
+    await server.set_serving(True)
+    log.info("serving")
+
+
+async def _answered(peer: str, ask: Callable[[], Awaitable[Any]]) -> None:
+    said = False
+    while True:
+        try:
+            await ask()
+            return
+        except errors.GlimpseError as error:
+            if not said:
+                log.info("waiting for %s: %s", peer, error)
+            said = True
+            await asyncio.sleep(_ASK_AGAIN_S)

@@ -1,0 +1,59 @@
+"""The indexer's own metrics; those of its calls are services.common.telemetry's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class IndexerMetrics:
+    """What became of images, where they are, and how long peers take; one per registry."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.images = Counter(
+            "glimpse_indexer_images",
+            "Images acknowledged, by outcome: indexed, unchanged, failed",
+            ["outcome"],
+            registry=registry,
+        )
+        self.stage_images = Gauge(
+            "glimpse_indexer_stage_images",
+            "Images at each stage: look_up, decode, encode, write",
+            ["stage"],
+            registry=registry,
+        )
+        self.held_bytes = Gauge(
+            "glimpse_indexer_held_bytes",
+            "Files, pixels and rows that all streams hold",
+            registry=registry,
+        )
+        self.streams = Gauge(
+            "glimpse_indexer_streams", "Streams and batches under way", registry=registry
+        )
+        self.encoder_latency_s = Histogram(
+            "glimpse_indexer_encoder_latency_seconds",
+            "Duration of calls to the encoder",
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self.store_latency_s = Histogram(
+            "glimpse_indexer_store_latency_seconds",
+            "Duration of calls to Milvus: fetch, upsert, settle",
+            ["operation"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts an image at a stage for as long as the block runs."""
+        gauge = self.stage_images.labels(name)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()

@@ -1,0 +1,85 @@
+"""All streams of images into collections: how many, until when; what each one does is Stream's job.
+
+A stream is a set of images under way. Each goes, on its own and at its own pace, through
+
+    read → look up → decode → encode → write → acknowledge
+           (batches)  (threads) (batches) (batches)
+
+and what it holds counts against its stream's budget of bytes, so a slow stage, or a caller that
+does not read its acknowledgements, ends in the sender having to wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from services.common import errors
+from services.indexer.images import Acknowledgement, Image, Target
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.settings import IndexerSettings
+from services.indexer.stages import Encoder, Peers
+from services.indexer.stream import Stream, stopping
+from services.vectors.store import VectorStore
+
+
+class Pipeline:
+    """Runs streams; owned by the event loop that made it.
+
+    Stop order: drain() lets streams end with what they hold and refuses new ones; close() comes
+    when no stream is left.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        encoder: Encoder,
+        settings: IndexerSettings,
+        metrics: IndexerMetrics,
+    ) -> None:
+        threads = settings.decode_threads or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._peers = Peers(store, encoder, self._threads, settings, metrics)
+        self._streams: set[Stream] = set()
+        self._draining = False
+
+    async def index(
+        self, target: Target, images: AsyncIterator[Image]
+    ) -> AsyncGenerator[Acknowledgement, None]:
+        """Indexes images until they end; yields one acknowledgement each, in any order.
+
+        Of images that share an id, the later one wins. Raises Overloaded when too many streams are
+        under way; Unavailable with the reason RESUME, after the acknowledgements of what was taken,
+        when the service stops; and, likewise last, whatever `images` raises. Ending the iteration
+        early drops what is under way.
+        """
+        if self._draining:
+            raise stopping()
+        max_streams = self._peers.settings.max_streams
+        if len(self._streams) >= max_streams:
+            raise errors.Overloaded(
+                f"{max_streams} streams are under way, the most that are taken", retry_after_ms=1000
+            )
+        stream = Stream(self._peers, target)
+        self._streams.add(stream)
+        self._peers.metrics.streams.inc()
+        try:
+            async with contextlib.aclosing(stream.run(images)) as acknowledgements:
+                async for acknowledgement in acknowledgements:
+                    self._peers.metrics.images.labels(acknowledgement.outcome.value).inc()
+                    yield acknowledgement
+        finally:
+            self._streams.discard(stream)
+            self._peers.metrics.streams.dec()
+
+    def drain(self) -> None:
+        """Refuses new streams and lets the running ones end with what they hold."""
+        self._draining = True
+        for stream in self._streams:
+            stream.stop()
+
+    async def close(self) -> None:
+        """Ends the decoding threads; a picture that one is at is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,165 @@
+"""The Indexer contract over catalog and pipeline: converts, calls, converts; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+import grpc
+
+from glimpse.indexer.v1 import indexer_pb2 as pb
+from glimpse.indexer.v1 import indexer_pb2_grpc
+from services.common.errors import DeadlineExceeded, InvalidInput
+from services.common.interceptors import time_left_s
+from services.indexer import messages
+from services.indexer.catalog import Catalog
+from services.indexer.images import Image, Outcome
+from services.indexer.pipeline import Pipeline
+from services.vectors.bounds import check_name
+from services.vectors.store import VectorStore
+
+MAX_BATCH_IMAGES = 256
+MAX_DELETE_IDS = 1000
+
+
+class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
+    """Serves the contract; `default_timeout_s` is for unary calls whose caller sets no deadline."""
+
+    def __init__(
+        self, pipeline: Pipeline, catalog: Catalog, store: VectorStore, default_timeout_s: float
+    ) -> None:
+        self._pipeline = pipeline
+        self._catalog = catalog
+        self._store = store
+        self._default_timeout_s = default_timeout_s
+
+    async def IndexImages(
+        self,
+        request_iterator: AsyncIterator[pb.IndexImagesRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
+        options = await _options(request_iterator)
+        target = await self._catalog.target(
+            check_name(options.collection), create=options.create_collection, force=options.force
+        )
+        counts: Counter[Outcome] = Counter()
+        images = _images(request_iterator)
+        async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
+            async for record in records:
+                counts[record.outcome] += 1
+                yield pb.IndexImagesResponse(acknowledgement=messages.acknowledgement(record))
+        if counts[Outcome.INDEXED]:
+            await self._catalog.settle(target.collection)
+        totals = pb.Totals(
+            indexed=counts[Outcome.INDEXED],
+            unchanged=counts[Outcome.UNCHANGED],
+            failed=counts[Outcome.FAILED],
+        )
+        yield pb.IndexImagesResponse(totals=totals)
+
+    async def BatchIndexImages(
+        self, request: pb.BatchIndexImagesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.BatchIndexImagesResponse:
+        if not 1 <= len(request.images) <= MAX_BATCH_IMAGES:
+            raise InvalidInput(
+                "images", f"must be 1 to {MAX_BATCH_IMAGES} images; there are {len(request.images)}"
+            )
+        check_name(request.options.collection, "options.collection")
+        timeout_s = time_left_s(context, self._default_timeout_s)
+        try:
+            acknowledgements = await asyncio.wait_for(self._index_batch(request), timeout_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"not done within {timeout_s:.1f} s") from None
+        return pb.BatchIndexImagesResponse(acknowledgements=acknowledgements)
+
+    async def _index_batch(
+        self, request: pb.BatchIndexImagesRequest
+    ) -> Sequence[pb.Acknowledgement]:
+        options = request.options
+        target = await self._catalog.target(
+            options.collection, create=options.create_collection, force=options.force
+        )
+        # Callers' numbers may repeat; positions do not.
+        images = _each(
+            [messages.image(image, position) for position, image in enumerate(request.images)]
+        )
+        ordered: dict[int, pb.Acknowledgement] = {}
+        async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
+            async for record in records:
+                position = record.sequence
+                ordered[position] = messages.acknowledgement(
+                    record, request.images[position].sequence
+                )
+        return [ordered[position] for position in range(len(request.images))]
+
+    async def DeleteImages(
+        self, request: pb.DeleteImagesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DeleteImagesResponse:
+        name = check_name(request.collection)
+        timeout_s = time_left_s(context, self._default_timeout_s)
+        selector = request.WhichOneof("selector")
+        if selector == "ids":
+            ids = request.ids.ids
+            if not 1 <= len(ids) <= MAX_DELETE_IDS:
+                raise InvalidInput(
+                    "ids", f"must be 1 to {MAX_DELETE_IDS} ids; there are {len(ids)}"
+                )
+            deleted = await self._store.delete_ids(name, ids, timeout_s=timeout_s)
+        elif selector == "filter":
+            deleted = await self._store.delete_where(name, request.filter, timeout_s=timeout_s)
+        else:
+            raise InvalidInput("selector", "ids or filter must be set")
+        return pb.DeleteImagesResponse(deleted=deleted)
+
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CreateCollectionResponse:
+        info = await self._catalog.create(
+            check_name(request.collection),
+            messages.index_kind(request.index_kind),
+            messages.metric(request.metric),
+            time_left_s(context, self._default_timeout_s),
+        )
+        return pb.CreateCollectionResponse(collection=messages.collection(info))
+
+    async def GetCollection(
+        self, request: pb.GetCollectionRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetCollectionResponse:
+        timeout_s = time_left_s(context, self._default_timeout_s)
+        info = await self._catalog.describe(check_name(request.collection), timeout_s)
+        return pb.GetCollectionResponse(collection=messages.collection(info))
+
+    async def ListCollections(
+        self, request: pb.ListCollectionsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListCollectionsResponse:
+        infos = await self._catalog.describe_all(time_left_s(context, self._default_timeout_s))
+        return pb.ListCollectionsResponse(collections=map(messages.collection, infos))
+
+    async def DropCollection(
+        self, request: pb.DropCollectionRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DropCollectionResponse:
+        timeout_s = time_left_s(context, self._default_timeout_s)
+        await self._catalog.drop(check_name(request.collection), request.confirm, timeout_s)
+        return pb.DropCollectionResponse()
+
+
+async def _options(requests: AsyncIterator[pb.IndexImagesRequest]) -> pb.IndexOptions:
+    async for request in requests:
+        if request.WhichOneof("message") == "options":
+            return request.options
+        break
+    raise InvalidInput("options", "must be the stream's first message")
+
+
+async def _images(requests: AsyncIterator[pb.IndexImagesRequest]) -> AsyncIterator[Image]:
+    async for request in requests:
+        if request.WhichOneof("message") != "image":
+            raise InvalidInput("image", "must be every message of the stream but the first")
+        yield messages.image(request.image)
+
+
+async def _each(images: Sequence[Image]) -> AsyncIterator[Image]:
+    for image in images:
+        yield image

@@ -1,0 +1,85 @@
+"""The indexer's settings; how they are read and printed is services.common.settings' job."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import HostPort, ServiceSettings
+
+
+class IndexerSettings(ServiceSettings):
+    """Indexer: decodes images, has them encoded, and writes them into Milvus."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INDEXER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    listen: HostPort = Field(
+        "127.0.0.1:50052", description="address of the gRPC port; port 0 takes a free one"
+    )
+    metrics_listen: HostPort = Field(
+        "127.0.0.1:9052",
+        description="address of the HTTP port for /metrics; port 0 takes a free one",
+    )
+    encoder: str = Field(
+        "127.0.0.1:50051",
+        min_length=1,
+        description="the encoder, HOST:PORT, or dns:///NAME:PORT for every address of a name",
+    )
+    milvus_uri: str = Field(
+        "http://127.0.0.1:19530", min_length=1, description="address of Milvus or Milvus Lite"
+    )
+    milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of Milvus")
+    encoder_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="time that the encoder gets for one batch"
+    )
+    milvus_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="time that Milvus gets for one call"
+    )
+    retry_budget_s: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="how long a stream waits for an encoder or a Milvus that is away",
+    )
+    settle: bool = Field(
+        True, description="whether a stream's end waits until what it wrote is searched fast"
+    )
+    settle_timeout_s: float = Field(
+        300.0, gt=0, le=3600, description="how long a stream's end waits for that at most"
+    )
+    max_streams: int = Field(
+        8, ge=1, le=1000, description="IndexImages and BatchIndexImages calls under way at once"
+    )
+    max_stream_bytes: int = Field(
+        64 * 2**20,
+        ge=2**20,
+        le=2**34,
+        description="files, pixels and rows that one stream holds; a sender past it has to wait",
+    )
+    max_file_bytes: int = Field(
+        32 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
+    )
+    max_image_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        le=2**30,
+        description="largest picture, width times height; decoding takes about 6 bytes per pixel",
+    )
+    decode_threads: int = Field(
+        0, ge=0, le=256, description="pictures that are decoded at once; 0: one per core"
+    )
+    max_encode_batch: int = Field(
+        32, ge=1, le=4096, description="most images in one call to the encoder, if it takes as many"
+    )
+    max_encode_calls: int = Field(
+        4, ge=1, le=64, description="calls to the encoder that one stream has under way at once"
+    )
+    max_look_up_rows: int = Field(
+        256, ge=1, le=5000, description="most rows that are compared with one read from Milvus"
+    )
+    max_write_rows: int = Field(2000, ge=1, le=5000, description="most rows in one write to Milvus")
+    write_wait_ms: int = Field(
+        300, ge=0, le=10_000, description="longest time that a row waits for others to join it"
+    )
