@@ -64,7 +64,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     - `failures`: that many of the next encoding calls fail with `failure`;
     - `open`: an event; encoding calls wait while it is cleared;
     - `items`: a Counter of "texts", "pixels", "files" and "calls";
-    - `max_in_flight`: the most encoding calls that ran at once.
+    - `in_flight`, `max_in_flight`: encoding calls that run now, and the most that ran at once.
 
     Example::
 
@@ -88,7 +88,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         self.open.set()
         self.items: Counter[str] = Counter()
         self.max_in_flight = 0
-        self._in_flight = 0
+        self.in_flight = 0
 
     @contextlib.asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[str]:
@@ -165,8 +165,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     @contextlib.asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:
         self.items["calls"] += 1
-        self._in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self._in_flight)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             await self.open.wait()
             if self.failures > 0:
@@ -174,7 +174,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
                 raise self.failure
             yield
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
 
 
 _TIMING = pb.Timing(queue_us=10, encode_us=20)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from services.common.errors import InvalidImage, InvalidInput
 from services.vectors import bounds
-from services.vectors.store import ROW_FIELDS, AnyFilter
+from services.vectors.store import ALL_FIELDS, AnyFilter
 
 MAX_TEXT_CHARACTERS = 8_192
 MAX_TEMPLATE_CHARACTERS = 1_024
@@ -27,7 +27,6 @@ MAX_BATCH_WINDOW = 65_536  # rows that one batch may make Milvus return
 MAX_IDS = 1_000
 DEFAULT_LIMIT = 10
 
-ATTRIBUTE_FIELDS = (*ROW_FIELDS, "vector")
 DEFAULT_FIELDS = ("uri", "width", "height", "format", "metadata")
 
 _WHITE_SPACE_CONTROLS = "\t\n\v\f\r\x85"
@@ -198,8 +197,8 @@ def check_ids(field: str, ids: Sequence[str]) -> None:
 def check_fields(field: str, names: Sequence[str]) -> None:
     """Raises InvalidInput for an attribute that images do not have."""
     for index, name in enumerate(names):
-        if name not in ATTRIBUTE_FIELDS:
-            known = ", ".join(ATTRIBUTE_FIELDS)
+        if name not in ALL_FIELDS:
+            known = ", ".join(ALL_FIELDS)
             raise InvalidInput(f"{field}[{index}]", f"must be one of {known}, not {name[:64]!r}")
 
 

@@ -1,0 +1,96 @@
+"""The query service for tests: on a real port, over any store, with a few images to find."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from glimpse.query.v1 import query_pb2_grpc
+from services.common import errors
+from services.common.encoder_peer import EncoderPeer
+from services.query.main import build
+from services.query.metrics import QueryMetrics
+from services.query.settings import QuerySettings
+from services.vectors.store import CollectionSpec, Row, VectorStore
+from tests.fakes import FakeEncoder, serve, vector_of
+
+DIMENSION = 32
+COLLECTION = "pictures"
+WORDS = ("dog", "cat", "bird", "fish", "boat", "tree", "star", "cup")
+
+
+def row(identity: str, content: str = "", **attributes: Any) -> Row:
+    """An image whose vector is that of the text `content`, else of its id."""
+    vector = vector_of((content or identity).encode(), DIMENSION)
+    return Row(id=identity, vector=vector, **attributes)
+
+
+def rows() -> list[Row]:
+    """One image for each of WORDS: its text finds it with score 1."""
+    return [
+        row(
+            word,
+            uri=f"file:///{word}.jpg",
+            width=100 * (number + 1),
+            height=50,
+            format="JPEG" if number % 2 else "PNG",
+            indexed_at_ms=1_000 + number,
+            content_sha256="0" * 64,
+            metadata={"number": number, "tags": ["a", "b"], "owner": {"name": f"o'{word}"}},
+        )
+        for number, word in enumerate(WORDS)
+    ]
+
+
+async def fill(
+    store: VectorStore, images: Sequence[Row], name: str = COLLECTION, fingerprint: str = "f" * 64
+) -> None:
+    """Makes a collection of FakeEncoder's model and writes `images` into it."""
+    spec = CollectionSpec(name, DIMENSION, "fake", fingerprint, index_kind="FLAT")
+    await store.create_collection(spec, timeout_s=30)
+    await store.upsert(name, images, timeout_s=30)
+    await store.settle(name, timeout_s=30)
+
+
+@contextlib.asynccontextmanager
+async def query_service(
+    store: VectorStore, encoder_target: str, metrics: QueryMetrics | None = None, **settings: Any
+) -> AsyncIterator[query_pb2_grpc.QueryStub]:
+    """As query_target, but yields a stub that calls it."""
+    async with (
+        query_target(store, encoder_target, metrics, **settings) as target,
+        grpc.aio.insecure_channel(target) as channel,
+    ):
+        yield query_pb2_grpc.QueryStub(channel)
+
+
+@contextlib.asynccontextmanager
+async def query_target(
+    store: VectorStore, encoder_target: str, metrics: QueryMetrics | None = None, **settings: Any
+) -> AsyncIterator[str]:
+    """Serves Query on a loopback port until the block ends; yields its target."""
+    peer = EncoderPeer(encoder_target, 64 * 2**20)
+    servicer = build(
+        QuerySettings(**settings), store, peer, metrics or QueryMetrics(CollectorRegistry())
+    )
+    add = query_pb2_grpc.add_QueryServicer_to_server
+    async with serve(add, servicer) as target:
+        yield target
+    await peer.close()
+
+
+def fake_encoder() -> FakeEncoder:
+    """An encoder of the model that fill() names."""
+    return FakeEncoder(dimension=DIMENSION)
+
+
+async def failure(call: Any) -> errors.GlimpseError:
+    """The domain error that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return errors.from_rpc_error(caught.value, "query")

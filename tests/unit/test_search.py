@@ -1,0 +1,289 @@
+"""The searcher over a store and an encoder on a real port: vectors, pages, cache, lone failures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.common import errors
+from services.common.encoder_peer import EncoderPeer
+from services.query.deadline import Deadline
+from services.query.descriptions import Descriptions
+from services.query.embedding import Embedder
+from services.query.metrics import QueryMetrics
+from services.query.queries import Given, IndexedImage, Options, Query, Term, Text
+from services.query.search import Searcher
+from services.query.text_cache import TextCache
+from services.vectors.memory import MemoryStore
+from services.vectors.store import CollectionSpec
+from tests.fakes import vector_of
+from tests.query_service import COLLECTION, DIMENSION, WORDS, fake_encoder, fill, row, rows
+
+
+class World:
+    """A searcher, and what it stands on."""
+
+    def __init__(self, encoder, peer, store, max_cached_texts=100, trust_s=60.0):
+        self.encoder = encoder
+        self.store = store
+        self.registry = CollectorRegistry()
+        metrics = QueryMetrics(self.registry)
+        self.cache = TextCache(max_cached_texts)
+        embedder = Embedder(peer, store, self.cache, metrics)
+        self.searcher = Searcher(store, embedder, Descriptions(store, trust_s), metrics)
+
+    async def answers(self, *queries, **options):
+        return await self.searcher.search(COLLECTION, queries, Options(**options), Deadline(10))
+
+    async def page(self, query, **options):
+        result = (await self.answers(query, **options)).results[0]
+        if isinstance(result, errors.GlimpseError):
+            raise result
+        return result
+
+    async def ids(self, query, **options):
+        return [hit.id for hit in (await self.page(query, **options)).hits]
+
+
+@pytest.fixture
+async def world():
+    encoder, store = fake_encoder(), MemoryStore()
+    await fill(store, rows())
+    async with encoder.serve() as target:
+        peer = EncoderPeer(target, 2**20)
+        yield World(encoder, peer, store)
+        await peer.close()
+
+
+def query(*parts, field="weighted_sum"):
+    terms = tuple(
+        Term(f"{field}.terms[{i}]", part, weight) for i, (part, weight) in enumerate(parts)
+    )
+    return Query(field, terms)
+
+
+def text(words):
+    return query((Text("text", words), 1.0), field="text")
+
+
+def image(identity):
+    return query((IndexedImage("image_id", identity), 1.0), field="image_id")
+
+
+def given(vector):
+    return query((Given("vector.values", np.asarray(vector, np.float32)), 1.0), field="vector")
+
+
+async def test_text_finds_its_image_with_score_one(world):
+    page = await world.page(text("bird"))
+    assert (page.hits[0].id, page.hits[0].score) == ("bird", pytest.approx(1, abs=1e-5))
+    assert len(page.hits) == len(WORDS)
+    assert not page.has_more
+
+
+async def test_weighted_sum_is_the_normalised_sum_of_unit_vectors(world):
+    vector = vector_of(b"cup", DIMENSION) * 1000
+    page = await world.page(
+        query(
+            (Text("a", "dog"), 2.0),
+            (Given("b", vector), 1.0),
+            (IndexedImage("c", "star"), -0.5),
+        ),
+        include_query_images=True,
+    )
+    expected = 2 * vector_of(b"dog", DIMENSION) + vector_of(b"cup", DIMENSION)
+    expected = expected - 0.5 * vector_of(b"star", DIMENSION)
+    expected /= np.linalg.norm(expected)
+    for hit in page.hits:
+        assert hit.score == pytest.approx(
+            expected @ vector_of(hit.id.encode(), DIMENSION), abs=1e-5
+        )
+
+
+async def test_terms_that_cancel_out_are_a_zero_query(world):
+    with pytest.raises(errors.InvalidInput) as caught:
+        await world.page(query((Text("a", "dog"), 3.0), (Text("b", "dog"), -3.0)))
+    assert (caught.value.field, caught.value.reason) == ("weighted_sum", "ZERO_QUERY")
+
+
+async def test_vector_of_any_length_is_scaled_without_overflow(world):
+    vector = vector_of(b"cat", DIMENSION)
+    for scale in (1e37, 1e-37):
+        page = await world.page(given(vector * np.float32(scale)))
+        assert (page.hits[0].id, page.hits[0].score) == ("cat", pytest.approx(1, abs=1e-4))
+
+
+async def test_vector_of_another_dimension_is_refused(world):
+    with pytest.raises(errors.InvalidInput) as caught:
+        await world.page(given([1.0, 2.0]))
+    assert caught.value.field == "vector.values"
+    assert str(DIMENSION) in str(caught.value)
+
+
+async def test_similar_images_leave_out_the_image_itself_unless_asked(world):
+    assert "dog" not in await world.ids(image("dog"))
+    assert len(await world.ids(image("dog"), limit=7)) == 7
+    assert (await world.ids(image("dog"), include_query_images=True))[0] == "dog"
+
+
+async def test_unknown_image_is_not_found(world):
+    with pytest.raises(errors.NotFound) as caught:
+        await world.page(image("nobody"))
+    assert caught.value.reason == "IMAGE_NOT_FOUND"
+
+
+async def test_prompt_template_goes_around_the_text(world):
+    await world.store.upsert(COLLECTION, [row("prompted", "a photo of a dog")], timeout_s=5)
+    assert (await world.ids(text("dog"), prompt_template="a photo of a {}"))[0] == "prompted"
+
+
+async def test_min_score_cuts_hits_and_ends_the_pages(world):
+    page = await world.page(text("fish"), limit=1, min_score=0.99)
+    assert [hit.id for hit in page.hits] == ["fish"]
+    assert not page.has_more
+
+
+async def test_pages_of_equal_scores_are_ordered_by_id_and_neither_repeat_nor_lose_one(world):
+    twins = [row(f"twin{number:02}", "same") for number in range(25)]
+    await world.store.upsert(COLLECTION, list(reversed(twins)), timeout_s=5)
+    seen = []
+    for offset in range(0, 24, 6):
+        page = await world.page(text("same"), limit=6, offset=offset)
+        assert page.has_more
+        seen += [hit.id for hit in page.hits]
+    assert seen == [twin.id for twin in twins][:24]
+
+
+async def test_repeated_texts_are_answered_without_the_encoder(world):
+    for _ in range(3):
+        await world.page(text("dog"))
+    assert world.encoder.items["calls"] == 1
+    sample = world.registry.get_sample_value
+    assert sample("glimpse_query_texts_total", {"source": "cache"}) == 2
+    assert sample("glimpse_query_texts_total", {"source": "encoder"}) == 1
+
+
+async def test_another_model_empties_the_cache_and_is_refused_by_name(world):
+    await world.page(text("dog"))
+    world.encoder.fingerprint, world.encoder.model_name = "e" * 64, "new model"
+    assert (await world.ids(text("dog")))[0] == "dog"  # the collection's model made this vector
+    with pytest.raises(errors.ModelMismatch) as caught:
+        await world.page(text("cat"))
+    assert "fake" in str(caught.value)
+    assert "new model" in str(caught.value)
+
+
+async def test_batch_takes_one_encoder_call_and_answers_in_order(world):
+    queries = [text(word) for word in WORDS] + [image("dog"), given(vector_of(b"cat", DIMENSION))]
+    answers = await world.answers(*queries, limit=3)
+    assert [page.hits[0].id for page in answers.results[: len(WORDS)]] == list(WORDS)
+    assert answers.results[-1].hits[0].id == "cat"
+    assert world.encoder.items["calls"] == 1
+
+
+async def test_batch_leaves_each_querys_own_images_out(world):
+    answers = await world.answers(image("dog"), image("cat"), text("dog"), limit=8, offset=0)
+    ids = [{hit.id for hit in page.hits} for page in answers.results]
+    assert ids == [set(WORDS) - {"dog"}, set(WORDS) - {"cat"}, set(WORDS)]
+    alone = await world.ids(image("dog"), limit=3, offset=2)
+    together = await world.answers(image("dog"), text("cat"), limit=3, offset=2)
+    assert [hit.id for hit in together.results[0].hits] == alone
+
+
+async def test_batch_is_split_where_the_encoders_limits_ask_for_it(world):
+    world.encoder.max_texts = 3
+    answers = await world.answers(*[text(word) for word in WORDS])
+    assert [page.hits[0].id for page in answers.results] == list(WORDS)
+    assert world.encoder.items["calls"] == 3
+
+
+async def test_query_at_fault_fails_alone(world):
+    wrong = errors.InvalidInput("queries[0].text", "is wrong")
+    answers = await world.answers(wrong, image("nobody"), text("dog"), limit=1)
+    assert answers.results[0] is wrong
+    assert isinstance(answers.results[1], errors.NotFound)
+    assert [hit.id for hit in answers.results[2].hits] == ["dog"]
+
+
+async def test_encoder_that_fails_harms_only_those_who_need_it(world):
+    world.encoder.failures = 1
+    answers = await world.answers(text("dog"), image("cat"))
+    assert isinstance(answers.results[0], errors.Unavailable)
+    assert len(answers.results[1].hits) == len(WORDS) - 1
+
+
+async def test_collection_that_was_dropped_is_noticed_at_once(world):
+    await world.page(text("dog"))
+    await world.store.drop_collection(COLLECTION, timeout_s=5)
+    with pytest.raises(errors.NotFound):
+        await world.page(text("dog"))
+    await fill(world.store, rows()[:2])
+    assert len(await world.ids(text("dog"))) == 2
+
+
+async def test_collection_made_anew_for_another_model_is_noticed_at_the_second_call(world):
+    await world.page(text("dog"))
+    await world.store.drop_collection(COLLECTION, timeout_s=5)
+    await world.store.create_collection(
+        CollectionSpec(COLLECTION, 8, "small", "5" * 64), timeout_s=5
+    )
+    with pytest.raises(errors.Unavailable) as caught:
+        await world.page(text("dog"))
+    assert caught.value.reason == "COLLECTION_CHANGED"
+    with pytest.raises(errors.ModelMismatch):
+        await world.page(text("dog"))
+
+
+async def test_window_at_milvus_bound_with_images_left_out_is_empty_not_an_error(world):
+    assert await world.ids(image("dog"), limit=1, offset=16_383) == []
+
+
+async def test_deadline_that_has_passed_stops_before_any_work(world):
+    with pytest.raises(errors.DeadlineExceeded):
+        await world.searcher.search(COLLECTION, [text("dog")], Options(), Deadline(0))
+    assert world.encoder.items["calls"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"limit": 0}, "options.limit"),
+        ({"limit": 1_001}, "options.limit"),
+        ({"offset": -1}, "options.offset"),
+        ({"limit": 1, "offset": 16_384}, "options.offset"),
+        ({"min_score": 1.5}, "options.min_score"),
+        ({"min_score": float("nan")}, "options.min_score"),
+        ({"fields": ("uri", "colour")}, "options.output_fields[1]"),
+        ({"prompt_template": "a photo"}, "options.prompt_template"),
+        ({"prompt_template": "{} {}"}, "options.prompt_template"),
+        ({"prompt_template": "{}" + "x" * 1_023}, "options.prompt_template"),
+        ({"prompt_template": "{}\0"}, "options.prompt_template"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(options, field):
+    with pytest.raises(errors.InvalidInput) as caught:
+        Options(**options)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("words", ["", " \n\t ", "a\0b", "\x1b[0m", "x" * 8_193, "\x7f"])
+def test_wrong_texts_are_refused(words):
+    with pytest.raises(errors.InvalidInput) as caught:
+        Text("text", words)
+    assert caught.value.field == "text"
+
+
+@pytest.mark.parametrize("words", ["ein weißer Hund", "一只白狗", "x" * 8_192, "a\nb\tc", "🐕"])
+def test_text_of_any_language_is_taken(words):
+    assert Text("text", words).text == words
+
+
+def test_cache_drops_what_was_used_longest_ago():
+    cache = TextCache(2)
+    for word in ("a", "b"):
+        cache.put(word, word, "f")
+    cache.get("a", "f")
+    cache.put("c", "c", "f")
+    assert [cache.get(word, "f") for word in "abc"] == ["a", None, "c"]
+    assert cache.get("a", "g") is None
