@@ -256,12 +256,13 @@ def _value(value: Any, path: Path) -> tuple[bool, Any]:
     """Whether there is something at the path, and what."""
     for step in path:
         if isinstance(step, str):
-            found = isinstance(value, dict) and step in value
+            if not isinstance(value, dict) or step not in value:
+                return False, None
+            value = value[step]
         else:
-            found = isinstance(value, list) and step < len(value)
-        if not found:
-            return False, None
-        value = value[step]
+            if not isinstance(value, list) or step >= len(value):
+                return False, None
+            value = value[step]
     return True, value
 
 

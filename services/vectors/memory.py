@@ -139,7 +139,7 @@ class MemoryStore:
         taken = [i for i, row in enumerate(rows) if row.id not in excluded and takes(row)]
         all_scores = queries @ collection.matrix()[taken].T  # [Q, taken]
         answers = []
-        for scores in all_scores.astype(float):
+        for scores in all_scores.astype(float).tolist():
             ranked = sorted(
                 (-round(score, 6), rows[i].id, i) for score, i in zip(scores, taken, strict=True)
             )

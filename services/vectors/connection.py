@@ -1,0 +1,135 @@
+"""The connection to one Milvus, and requests within a deadline; what they ask is not its job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pymilvus import AsyncMilvusClient
+
+from services.common.errors import DeadlineExceeded, GlimpseError
+from services.vectors import faults
+
+_CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadline holds besides
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Which Milvus answers."""
+
+    kind: Literal["lite", "server", "cloud"]
+    version: str
+
+    @property
+    def index_kinds(self) -> tuple[str, ...]:
+        """What a CollectionSpec may ask for; Milvus Lite accepts more than it has."""
+        if self.kind == "cloud":
+            return ("AUTO",)
+        if self.kind == "lite":
+            return ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ")
+        kinds = ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "DISKANN")
+        return kinds if self.version.startswith(("v2.3", "v2.4")) else (*kinds, "HNSW_SQ")
+
+
+class Connection:
+    """One gRPC channel to a Milvus, made at the first use and mended by pymilvus when it breaks.
+
+    Owned by the event loop of its first use.
+    """
+
+    def __init__(self, uri: str, token: str) -> None:
+        # pymilvus logs a traceback for every failed call, before the caller has judged it.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        self._uri = uri
+        self._token = token
+        self._connecting = asyncio.Lock()
+        self._connected: tuple[AsyncMilvusClient, Backend] | None = None
+
+    async def get(self) -> tuple[AsyncMilvusClient, Backend]:
+        """Raises one of faults.FOREIGN."""
+        async with self._connecting:
+            if self._connected is None:
+                client = AsyncMilvusClient(
+                    self._uri, token=self._token, timeout=_CONNECT_TIMEOUT_S, dedicated=True
+                )
+                version = await client.get_server_version(timeout=_CONNECT_TIMEOUT_S)
+                self._connected = client, _backend(client, str(version))
+            return self._connected
+
+    async def close(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await connected[0].close()
+
+
+def _backend(client: AsyncMilvusClient, version: str) -> Backend:
+    if version.startswith("milvus_lite"):
+        return Backend("lite", version)
+    return Backend("server" if client.get_server_type() == "milvus" else "cloud", version)
+
+
+class Call:
+    """One call of the store: its requests to Milvus share a deadline, a collection, a filter.
+
+    A collection that Milvus does not hold in memory (after a restart) is loaded by `load`, and the
+    request sent once more.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        timeout_s: float,
+        collection: str = "",
+        expression: str = "",
+        load: Callable[[Call], Awaitable[None]] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._ends_at = time.monotonic() + timeout_s
+        self._load = load
+        self.collection = collection
+        self.expression = expression
+
+    async def backend(self) -> Backend:
+        try:
+            return (await self._connection.get())[1]
+        except faults.FOREIGN as error:
+            raise faults.translate(error, self.collection, "") from error
+
+    async def __call__(self, method: str, *args: Any, **options: Any) -> Any:
+        """The result of AsyncMilvusClient's `method`; raises GlimpseError."""
+        try:
+            return await self._send(method, *args, **options)
+        except faults.NotLoaded:
+            if self._load is None:
+                raise
+        except faults.MilvusFailed as error:
+            if self.expression and await self._answers_without_filter():
+                raise faults.invalid_filter(str(error)) from error
+            raise
+        await self._load(Call(self._connection, self._left_s(), self.collection))
+        return await self._send(method, *args, **options)
+
+    async def _send(self, method: str, *args: Any, **options: Any) -> Any:
+        try:
+            client, _ = await self._connection.get()
+            return await getattr(client, method)(*args, timeout=self._left_s(), **options)
+        except faults.FOREIGN as error:
+            raise faults.translate(error, self.collection, self.expression) from error
+
+    async def _answers_without_filter(self) -> bool:
+        """Tells an unknown error that the filter causes from one of Milvus' own."""
+        try:
+            await self._send("query", self.collection, filter="", limit=1, output_fields=["id"])
+        except GlimpseError:
+            return False
+        return True
+
+    def _left_s(self) -> float:
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise DeadlineExceeded("Milvus did not answer in time")
+        return left_s

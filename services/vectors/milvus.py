@@ -1,0 +1,280 @@
+"""The vector store in Milvus: Milvus Lite's server, a Milvus server, Zilliz Cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    GlimpseError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from services.vectors import bounds, filters, indexing, rowwise, schema
+from services.vectors.connection import Call, Connection
+from services.vectors.store import (
+    ALL_FIELDS,
+    AnyFilter,
+    CollectionInfo,
+    CollectionSpec,
+    Consistency,
+    Hit,
+    Row,
+    estimated_bytes,
+)
+
+_KNOWN_FOR_S = 10.0
+_READY_PAUSE_S = 0.2
+
+Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
+
+
+def _bounded(method: Method) -> Method:
+    """Ends the call after its `timeout_s`, whatever it waits for."""
+
+    @functools.wraps(method)
+    async def call(*args: Any, timeout_s: float, **options: Any) -> Any:
+        bounds.check_timeout(timeout_s)
+        try:
+            return await asyncio.wait_for(method(*args, timeout_s=timeout_s, **options), timeout_s)
+        except asyncio.TimeoutError as error:
+            raise DeadlineExceeded("Milvus did not answer in time") from error
+
+    return call  # type: ignore[return-value]
+
+
+class MilvusStore:
+    """A VectorStore. Owned by the event loop of its first call; holds one connection."""
+
+    def __init__(self, uri: str, token: str = "") -> None:
+        self._connection = Connection(uri, token)
+        self._known: dict[str, tuple[float, schema.Known]] = {}
+        self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
+        self._settled_writes: defaultdict[str, int] = defaultdict(int)
+        # Held while a collection's index or its place in memory changes.
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def ready(self, *, timeout_s: float) -> None:
+        bounds.check_timeout(timeout_s)
+        ends_at = time.monotonic() + timeout_s
+        while True:
+            left_s = ends_at - time.monotonic()
+            try:
+                # A server that starts knows its version before it can list anything.
+                await self._ping(timeout_s=max(left_s, 0.001))
+                return
+            except GlimpseError as error:
+                if left_s <= _READY_PAUSE_S or isinstance(error, FailedPrecondition):
+                    raise Unavailable(f"Milvus is not ready: {error}") from error
+            await asyncio.sleep(_READY_PAUSE_S)
+
+    @_bounded
+    async def _ping(self, *, timeout_s: float) -> None:
+        await Call(self._connection, timeout_s)("list_collections")
+
+    @_bounded
+    async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
+        call = Call(self._connection, timeout_s, bounds.check_name(spec.name))
+        bounds.check_spec(spec, (await call.backend()).index_kinds)
+        # Milvus takes a second collection of the same shape for the first one, and says nothing.
+        with contextlib.suppress(NotFound):
+            await call("describe_collection", spec.name)
+            raise AlreadyExists(f"collection {spec.name!r} stands already")
+        marks = schema.Marks(
+            model_name=spec.model_name,
+            model_fingerprint=spec.model_fingerprint,
+            index_kind=spec.index_kind,
+            metric=spec.metric,
+            created_at_ms=time.time_ns() // 1_000_000,
+        )
+        await call(
+            "create_collection",
+            spec.name,
+            schema=schema.schema_of(spec, marks),
+            consistency_level="Bounded",
+            properties={schema.MARKS: marks.to_json()},
+        )
+        async with self._changing[spec.name]:
+            await indexing.build_and_load(call, marks)
+
+    @_bounded
+    async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo:
+        call = self._call(timeout_s, name)
+        known = await self._recall(call, max_age_s=0)
+        index, count = await asyncio.gather(indexing.describe(call), rowwise.count(call))
+        kind = index.get("index_type", known.marks.index_kind)
+        return CollectionInfo(
+            name=name,
+            dimension=known.dimension,
+            model_name=known.marks.model_name,
+            model_fingerprint=known.marks.model_fingerprint,
+            index_kind="AUTO" if kind == "AUTOINDEX" else kind,
+            index_state=str(index.get("state", "None")),
+            metric=known.marks.metric,
+            rows=count,
+            bytes=estimated_bytes(count, known.dimension),
+            created_at_ms=known.marks.created_at_ms,
+        )
+
+    @_bounded
+    async def list_collections(self, *, timeout_s: float) -> list[str]:
+        names = sorted(await Call(self._connection, timeout_s)("list_collections"))
+
+        async def is_ours(name: str) -> bool:
+            try:
+                await self._recall(self._call(timeout_s, name), max_age_s=0)
+            except (NotFound, FailedPrecondition, InvalidInput):
+                return False
+            return True
+
+        ours = await asyncio.gather(*map(is_ours, names))
+        return [name for name, mine in zip(names, ours, strict=True) if mine]
+
+    @_bounded
+    async def drop_collection(self, name: str, *, timeout_s: float) -> None:
+        call = self._call(timeout_s, name)
+        await self._recall(call, max_age_s=0)
+        await call("drop_collection", name)
+        self._known.pop(name, None)
+
+    @_bounded
+    async def upsert(self, name: str, rows: Sequence[Row], *, timeout_s: float) -> None:
+        call = self._call(timeout_s, name)
+        known = await self._recall(call, dimension=np.size(rows[0].vector) if rows else None)
+        unique = bounds.unique_rows(rows, known.dimension)
+        with self._writing(name):
+            await rowwise.write(call, unique)
+
+    @_bounded
+    async def fetch(
+        self,
+        name: str,
+        ids: Iterable[str],
+        fields: Sequence[str],
+        *,
+        timeout_s: float,
+        consistency: Consistency = "strong",
+    ) -> dict[str, dict[str, Any]]:
+        bounds.check_fields(fields, ALL_FIELDS)
+        wanted = bounds.unique_ids(ids)
+        call = self._call(timeout_s, name)
+        await self._recall(call)
+        return await rowwise.fetch(call, wanted, fields, consistency)
+
+    @_bounded
+    async def delete_ids(self, name: str, ids: Iterable[str], *, timeout_s: float) -> int:
+        wanted = bounds.unique_ids(ids)
+        call = self._call(timeout_s, name)
+        await self._recall(call)
+        present = list(await rowwise.fetch(call, wanted, (), "strong"))
+        with self._writing(name):
+            await rowwise.delete_ids(call, present)
+        return len(present)
+
+    @_bounded
+    async def delete_where(self, name: str, filter: AnyFilter, *, timeout_s: float) -> int:
+        filters.check_given(filter)
+        expression = filters.render(filter)
+        call = self._call(timeout_s, name, expression)
+        await self._recall(call)
+        present = await self._count(
+            call, expression
+        )  # also finds out whether the expression is right
+        if present:
+            with self._writing(name):
+                await rowwise.delete(call, expression)
+        return present
+
+    @_bounded
+    async def search(
+        self,
+        name: str,
+        vectors: NDArray[np.float32],
+        limit: int,
+        *,
+        timeout_s: float,
+        filter: AnyFilter = "",
+        offset: int = 0,
+        fields: Sequence[str] = (),
+        consistency: Consistency = "bounded",
+        exclude_ids: Sequence[str] = (),
+    ) -> list[list[Hit]]:
+        bounds.check_window(limit, offset, len(exclude_ids))
+        bounds.check_fields(fields, ALL_FIELDS)
+        call = self._call(timeout_s, name, filters.render(filter))
+        known = await self._recall(call, dimension=np.shape(vectors)[-1])
+        queries = bounds.check_queries(vectors, known.dimension)
+        excluded = frozenset(exclude_ids)
+        hits_of_queries = await rowwise.search(
+            call, queries, offset + limit + len(excluded), fields, consistency
+        )
+        return [
+            [hit for hit in hits if hit.id not in excluded][offset : offset + limit]
+            for hits in hits_of_queries
+        ]
+
+    @_bounded
+    async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:
+        call = self._call(timeout_s, name, filters.render(filter))
+        await self._recall(call)
+        return await rowwise.count(call, call.expression)
+
+    @_bounded
+    async def settle(self, name: str, *, timeout_s: float) -> None:
+        call = Call(self._connection, timeout_s, bounds.check_name(name))
+        known = await self._recall(call)
+        async with self._changing[name]:
+            writes = self._writes[name]
+            if self._settled_writes[name] != writes:
+                await indexing.settle(call, known.marks)
+                self._settled_writes[name] = writes
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Tells settle that there is something to settle, once it is written, or may be."""
+        try:
+            yield
+        finally:
+            self._writes[name] += 1
+
+    def _call(self, timeout_s: float, name: str, expression: str = "") -> Call:
+        name = bounds.check_name(name)
+        return Call(self._connection, timeout_s, name, expression, load=self._load)
+
+    async def _load(self, call: Call) -> None:
+        known = await self._recall(call)
+        async with self._changing[call.collection]:
+            await indexing.load(call, known.marks)
+
+    async def _recall(
+        self, call: Call, *, max_age_s: float = _KNOWN_FOR_S, dimension: int | None = None
+    ) -> schema.Known:
+        """What the collection is; asks Milvus again when that is old, or not of `dimension`."""
+        name = call.collection
+        known_at, known = self._known.get(name, (-np.inf, None))
+        is_fresh = time.monotonic() < known_at + max_age_s
+        if known is not None and is_fresh and dimension in (None, known.dimension):
+            return known
+        self._known.pop(name, None)
+        known = schema.known_of(await call("describe_collection", name))
+        if known is None:
+            raise FailedPrecondition(
+                f"collection {name!r} was not made by glimpse", reason="FOREIGN_COLLECTION"
+            )
+        self._known[name] = time.monotonic(), known
+        return known

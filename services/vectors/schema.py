@@ -1,0 +1,122 @@
+"""How collections and rows lie in Milvus: schema, marks, parameters; sending is not its job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from pymilvus import CollectionSchema, DataType, FieldSchema
+from pymilvus.milvus_client.index import IndexParams
+
+from services.vectors.store import CollectionSpec, IndexKind, Metric, Row
+
+MARKS = "glimpse"
+INDEX_NAME = "vector"
+# VARCHAR lengths count bytes; a character has four at most.
+_TEXT_BYTES = {"uri": 4 * 2_048, "content_sha256": 4 * 64, "format": 4 * 16}
+_INDEX_PARAMETERS: dict[str, dict[str, Any]] = {
+    "AUTOINDEX": {},
+    "FLAT": {},
+    "IVF_FLAT": {"nlist": 128},
+    "IVF_SQ8": {"nlist": 128},
+    "HNSW": {"M": 16, "efConstruction": 200},
+    "HNSW_SQ": {"M": 16, "efConstruction": 200, "sq_type": "SQ8"},
+    "DISKANN": {},
+}
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What we write on a collection of ours, besides its rows."""
+
+    model_name: str
+    model_fingerprint: str
+    index_kind: IndexKind
+    metric: Metric
+    created_at_ms: int
+    version: int = 1
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A collection of ours as Milvus describes it."""
+
+    marks: Marks
+    dimension: int
+
+
+def schema_of(spec: CollectionSpec, marks: Marks) -> CollectionSchema:
+    fields = [
+        FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=128),
+        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=spec.dimension),
+        *(
+            FieldSchema(name, DataType.VARCHAR, max_length=size)
+            for name, size in _TEXT_BYTES.items()
+        ),
+        FieldSchema("width", DataType.INT32),
+        FieldSchema("height", DataType.INT32),
+        FieldSchema("indexed_at_ms", DataType.INT64),
+        FieldSchema("metadata", DataType.JSON),
+    ]
+    # The marks are written twice: Milvus Lite keeps no description, and properties are younger
+    # than descriptions on servers.
+    return CollectionSchema(fields, description=marks.to_json(), enable_dynamic_field=False)
+
+
+def known_of(description: Mapping[str, Any]) -> Known | None:
+    """From what describe_collection gives; None for a collection that others made."""
+    text = (description.get("properties") or {}).get(MARKS) or description.get("description") or ""
+    try:
+        marks = Marks(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+    dimensions = [f["params"]["dim"] for f in description["fields"] if f["name"] == "vector"]
+    return Known(marks, int(dimensions[0])) if dimensions else None
+
+
+def index_of(milvus_kind: str, metric: Metric) -> IndexParams:
+    parameters = IndexParams()
+    parameters.add_index(
+        "vector",
+        index_type=milvus_kind,
+        index_name=INDEX_NAME,
+        metric_type=metric,
+        params=_INDEX_PARAMETERS[milvus_kind],
+    )
+    return parameters
+
+
+def search_parameters(window: int) -> dict[str, Any]:
+    """For the best `window` rows. Each kind of index reads its own and passes over the others."""
+    return {
+        "params": {
+            "ef": max(128, 2 * window),
+            "nprobe": 32,
+            "search_list": max(128, 2 * window),
+            "level": 2,
+        }
+    }
+
+
+def entity_of(row: Row) -> dict[str, Any]:
+    entity = dict(vars(row))
+    entity["vector"] = np.asarray(row.vector, dtype=np.float32)
+    return entity
+
+
+def entity_bytes(row: Row) -> int:
+    """About what the row takes in a message; an upper bound for its metadata."""
+    return 4 * row.vector.size + 4 * len(row.uri) + len(json.dumps(row.metadata)) + 512
+
+
+def fields_of(entity: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    values = {name: entity[name] for name in fields}
+    if "vector" in values:
+        values["vector"] = np.asarray(values["vector"], dtype=np.float32)
+    return values
