@@ -59,7 +59,8 @@ class Encoded:
 
     vector: Vectors
     queue_us: int
-    encode_us: int
+    encode_us: int  # of the whole batch that held it
+    batch: int  # that batch's number; 0 from the cache
 
 
 Outcome = Encoded | Exception
@@ -99,6 +100,7 @@ class Batcher:
         self._by_key: dict[bytes, Item] = {}  # unanswered texts
         self._unanswered: set[Item] = set()
         self._death: BaseException | None = None
+        self._delivered = 0
         self._loop = asyncio.get_running_loop()
         self._worker = threading.Thread(target=self._work, name="encoder-device", daemon=True)
         self._worker.start()
@@ -160,7 +162,7 @@ class Batcher:
         if vector is not None:
             self._cache.move_to_end(key)
             self.figures.cache_hits += 1
-            return Encoded(vector, 0, 0)
+            return Encoded(vector, 0, 0, 0)
         self.figures.cache_misses += 1
         item = self._by_key.get(key)
         if item is not None and self._queue.join(item, deadline_s):
@@ -188,6 +190,7 @@ class Batcher:
             del self._by_key[item.key]
 
     def _deliver(self, batch: Batch, answers: list[Vectors | Exception], encode_s: float) -> None:
+        self._delivered += 1
         self.figures.batches[batch.lane] += 1
         self.figures.items[batch.lane] += len(batch.items)
         self.figures.busy_s[batch.lane] += encode_s
@@ -215,7 +218,7 @@ class Batcher:
                 waiter.set_result(answer)
             else:
                 queue_us = int(max(taken_s - arrived_s, 0) * 1e6)
-                waiter.set_result(Encoded(answer, queue_us, int(encode_s * 1e6)))
+                waiter.set_result(Encoded(answer, queue_us, int(encode_s * 1e6), self._delivered))
 
     def _remember(self, key: bytes, vector: Vectors) -> None:
         self._cache[key] = vector.copy()  # a row alone would keep its whole batch alive

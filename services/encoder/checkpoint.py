@@ -6,7 +6,6 @@ TorchScript archives by services.encoder.torchscript, safetensors hold nothing b
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import torch
 
 from services.common.preprocess import PREPROCESSING_VERSION
 from services.encoder import torchscript
+from services.encoder.download import file_sha256
 
 # The byte-pair vocabulary of openai/CLIP, its two special tokens included.
 VOCABULARY_SIZE = 49_408
@@ -89,15 +89,6 @@ def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoin
         ) from error
     except (ValueError, RuntimeError, EOFError, StopIteration, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: no readable weights: {error}") from error
-
-
-def file_sha256(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

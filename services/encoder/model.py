@@ -25,7 +25,7 @@ from torch import Tensor
 from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint, CheckpointError
-from services.encoder.hardware import RequestedPrecision, choose_precision
+from services.encoder.hardware import RequestedPrecision, choose_precision, usable_cpus
 from services.encoder.tokenizer import Tokenizer
 
 # Mean and deviation of R, G, B that CLIP was trained with; from openai/CLIP's clip.py.
@@ -54,12 +54,16 @@ class Model:
         checkpoint: Checkpoint,
         device: str = "auto",
         precision: RequestedPrecision = "auto",
+        threads: int = 0,
     ) -> None:
         """Put the weights on the device ("auto": the GPU if there is one) in the precision.
+
+        `threads` is how many CPUs torch uses, in the whole process; 0: those that it may use.
 
         Raises ValueError for a device that is not there or a precision that it does not have, and
         CheckpointError where a weight is missing.
         """
+        torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
         self.shape = checkpoint.shape
         self.device = _choose_device(device)
         self.precision = choose_precision(precision, self.device.type)

@@ -1,0 +1,172 @@
+"""Builds the encoder out of its parts and runs it; what the parts do is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from prometheus_client import REGISTRY
+
+from glimpse.encoder.v1 import encoder_pb2 as pb
+from glimpse.encoder.v1 import encoder_pb2_grpc
+from services.common.preprocess import PREPROCESSING_VERSION
+from services.common.server import Server, StartFailure, run_service
+from services.common.settings import load
+from services.encoder.batcher import Batcher
+from services.encoder.decoder import Decoder
+from services.encoder.download import DownloadError, locate
+from services.encoder.hardware import usable_cpus
+from services.encoder.metrics import EncoderCollector
+from services.encoder.servicer import EncoderServicer, Loaded
+from services.encoder.settings import EncoderSettings
+from services.encoder.work_queue import Lane, Limits
+
+if TYPE_CHECKING:
+    from services.encoder.model import Model
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
+
+_MAX_BATCH_IMAGES = {"cpu": 16, "cuda": 256}
+_WARM_UP_TIMEOUT_S = 600.0
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
+    """The model and its description; fetches the weights if need be. Raises StartFailure."""
+    # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
+    from services.encoder import checkpoint
+    from services.encoder.model import Model
+
+    try:
+        weights = locate(settings.model, settings.cache_dir, settings.weights_url)
+        read = checkpoint.read(weights.path, weights.name, weights.sha256)
+        model = Model(read, settings.device, settings.precision, settings.threads)
+    except (DownloadError, checkpoint.CheckpointError) as error:
+        raise StartFailure(f"ENCODER_MODEL: {error}") from error
+    except ValueError as error:
+        raise StartFailure(str(error)) from error
+    description = pb.Model(
+        name=read.name,
+        fingerprint=read.fingerprint,
+        dimension=read.shape.dimension,
+        image_size=read.shape.image_size,
+        context_length=read.shape.context_length,
+        precision=model.precision,
+        device=str(model.device),
+        preprocessing_version=PREPROCESSING_VERSION,
+    )
+    return model, description
+
+
+def batch_limits(settings: EncoderSettings, device_type: str) -> Limits:
+    """The bounds of queue and batches that the settings ask for on this kind of device."""
+    return Limits(
+        max_batch_texts=settings.max_batch_texts,
+        max_batch_images=settings.max_batch_images or _MAX_BATCH_IMAGES[device_type],
+        max_batch_bytes=settings.max_batch_bytes,
+        max_queued_texts=settings.max_queued_texts,
+        max_queued_images=settings.max_queued_images,
+    )
+
+
+async def warm_up(batcher: Batcher, model: Model, limits: Limits) -> None:
+    """Run the largest batches once, on the worker; raises StartFailure where they fail."""
+    shape, end = model.shape, model.tokenizer.encode("").ids[-1]
+    texts = [np.full(shape.context_length, i, np.int64) for i in range(limits.max_batch_texts)]
+    for text in texts:
+        text[-1] = end
+    black = np.zeros((shape.image_size, shape.image_size, 3), np.uint8)
+    images = [black] * min(limits.max_batch_images, limits.max_queued_images)
+    work: list[tuple[Lane, list]] = [
+        (Lane.TEXT, texts[: limits.max_queued_texts]),
+        (Lane.BULK, images),
+    ]
+    for lane, payloads in work:
+        deadline_s = time.monotonic() + _WARM_UP_TIMEOUT_S
+        for outcome in await batcher.encode(lane, payloads, deadline_s):
+            if isinstance(outcome, Exception):
+                raise StartFailure(f"the model does not run here: {outcome!r}")
+
+
+async def start(settings: EncoderSettings, server: Server, servicer: EncoderServicer) -> None:
+    """Load the model, warm it up, and only then call the service SERVING."""
+    model, description = await _in_daemon_thread(lambda: load_model(settings))
+    limits = batch_limits(settings, model.device.type)
+    batcher = Batcher(
+        model,
+        limits,
+        settings.max_cached_texts,
+        on_death=lambda cause: server.fail(f"the worker of the device died: {cause!r}"),
+    )
+    REGISTRY.register(EncoderCollector(batcher))
+    decoder = Decoder(
+        settings.decode_threads or usable_cpus(),
+        settings.max_decoding_images,
+        model.shape.image_size,
+        settings.max_file_bytes,
+        settings.max_image_pixels,
+    )
+    await warm_up(batcher, model, limits)
+    servicer.begin(Loaded(description, model.tokenizer, batcher, decoder))
+    await server.set_serving(True)
+    log.info("serving %s on %s in %s", description.name, description.device, description.precision)
+
+
+async def serve(settings: EncoderSettings) -> int:
+    """Serves until told to stop, or until the worker dies; returns the process's exit code."""
+    server = Server(settings, [SERVICE])
+    servicer = EncoderServicer(settings)
+    encoder_pb2_grpc.add_EncoderServicer_to_server(servicer, server.grpc)
+    await server.start()
+    running = asyncio.create_task(server.run(servicer.close))
+    starting = asyncio.create_task(start(settings, server, servicer))
+    await asyncio.wait({running, starting}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if starting.done():
+            starting.result()
+            return await running
+        return running.result()  # told to stop before the model was loaded
+    except StartFailure:
+        await server.grpc.stop(None)
+        raise
+    finally:
+        starting.cancel()
+        running.cancel()
+
+
+def main() -> int:
+    """Runs the service; returns the process's exit code."""
+    settings = load(EncoderSettings)
+    return run_service(settings, lambda: serve(settings))
+
+
+async def _in_daemon_thread(function: Callable[[], Result]) -> Result:
+    """Run `function` where a stop of the process need not wait for it, unlike asyncio's pool."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def resolve(result: Result | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            outcome = (function(), None)
+        except BaseException as error:
+            outcome = (None, error)
+        loop.call_soon_threadsafe(resolve, *outcome)
+
+    threading.Thread(target=run, name="encoder-load", daemon=True).start()
+    return await future

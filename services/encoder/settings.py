@@ -1,0 +1,105 @@
+"""The encoder's settings; how they are read and printed is services.common.settings' job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import HostPort, ServiceSettings
+from services.encoder.hardware import RequestedPrecision
+
+
+class EncoderSettings(ServiceSettings):
+    """Encoder: turns texts and images into the vectors of one CLIP model."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ENCODER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    listen: HostPort = Field(
+        "127.0.0.1:50051", description="address of the gRPC port; port 0 takes a free one"
+    )
+    metrics_listen: HostPort = Field(
+        "127.0.0.1:9051",
+        description="address of the HTTP port for /metrics; port 0 takes a free one",
+    )
+    model: str = Field(
+        "demo",
+        min_length=1,
+        description=(
+            "demo (the bundled model), a name of openai/CLIP such as ViT-B/32 (fetched once), "
+            "or the path of a checkpoint in openai/CLIP's format"
+        ),
+    )
+    cache_dir: Path = Field(
+        Path("~/.cache/glimpse"), description="folder for the weights that are fetched"
+    )
+    weights_url: str = Field(
+        "https://openaipublic.azureedge.net/clip/models",
+        pattern=r"^https?://",
+        description="where openai/CLIP's weights are fetched from, as URL/SHA-256/FILE",
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    precision: RequestedPrecision = Field(
+        "auto", description="fp32, bf16, fp16, or auto: the fastest that the device is made for"
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="CPUs that the model uses; 0: those this process may use"
+    )
+    decode_threads: int = Field(
+        0, ge=0, le=256, description="picture files that are decoded at once; 0: one per CPU"
+    )
+    max_decoding_images: int = Field(
+        128, ge=1, le=100_000, description="picture files being decoded or waiting for it"
+    )
+    max_texts: int = Field(256, ge=1, le=10_000, description="texts in one call")
+    max_text_characters: int = Field(8192, ge=1, le=2**20, description="characters in one text")
+    max_images: int = Field(64, ge=1, le=10_000, description="images in one call")
+    max_file_bytes: int = Field(
+        16 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, le=2**30, description="largest picture, width times height"
+    )
+    max_batch_texts: int = Field(
+        64, ge=1, le=10_000, description="most texts that the device computes at once"
+    )
+    max_batch_images: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="most images that the device computes at once; 0: 16 on a CPU, 256 on a GPU",
+    )
+    max_batch_bytes: int = Field(
+        256 * 2**20, ge=2**20, le=2**34, description="most pixel bytes in one such batch"
+    )
+    max_queued_texts: int = Field(
+        2048, ge=1, le=1_000_000, description="texts that wait; further ones: RESOURCE_EXHAUSTED"
+    )
+    max_queued_images: int = Field(
+        512,
+        ge=1,
+        le=1_000_000,
+        description="interactive and bulk images, each, that wait; further ones: as for texts",
+    )
+    max_cached_texts: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="texts whose vectors are kept (512 values: 2 KiB each); 0: none",
+    )
+
+    @model_validator(mode="after")
+    def _one_call_fits_its_queue(self) -> EncoderSettings:
+        for queued, one_call in (
+            ("max_queued_texts", "max_texts"),
+            ("max_queued_images", "max_images"),
+            ("max_decoding_images", "max_images"),
+        ):
+            if getattr(self, queued) < getattr(self, one_call):
+                raise ValueError(f"{queued} must be at least {one_call}: one call has to fit")
+        return self
