@@ -66,7 +66,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             raise InvalidInput(
                 "images", f"must be 1 to {MAX_BATCH_IMAGES} images; there are {len(request.images)}"
             )
-        check_name(request.options.collection, "options.collection")
+        check_name(request.options.collection)
         timeout_s = time_left_s(context, self._default_timeout_s)
         try:
             acknowledgements = await asyncio.wait_for(self._index_batch(request), timeout_s)

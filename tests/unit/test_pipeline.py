@@ -1,0 +1,530 @@
+"""A stream of images: order, memory, retries, cancellation; over the store in memory and no gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+from prometheus_client import CollectorRegistry
+
+from services.common import errors
+from services.common.encoder_peer import Batch, Embedded, Model
+from services.common.preprocess import decode
+from services.indexer.images import Image, Outcome, Target
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.pipeline import Pipeline
+from services.indexer.settings import IndexerSettings
+from services.vectors.memory import MemoryStore
+from services.vectors.store import CollectionSpec
+from tests.fakes import vector_of
+
+NAME = "pictures"
+MODEL = Model(
+    name="fake",
+    fingerprint="f" * 64,
+    dimension=8,
+    image_size=16,
+    preprocessing_version="1",
+    max_texts=8,
+    max_images=4,
+    max_file_bytes=2**20,
+    max_image_pixels=10**6,
+    max_message_bytes=2**22,
+)
+T = 5.0
+
+
+class Encoder:
+    """The peer's interface without a network; calls wait while `open` is cleared."""
+
+    def __init__(self):
+        self.open = asyncio.Event()
+        self.open.set()
+        self.batches = []
+        self.in_flight = self.max_in_flight = 0
+        self.failures = []
+        self.fingerprint = MODEL.fingerprint
+        self.refused = set()
+        self.cancelled = 0
+
+    async def model(self, timeout_s):
+        return MODEL
+
+    async def encode_pixels(self, pixels, timeout_s):
+        self.batches.append(len(pixels))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            await self.open.wait()
+            if self.failures:
+                raise self.failures.pop(0)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.in_flight -= 1
+        return Batch([self.embedded(array.tobytes()) for array in pixels], self.fingerprint, 0, 0)
+
+    def embedded(self, content):
+        if content in self.refused:
+            return Embedded(None, errors.InvalidImage("refused by the encoder"))
+        return Embedded(vector_of(content, MODEL.dimension), None)
+
+
+class Store(MemoryStore):
+    """The store in memory that can fail, wait, and refuse a row; and counts what it writes."""
+
+    def __init__(self):
+        super().__init__()
+        self.failures = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.writes = []
+        self.refused_ids = set()
+
+    async def upsert(self, name, rows, *, timeout_s):
+        await self.open.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        if any(row.id in self.refused_ids for row in rows):
+            raise errors.InvalidInput("rows[0].metadata", "is refused")
+        self.writes.append([row.id for row in rows])
+        await super().upsert(name, rows, timeout_s=timeout_s)
+
+
+class World:
+    def __init__(self, **settings):
+        values = {"retry_budget_s": 5.0, "write_wait_ms": 20, "decode_threads": 2, **settings}
+        self.registry = CollectorRegistry()
+        self.store, self.encoder = Store(), Encoder()
+        self.pipeline = Pipeline(
+            self.store, self.encoder, IndexerSettings(**values), IndexerMetrics(self.registry)
+        )
+
+    async def index(self, images, force=False):
+        target = Target(NAME, MODEL, force)
+        return [ack async for ack in self.pipeline.index(target, source(images))]
+
+    async def rows(self, *ids):
+        fields = ("vector", "content_sha256", "uri", "metadata", "width", "height", "format")
+        return await self.store.fetch(NAME, ids, fields, timeout_s=T)
+
+    def metric(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+async def world():
+    async with opened() as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def opened(**settings):
+    made = World(**settings)
+    spec = CollectionSpec(NAME, MODEL.dimension, MODEL.name, MODEL.fingerprint)
+    await made.store.create_collection(spec, timeout_s=T)
+    yield made
+    await made.pipeline.close()
+
+
+async def source(images):
+    for image in images:
+        yield image
+
+
+def png(shade, size=(20, 16)):
+    file = io.BytesIO()
+    Picture.new("RGB", size, (shade % 256, shade // 256 % 256, 7)).save(file, "PNG")
+    return file.getvalue()
+
+
+def images(count, start=0):
+    return [Image(i, png(i), id=f"p{i}") for i in range(start, start + count)]
+
+
+def expected_vector(content):
+    return vector_of(decode(content, MODEL.image_size, 10**6).pixels.tobytes(), MODEL.dimension)
+
+
+def outcomes(acks):
+    return {ack.sequence: ack.outcome for ack in acks}
+
+
+async def until(condition):
+    async with _limit():
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def _limit():
+    task = asyncio.current_task()
+    handle = asyncio.get_running_loop().call_later(T, task.cancel)
+    try:
+        yield
+    finally:
+        handle.cancel()
+
+
+async def test_every_image_is_acknowledged_once_with_its_own_vector(world):
+    sent = images(50)
+    acks = await world.index(sent)
+    assert sorted(ack.sequence for ack in acks) == list(range(50))
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    rows = await world.rows(*(image.id for image in sent))
+    for image in sent:
+        row = rows[image.id]
+        np.testing.assert_allclose(row["vector"], expected_vector(image.content), atol=1e-6)
+        assert row["content_sha256"] == hashlib.sha256(image.content).hexdigest()
+        assert (row["width"], row["height"], row["format"]) == (20, 16, "PNG")
+    assert world.metric("glimpse_indexer_images_total", outcome="indexed") == 50
+    assert world.metric("glimpse_indexer_held_bytes") == 0
+
+
+async def test_acknowledgement_comes_only_after_the_store_has_taken_the_row(world):
+    world.store.open.clear()
+    acks = []
+
+    async def run():
+        target = Target(NAME, MODEL)
+        async for ack in world.pipeline.index(target, source(images(3))):
+            assert await world.rows(ack.id)
+            acks.append(ack)
+
+    task = asyncio.create_task(run())
+    await until(lambda: world.metric("glimpse_indexer_stage_images", stage="write") == 3)
+    assert not acks
+    world.store.open.set()
+    await task
+    assert len(acks) == 3
+
+
+async def test_same_content_and_attributes_are_unchanged_without_encoding(world):
+    sent = [
+        Image(i, png(i), uri=f"a/{i}.png", metadata={"n": i, "deep": {"x": [1]}}) for i in range(9)
+    ]
+    await world.index(sent)
+    encoded = sum(world.encoder.batches)
+    writes = len(world.store.writes)
+    acks = await world.index(sent)
+    assert set(outcomes(acks).values()) == {Outcome.UNCHANGED}
+    assert {ack.id for ack in acks} == {hashlib.sha256(i.content).hexdigest()[:32] for i in sent}
+    assert (sum(world.encoder.batches), len(world.store.writes)) == (encoded, writes)
+
+
+@pytest.mark.parametrize(
+    "change", [{"uri": "b.png"}, {"metadata": {"n": True}}, {"metadata": {}}], ids=str
+)
+async def test_changed_attributes_rewrite_the_row_with_the_stored_vector(world, change):
+    image = Image(0, png(1), id="x", uri="a.png", metadata={"n": 1})
+    await world.index([image])
+    encoded = sum(world.encoder.batches)
+    changed = dataclasses.replace(image, **change)
+    (ack,) = await world.index([changed])
+    assert ack.outcome is Outcome.INDEXED
+    assert sum(world.encoder.batches) == encoded
+    row = (await world.rows("x"))["x"]
+    assert (row["uri"], row["metadata"]) == (changed.uri, changed.metadata)
+    assert (row["width"], row["height"], row["format"]) == (20, 16, "PNG")
+    np.testing.assert_allclose(row["vector"], expected_vector(image.content), atol=1e-6)
+
+
+async def test_changed_content_replaces_the_row(world):
+    await world.index([Image(0, png(1), id="x")])
+    (ack,) = await world.index([Image(0, png(2), id="x")])
+    assert ack.outcome is Outcome.INDEXED
+    row = (await world.rows("x"))["x"]
+    np.testing.assert_allclose(row["vector"], expected_vector(png(2)), atol=1e-6)
+    assert await world.store.count(NAME, timeout_s=T) == 1
+
+
+async def test_force_indexes_again_what_is_there_unchanged(world):
+    await world.index(images(2))
+    encoded = sum(world.encoder.batches)
+    acks = await world.index(images(2), force=True)
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    assert sum(world.encoder.batches) == encoded + 2
+
+
+@pytest.mark.parametrize("first_there", [False, True])
+async def test_of_one_id_sent_twice_the_later_wins_and_both_are_acknowledged(world, first_there):
+    versions = [Image(i, png(i), id="same") for i in (1, 2, 1, 3, 1)]
+    if first_there:
+        # The last version is there at first: an early look must not let it pass for unchanged.
+        await world.index(versions[:1])
+    sent = [dataclasses.replace(image, sequence=i) for i, image in enumerate(versions)]
+    acks = await world.index(sent)
+    assert sorted(outcomes(acks)) == [0, 1, 2, 3, 4]
+    assert Outcome.FAILED not in outcomes(acks).values()
+    row = (await world.rows("same"))["same"]
+    np.testing.assert_allclose(row["vector"], expected_vector(png(1)), atol=1e-6)
+
+
+async def test_a_slow_earlier_version_does_not_overwrite_a_later_one():
+    async with opened(max_encode_batch=1, write_wait_ms=0) as world:
+        slow = decode(png(1), 16, 10**6).pixels.tobytes()
+        gate = asyncio.Event()
+        plain = world.encoder.encode_pixels
+
+        async def encode(pixels, timeout_s):
+            if pixels[0].tobytes() == slow:
+                await gate.wait()
+            return await plain(pixels, timeout_s)
+
+        world.encoder.encode_pixels = encode
+        task = asyncio.create_task(
+            world.index(
+                [Image(0, png(1), id="same"), Image(1, png(2), id="same"), Image(2, png(3))]
+            )
+        )
+        await until(lambda: any("same" in ids for ids in world.store.writes))
+        gate.set()
+        acks = await task
+        assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+        row = (await world.rows("same"))["same"]
+        np.testing.assert_allclose(row["vector"], expected_vector(png(2)), atol=1e-6)
+
+
+async def test_a_bad_later_version_leaves_the_earlier_one(world):
+    acks = await world.index([Image(0, png(1), id="x"), Image(1, b"no picture", id="x")])
+    assert outcomes(acks) == {0: Outcome.INDEXED, 1: Outcome.FAILED}
+    row = (await world.rows("x"))["x"]
+    np.testing.assert_allclose(row["vector"], expected_vector(png(1)), atol=1e-6)
+
+
+async def test_bad_images_fail_alone_and_name_their_field(world):
+    refused = png(77)
+    world.encoder.refused.add(decode(refused, 16, 10**6).pixels.tobytes())
+    world.store.refused_ids.add("p5")
+    bad = {
+        100: (Image(100, png(1), id='a"b'), "image.id"),
+        101: (Image(101, png(1), id="u", uri="x" * 2049), "image.uri"),
+        102: (Image(102, png(1), id="c", uri="a\nb"), "image.uri"),
+        103: (Image(103, png(1), id="m", metadata={"x": "y" * 16384}), "image.metadata"),
+        104: (Image(104, png(1), id="n", metadata={"x": float("nan")}), "image.metadata"),
+        105: (Image(105, b"", id="e"), "image"),
+        106: (Image(106, png(1)[:60], id="t"), "image"),
+        107: (Image(107, refused, id="r"), "image"),
+        108: (Image(108, bytes(33 * 2**20), id="big"), "image.content"),
+        5: (images(1, 5)[0], "rows[0].metadata"),
+    }
+    good = [image for image in images(20) if image.sequence != 5]
+    mixed = good[:10] + [image for image, _ in bad.values()] + good[10:]
+    acks = {ack.sequence: ack for ack in await world.index(mixed)}
+    assert len(acks) == len(mixed)
+    for sequence, (_, field) in bad.items():
+        assert acks[sequence].outcome is Outcome.FAILED
+        assert isinstance(acks[sequence].error, errors.InvalidInput)
+        assert acks[sequence].error.field == field
+    assert acks[100].id == ""
+    assert all(acks[image.sequence].outcome is Outcome.INDEXED for image in good)
+    assert await world.store.count(NAME, timeout_s=T) == len(good)
+
+
+async def test_a_sender_without_end_is_stopped_at_the_budget():
+    async with opened(max_stream_bytes=2**20) as world:
+        world.encoder.open.clear()
+        taken = 0
+        highest = 0.0
+
+        async def endless():
+            nonlocal taken, highest
+            for image in images(3000):
+                taken += 1
+                yield image
+                highest = max(highest, world.metric("glimpse_indexer_held_bytes"))
+
+        task = asyncio.create_task(_collect(world.pipeline.index(Target(NAME, MODEL), endless())))
+        await until(lambda: world.encoder.in_flight == 4)
+        before = -1
+        while before != taken:  # until the sender has come to a stand
+            before = taken
+            await asyncio.sleep(0.05)
+        per_image = 3 * 16 * 16 + 16 * 1024  # pixels, and a row with the largest metadata
+        assert 4 <= taken <= 2**20 // per_image
+        assert world.encoder.max_in_flight == 4
+        world.encoder.open.set()
+        acks = await task
+        assert len(acks) == 3000
+        assert highest <= 2**20
+        assert world.metric("glimpse_indexer_held_bytes") == 0
+
+
+async def test_a_caller_that_reads_no_acknowledgements_stops_the_sender():
+    async with opened(max_stream_bytes=2**20) as world:
+        taken = 0
+
+        async def endless():
+            nonlocal taken
+            while True:
+                taken += 1
+                yield Image(taken, b"bad", id="not valid")
+
+        acknowledgements = world.pipeline.index(Target(NAME, MODEL), endless())
+        await anext(acknowledgements)
+        before = -1
+        while before != taken:
+            before = taken
+            await asyncio.sleep(0.05)
+        assert taken < 100
+        await acknowledgements.aclose()
+
+
+async def test_an_encoder_that_comes_back_within_the_budget_costs_nothing(world):
+    world.encoder.failures = [
+        errors.Unavailable("gone", retry_after_ms=1),
+        errors.Overloaded("full", retry_after_ms=1),
+        errors.DeadlineExceeded("slow"),
+    ]
+    acks = await world.index(images(3))
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    assert not world.encoder.failures
+
+
+async def test_a_store_that_comes_back_within_the_budget_costs_nothing(world):
+    world.store.failures = [errors.Unavailable("gone", retry_after_ms=1)] * 2
+    acks = await world.index(images(3))
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    assert await world.store.count(NAME, timeout_s=T) == 3
+
+
+@pytest.mark.parametrize("peer", ["encoder", "store"])
+async def test_a_peer_away_for_longer_fails_the_affected_images_alone(peer):
+    async with opened(retry_budget_s=0.2) as world:
+        await world.index(images(2))
+        getattr(world, peer).failures = [errors.Unavailable("gone", retry_after_ms=1)] * 1000
+        acks = await world.index([*images(2), *images(4, 10), Image(99, b"bad", id="bad")])
+        ends = {ack.sequence: ack for ack in acks}
+        assert [ends[i].outcome for i in (0, 1)] == [Outcome.UNCHANGED] * 2
+        for i in range(10, 14):
+            assert isinstance(ends[i].error, errors.Unavailable)
+        assert isinstance(ends[99].error, errors.InvalidImage)
+        assert await world.store.count(NAME, timeout_s=T) == 2
+
+
+async def test_another_model_at_the_encoder_writes_no_vector(world):
+    world.encoder.fingerprint = "0" * 64
+    acks = await world.index(images(3))
+    for ack in acks:
+        assert isinstance(ack.error, errors.ModelMismatch)
+        assert "0" * 64 in str(ack.error)
+        assert MODEL.fingerprint in str(ack.error)
+    assert await world.store.count(NAME, timeout_s=T) == 0
+
+
+async def test_a_caller_that_leaves_leaves_nothing_behind(world):
+    tasks = asyncio.all_tasks()
+    world.encoder.open.clear()
+
+    async def endless():
+        i = 0
+        while True:
+            i += 1
+            yield Image(i, png(i), id=f"p{i}")
+
+    reader = asyncio.create_task(_collect(world.pipeline.index(Target(NAME, MODEL), endless())))
+    await until(lambda: world.encoder.in_flight == 4)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert world.encoder.cancelled == 4
+    assert asyncio.all_tasks() == tasks
+    assert world.metric("glimpse_indexer_held_bytes") == 0
+    assert world.metric("glimpse_indexer_streams") == 0
+    for stage in ("look_up", "decode", "encode", "write"):
+        assert not world.metric("glimpse_indexer_stage_images", stage=stage)
+
+
+async def test_a_stop_acknowledges_what_was_taken_then_asks_to_resume(world):
+    world.encoder.open.clear()
+    waiting = asyncio.Event()
+
+    async def stalling():
+        for image in images(6):
+            yield image
+        waiting.set()
+        await asyncio.Event().wait()
+
+    acks = []
+
+    async def run():
+        async for ack in world.pipeline.index(Target(NAME, MODEL), stalling()):
+            acks.append(ack)
+
+    task = asyncio.create_task(run())
+    await waiting.wait()
+    world.pipeline.drain()
+    world.encoder.open.set()
+    with pytest.raises(errors.Unavailable) as caught:
+        await task
+    assert caught.value.reason == "RESUME"
+    assert len(acks) == 6
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    with pytest.raises(errors.Unavailable):
+        await world.index(images(1))
+
+
+async def test_a_faulty_sender_gets_its_acknowledgements_before_its_error(world):
+    async def faulty():
+        for image in images(4):
+            yield image
+        raise errors.InvalidInput("image", "is missing")
+
+    acks = []
+    with pytest.raises(errors.InvalidInput):
+        async for ack in world.pipeline.index(Target(NAME, MODEL), faulty()):
+            acks.append(ack)
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    assert len(acks) == 4
+
+
+async def test_streams_past_the_limit_are_turned_away():
+    async with opened(max_streams=1) as world:
+        world.encoder.open.clear()
+        first = asyncio.create_task(world.index(images(1)))
+        await until(lambda: world.encoder.in_flight == 1)
+        with pytest.raises(errors.Overloaded):
+            await world.index(images(1))
+        world.encoder.open.set()
+        await first
+        await world.index(images(1))
+
+
+async def test_two_streams_of_the_same_images_end_as_one_row_each(world):
+    ends = await asyncio.gather(world.index(images(30)), world.index(images(30)))
+    for acks in ends:
+        assert len(acks) == 30
+        assert Outcome.FAILED not in outcomes(acks).values()
+    assert await world.store.count(NAME, timeout_s=T) == 30
+
+
+async def test_rows_wait_for_no_others_once_the_sender_has_paused():
+    async with opened(write_wait_ms=10_000) as world:
+        answered = asyncio.Event()
+
+        async def one_at_a_time():
+            yield Image(0, png(0))
+            await answered.wait()
+            yield Image(1, png(1))
+
+        async with _limit():
+            async for _ in world.pipeline.index(Target(NAME, MODEL), one_at_a_time()):
+                answered.set()
+
+
+async def test_images_are_encoded_and_written_in_batches(world):
+    await world.index(images(200))
+    assert max(world.encoder.batches) == MODEL.max_images
+    assert len(world.encoder.batches) < 120
+    assert len(world.store.writes) < 60
+
+
+async def _collect(acknowledgements):
+    return [ack async for ack in acknowledgements]
