@@ -174,7 +174,11 @@ def _progress(title: str, have_bytes: int, total_bytes: int) -> Iterator[Callabl
         with tqdm(
             desc=title, initial=have_bytes, total=total_bytes, unit="B", unit_scale=True
         ) as bar:
-            yield lambda count: bar.update(count) and None
+
+            def show(count: int) -> None:
+                bar.update(count)
+
+            yield show
         return
     done_bytes, step_bytes = have_bytes, max(total_bytes // 10, 1)
 

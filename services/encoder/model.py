@@ -248,7 +248,7 @@ class _ResNetTower:
     """CLIP's own ModifiedResNet, unoptimised."""
 
     def __init__(self, weights: _Weights) -> None:
-        network = openai_clip.build_model(weights.tensors).visual
+        network = openai_clip.build_model(weights.tensors).get_submodule("visual")
         self._network = network.to(weights.device, weights.dtype)
         self._dtype = weights.dtype
 

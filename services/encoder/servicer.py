@@ -7,6 +7,7 @@ import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -186,7 +187,7 @@ def _square(content: bytes, size: int, field: str) -> Pixels | Exception:
     return np.frombuffer(content, np.uint8).reshape(size, size, 3)
 
 
-def _result(outcome: Outcome) -> dict[str, object]:
+def _result(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Encoded):
         return {"embedding": pb.Embedding(values=outcome.vector.tolist())}
     return {"error": errors.to_status(outcome)}
