@@ -191,7 +191,8 @@ class Client:
         """Raises Unavailable when nobody is there; a service that starts up is somebody."""
         stub = health_pb2_grpc.HealthStub(self._indexer_channel)
         try:
-            stub.Check(health_pb2.HealthCheckRequest(), timeout=self._timeout_s)
+            request = health_pb2.HealthCheckRequest()
+            stub.Check(request, timeout=self._timeout_s)  # type: ignore[attr-defined]
         except grpc.RpcError as error:
             failure = errors.from_rpc_error(error, self._indexer_name)
             if isinstance(failure, errors.Unavailable | errors.DeadlineExceeded):

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import grpc
@@ -194,7 +194,7 @@ class Ingest(Iterator[Acknowledgement]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self) -> Iterator[Acknowledgement]:
+    def _run(self) -> Generator[Acknowledgement, None, None]:
         threading.Thread(target=self._read, name="glimpse-reader", daemon=True).start()
         delays = _delays()
         self._progress_s = time.monotonic()
@@ -218,7 +218,7 @@ class Ingest(Iterator[Acknowledgement]):
             if self._call is not None:
                 self._call.cancel()
 
-    def _one_stream(self) -> Iterator[Acknowledgement]:
+    def _one_stream(self) -> Generator[Acknowledgement, None, errors.GlimpseError | None]:
         """One stream until its end; returns why it ended early, or None."""
         call = self._stub.IndexImages(self._requests(self._window.restart()))
         self._call = call

@@ -241,7 +241,8 @@ def is_serving(address: str) -> bool:
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_CALL_TIMEOUT_S)
+            request = health_pb2.HealthCheckRequest()
+            answer = stub.Check(request, timeout=_CALL_TIMEOUT_S)  # type: ignore[attr-defined]
         except grpc.RpcError:
             return False
         return answer.status == health_pb2.HealthCheckResponse.SERVING
