@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from services.query.metrics import QueryMetrics
 from services.query.queries import Options, Query, check_batch, check_fields, check_ids
 from services.vectors import bounds
 from services.vectors.store import CollectionInfo, Hit, VectorStore
+
+# With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
+_MAX_CARRIED_ROWS = 4_096
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,9 @@ class Searcher:
         window = min(limit + margin, bounds.MAX_WINDOW - start - len(excluded))
         if window < 1:
             return [[] for _ in left_out]
+        # Milvus sends all rows up to the page's end. Where they are many, they come bare, and the
+        # page's own attributes are fetched afterwards.
+        is_bare = len(left_out) * (start + window) > _MAX_CARRIED_ROWS
         rows = await self._store.search(
             name,
             vectors,
@@ -172,15 +179,26 @@ class Searcher:
             timeout_s=deadline.left_s(),
             filter=options.filter,
             offset=start,
-            fields=options.fields,
+            fields=() if is_bare else options.fields,
             consistency="strong" if options.strong else "bounded",
             exclude_ids=excluded,
         )
-        if same:
-            return rows
+        if not same:
+            rows = [
+                [hit for hit in hits if hit.id not in ids][offset : offset + limit]
+                for hits, ids in zip(rows, left_out, strict=True)
+            ]
+        return await self._dressed(name, rows, options, deadline) if is_bare else rows
+
+    async def _dressed(
+        self, name: str, rows: Sequence[Sequence[Hit]], options: Options, deadline: Deadline
+    ) -> list[list[Hit]]:
+        """Bare hits with their attributes; without those that were deleted meanwhile."""
+        ids = list(dict.fromkeys(hit.id for hits in rows for hit in hits))
+        fields = await fetch(self._store, name, ids, options.fields, deadline)
         return [
-            [hit for hit in hits if hit.id not in ids][offset : offset + limit]
-            for hits, ids in zip(rows, left_out, strict=True)
+            [dataclasses.replace(hit, fields=fields[hit.id]) for hit in hits if hit.id in fields]
+            for hits in rows
         ]
 
     def _timing(self, encoder: EncoderTiming, search_s: float) -> Timing:

@@ -32,7 +32,7 @@ from tests.query_service import (
     rows,
 )
 
-TIMEOUT_S = 20
+TIMEOUT_S = 20.0
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ async def test_wrong_ids_are_refused(query, names):
     request = pb.GetImagesRequest(collection=COLLECTION, ids=names)
     error = await failure(query.GetImages(request))
     assert isinstance(error, errors.InvalidInput)
-    assert error.field.startswith("ids")
+    assert (error.field or "").startswith("ids")
 
 
 DEEP = comparison("width", pb.OPERATOR_EQUAL, 1)
@@ -299,7 +299,9 @@ MANY = pb.Condition(
 )
 NULL = pb.Condition(
     comparison=pb.Comparison(
-        field="uri", operator=pb.OPERATOR_EQUAL, value=struct_pb2.Value(null_value=0)
+        field="uri",
+        operator=pb.OPERATOR_EQUAL,
+        value=struct_pb2.Value(null_value=struct_pb2.NULL_VALUE),
     )
 )
 

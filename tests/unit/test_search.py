@@ -7,12 +7,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common import errors
-from services.common.encoder_peer import EncoderPeer
+from services.common.encoder_peer import Embedded, EncoderPeer
 from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics
-from services.query.queries import Given, IndexedImage, Options, Query, Term, Text
+from services.query.queries import DEFAULT_FIELDS, Given, IndexedImage, Options, Query, Term, Text
 from services.query.search import Searcher
 from services.query.text_cache import TextCache
 from services.vectors.memory import MemoryStore
@@ -235,6 +235,19 @@ async def test_collection_made_anew_for_another_model_is_noticed_at_the_second_c
         await world.page(text("dog"))
 
 
+async def test_deep_page_has_the_hits_and_attributes_that_the_store_ranks_there(world):
+    many = [row(f"many{number}", uri=f"file:///{number}") for number in range(4_200)]
+    await world.store.upsert(COLLECTION, many, timeout_s=5)
+    deep = await world.page(text("dog"), limit=50, offset=4_120)
+    vectors = vector_of(b"dog", DIMENSION)[None]
+    (ranked,) = await world.store.search(
+        COLLECTION, vectors, 50, offset=4_120, fields=DEFAULT_FIELDS, timeout_s=5
+    )
+    assert [hit.id for hit in deep.hits] == [hit.id for hit in ranked]
+    assert [hit.fields for hit in deep.hits] == [hit.fields for hit in ranked]
+    assert deep.has_more
+
+
 async def test_window_at_milvus_bound_with_images_left_out_is_empty_not_an_error(world):
     assert await world.ids(image("dog"), limit=1, offset=16_383) == []
 
@@ -281,9 +294,10 @@ def test_text_of_any_language_is_taken(words):
 
 def test_cache_drops_what_was_used_longest_ago():
     cache = TextCache(2)
+    embedded = Embedded(vector_of(b"a", DIMENSION), None)
     for word in ("a", "b"):
-        cache.put(word, word, "f")
+        cache.put(word, embedded, "f")
     cache.get("a", "f")
-    cache.put("c", "c", "f")
-    assert [cache.get(word, "f") for word in "abc"] == ["a", None, "c"]
+    cache.put("c", embedded, "f")
+    assert [cache.get(word, "f") for word in "abc"] == [embedded, None, embedded]
     assert cache.get("a", "g") is None
