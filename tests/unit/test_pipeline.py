@@ -349,7 +349,7 @@ async def test_a_sender_without_end_is_stopped_at_the_budget():
                 highest = max(highest, held())
 
         task = asyncio.create_task(_collect(world.pipeline.index(Target(NAME, MODEL), endless())))
-        await until(lambda: held() > 2**20 - MOST_BYTES)
+        await until(lambda: held() > 2**20 - MOST_BYTES and world.encoder.in_flight == 4)
         assert taken <= 2**20 // LEAST_BYTES
         assert world.encoder.max_in_flight == 4
         world.encoder.open.set()
