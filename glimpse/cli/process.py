@@ -101,9 +101,14 @@ class Process:
     def is_running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The child's exit code, negative for a signal; None while it runs or before any start."""
+        return self._child.poll() if self._child else None
+
     def how_it_ended(self) -> str:
         """How the child ended, for people: "ended with exit code 2", "was killed by SIGKILL"."""
-        code = self._child.poll() if self._child else None
+        code = self.exit_code
         if code is None:
             return "is running"
         if code < 0:

@@ -19,7 +19,8 @@ THUMBNAIL = 150  # pixels a side, as in the tutorial's sheet
 _GAP = 18
 _MARGIN = 28
 _TITLE_HEIGHT = 46
-_TEXT_HEIGHT = 42
+_TEXT_HEIGHT = 54
+_CAPTION_LINES = 2
 _RADIUS = 8
 _BACKGROUND = (246, 246, 244)
 _EMPTY = (226, 226, 222)
@@ -87,8 +88,9 @@ def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, one: Tile, left: int, 
         sheet.paste(picture, (left, top), _rounded_mask())
     score_font, caption_font = ImageFont.load_default(15), ImageFont.load_default(12)
     draw.text((left, top + THUMBNAIL + 5), f"{one.score:.3f}", fill=_INK, font=score_font)
-    caption = _shortened(draw, one.caption, caption_font, THUMBNAIL)
-    draw.text((left, top + THUMBNAIL + 24), caption, fill=_FAINT, font=caption_font)
+    caption = "\n".join(_wrapped(draw, one.caption, caption_font, THUMBNAIL))
+    place = (left, top + THUMBNAIL + 24)
+    draw.multiline_text(place, caption, fill=_FAINT, font=caption_font, spacing=2)
 
 
 def _thumbnail(path: Path | None) -> Image.Image | None:
@@ -113,6 +115,18 @@ def _rounded_mask() -> Image.Image:
     box = (0, 0, 4 * THUMBNAIL - 1, 4 * THUMBNAIL - 1)
     ImageDraw.Draw(large).rounded_rectangle(box, 4 * _RADIUS, fill=255)
     return large.reduce(4)
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> list[str]:
+    """`text` on at most two lines, broken between words, the last one cut with dots."""
+    words, lines = text.split(), []
+    while words and len(lines) < _CAPTION_LINES - 1:
+        count = len(words)
+        while count > 1 and draw.textlength(" ".join(words[:count]), font=font) > width:
+            count -= 1
+        lines.append(_shortened(draw, " ".join(words[:count]), font, width))
+        words = words[count:]
+    return [*lines, _shortened(draw, " ".join(words), font, width)] if words else lines
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> str:

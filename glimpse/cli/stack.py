@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ from glimpse.cli.process import Guard, Process
 
 ADDRESSES_FILE = "addresses.json"
 _LOOK_S = 0.1
+_REFUSED = 2  # how services end that cannot start; their last line says why
 _CALL_TIMEOUT_S = 2.0
 _NEEDED = {"milvus": "milvus_lite", "encoder": "services.encoder"}
 
@@ -96,13 +98,15 @@ class Stack:
         Raises StackError.
         """
         self._check_installed()
-        self._lock()
+        self._lock_fd = self._lock()
         try:
             if taken := self._taken_ports():
                 raise StackError(
                     f"port {taken[0]} is in use; stop what listens there, or choose others "
                     "with --ports (0 takes free ones)"
                 )
+            self._guard = Guard(self._lock_fd)
+            self._fetch_weights(self._guard)
             self._start_and_wait(*self.processes)
             self._write_addresses()
         except BaseException:
@@ -135,14 +139,17 @@ class Stack:
         self._start_and_wait(*chosen)
 
     def check(self) -> None:
-        """Raises StackError, with the last lines of its log, when a process has ended."""
+        """Raises StackError, with what it wrote last, when a process has ended."""
         for process in self.processes.values():
-            if not process.is_running:
-                lines = "".join(f"\n  {line}" for line in process.last_lines())
-                raise StackError(
-                    f"{process.name} {process.how_it_ended()}; its log is {process.log_path}"
-                    + (f" and ends with:{lines}" if lines else "")
-                )
+            if process.is_running:
+                continue
+            lines = process.last_lines()
+            if process.exit_code == _REFUSED and lines:
+                raise StackError(lines[-1])
+            raise StackError(
+                f"{process.name} {process.how_it_ended()}; its log is {process.log_path}"
+                + "".join(["; it ends with:", *(f"\n  {line}" for line in lines)] if lines else [])
+            )
 
     def _make_processes(self) -> list[Process]:
         options, ports = self.options, self.options.ports
@@ -155,10 +162,24 @@ class Stack:
             processes.append(
                 Process("milvus", command, {}, logs / "milvus.log", stop_signal=signal.SIGINT)
             )
-        settings = {
+        for name in ("encoder", "indexer", "query"):
+            command = [sys.executable, "-m", f"services.{name}"]
+            environment = self._environment()
+            processes.append(Process(name, command, environment, logs / f"{name}.log"))
+        return processes
+
+    def _environment(self) -> dict[str, str]:
+        """The services' settings."""
+        ports = self.options.ports
+        return {
+            # People read these logs; whoever wants them for machines says so in the environment.
+            **{
+                name: os.environ.get(name, "text")
+                for name in ("ENCODER_LOG_FORMAT", "INDEXER_LOG_FORMAT", "QUERY_LOG_FORMAT")
+            },
             "ENCODER_LISTEN": self.addresses["encoder"],
             "ENCODER_METRICS_LISTEN": f"{HOST}:{ports.encoder_metrics}",
-            "ENCODER_MODEL": options.model,
+            "ENCODER_MODEL": self.options.model,
             "INDEXER_LISTEN": self.addresses["indexer"],
             "INDEXER_METRICS_LISTEN": f"{HOST}:{ports.indexer_metrics}",
             "INDEXER_ENCODER": self.addresses["encoder"],
@@ -171,12 +192,8 @@ class Stack:
             "PYTHONPATH": os.pathsep.join(
                 filter(None, [_package_root(), os.environ.get("PYTHONPATH")])
             ),
+            **self.options.environment,
         }
-        for name in ("encoder", "indexer", "query"):
-            command = [sys.executable, "-m", f"services.{name}"]
-            environment = {**settings, **options.environment}
-            processes.append(Process(name, command, environment, logs / f"{name}.log"))
-        return processes
 
     def _check_installed(self) -> None:
         for name, module in _NEEDED.items():
@@ -185,31 +202,54 @@ class Stack:
                     f"{name} is not installed here; pip install 'glimpse[stack]' brings it"
                 )
 
-    def _lock(self) -> None:
+    def _lock(self) -> int:
         folder = self.options.data
         try:
             (folder / "logs").mkdir(parents=True, exist_ok=True)
-            self._lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock_fd or 0)
-            self._lock_fd = None
+            lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StackError(f"{folder} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock_fd)
             raise StackError(
                 f"glimpse is already running on {folder}, or is just being stopped; "
                 "use that one, or choose another folder with --data"
             ) from None
-        except OSError as error:
-            raise StackError(f"{folder} cannot be used: {error.strerror}") from error
+        return lock_fd
 
     def _taken_ports(self) -> list[int]:
         ports = self.options.ports
         ours = [] if self.options.milvus_uri is None else [ports.milvus]
         return [port for port in ports.taken() if port not in ours]
 
+    def _fetch_weights(self, guard: Guard) -> None:
+        """Has official weights fetched in the foreground, where the progress can be seen."""
+        if self.options.model == "demo" or os.path.isfile(self.options.model):
+            return
+        fetch = subprocess.Popen(
+            [sys.executable, "-m", "services.encoder.fetch"],
+            env=os.environ | self._environment(),
+            cwd=self.options.data,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        guard.watch(fetch.pid, signal.SIGTERM)
+        try:
+            while fetch.poll() is None and not self.stop_requested.wait(_LOOK_S):
+                pass
+        finally:
+            fetch.kill()
+            answer, _ = fetch.communicate()
+            guard.forget(fetch.pid)
+        if fetch.returncode != 0:
+            raise StackError(answer.strip() or f"{self.options.model} was not fetched")
+
     def _start_and_wait(self, *names: str) -> None:
         if self._guard is None:
-            assert self._lock_fd is not None
-            self._guard = Guard(self._lock_fd)
+            raise StackError("the stack is not running")
         for name in names:
             self.processes[name].start(self._guard)
         deadline_s = time.monotonic() + self.options.start_timeout_s

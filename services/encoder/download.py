@@ -116,7 +116,7 @@ def fetch(
             os.replace(part, path)
     except (requests.RequestException, OSError, DownloadError) as error:
         raise DownloadError(
-            f"cannot fetch the weights of {name} from {url}: {error}. "
+            f"cannot fetch the weights of {name} from {url}: {_in_short(error)}. "
             f"Put the file {path.name} (SHA-256 {sha256}) into {path.parent} and start again"
         ) from error
 
@@ -130,6 +130,16 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _in_short(error: BaseException) -> str:
+    """What the operating system said, where that lies at the bottom of wrapped errors."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror.lower()
+        inner = inner.__cause__ or inner.__context__
+    return str(error)
+
+
 def _download_part(url: str, part: Path, pause: Callable[[float], None]) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -137,7 +147,7 @@ def _download_part(url: str, part: Path, pause: Callable[[float], None]) -> None
         except _CUT_OFF as error:
             if attempt == _ATTEMPTS:
                 raise
-            log.warning("%s was cut off, going on: %s", url, error)
+            log.warning("%s was cut off, going on: %s", part.stem, _in_short(error))
             pause(_FIRST_PAUSE_S * 2 ** (attempt - 1))
         else:
             return
