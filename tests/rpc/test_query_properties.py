@@ -56,7 +56,23 @@ WORDS = [
     "-1",
     "1e400",
 ]
-SIGNS = ["(", ")", "[", "]", "==", ">", "<=", '"x"', "'x'", '"', ",", 'metadata["a"]']
+SIGNS = [
+    "1",
+    "-1",
+    "1e400",
+    "(",
+    ")",
+    "[",
+    "]",
+    "==",
+    ">",
+    "<=",
+    '"x"',
+    "'x'",
+    '"',
+    ",",
+    'metadata["a"]',
+]
 expressions = st.one_of(
     anything, st.lists(st.sampled_from([*WORDS, *SIGNS]), max_size=12).map(" ".join)
 )
