@@ -25,7 +25,7 @@ class World:
     """A searcher, and what it stands on."""
 
     def __init__(self, encoder, peer, store, max_cached_texts=100, trust_s=60.0):
-        self.encoder = encoder
+        self.encoder, self.peer = encoder, peer
         self.store = store
         self.registry = CollectorRegistry()
         metrics = QueryMetrics(self.registry)
@@ -131,6 +131,25 @@ async def test_unknown_image_is_not_found(world):
     with pytest.raises(errors.NotFound) as caught:
         await world.page(image("nobody"))
     assert caught.value.reason == "IMAGE_NOT_FOUND"
+
+
+class LaggingStore(MemoryStore):
+    """What was written is seen by strong reads only, as on a server in the first moments."""
+
+    async def fetch(self, name, ids, fields, *, timeout_s, consistency="strong"):
+        seen = ids if consistency == "strong" else []
+        return await super().fetch(name, seen, fields, timeout_s=timeout_s)
+
+
+async def test_image_that_was_written_just_now_is_found_by_id(world):
+    store = LaggingStore()
+    await fill(store, rows())
+    lagging = World(world.encoder, world.peer, store)
+    assert len(await lagging.ids(image("dog"))) == len(WORDS) - 1
+    present, missing = await lagging.searcher.get_images(
+        COLLECTION, ["cup", "nobody"], ["uri"], Deadline(5)
+    )
+    assert (present, missing) == ([("cup", {"uri": "file:///cup.jpg"})], ["nobody"])
 
 
 async def test_prompt_template_goes_around_the_text(world):
