@@ -221,7 +221,9 @@ class Batcher:
                 waiter.set_result(Encoded(answer, queue_us, int(encode_s * 1e6), self._delivered))
 
     def _remember(self, key: bytes, vector: Vectors) -> None:
-        self._cache[key] = vector.copy()  # a row alone would keep its whole batch alive
+        kept = vector.copy()  # the row itself would keep its whole batch alive
+        kept.flags.writeable = False
+        self._cache[key] = kept
         while len(self._cache) > self._max_cached_texts:
             self._cache.popitem(last=False)
 

@@ -7,12 +7,12 @@ TorchScript archives by services.encoder.torchscript, safetensors hold nothing b
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from services.common.preprocess import PREPROCESSING_VERSION
 from services.encoder import torchscript
@@ -87,13 +87,15 @@ def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoin
             f"{path}: refused, because it holds more than weights "
             f"(save `model.state_dict()` alone): {str(error).splitlines()[0]}"
         ) from error
-    except (ValueError, RuntimeError, EOFError, StopIteration, zipfile.BadZipFile) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # broken files make the readers raise almost every exception
         raise CheckpointError(f"{path}: no readable weights: {error}") from error
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
-        found = _read_safetensors(path)
+        found = load_file(path)
     elif torchscript.is_torchscript(path):
         found = torchscript.read_tensors(path)
     else:
@@ -105,14 +107,6 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
         for name, value in found.items()
         if isinstance(value, torch.Tensor) and name.rpartition(".")[2] not in _NOT_WEIGHTS
     }
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError:
-        raise CheckpointError(f"{path}: the package safetensors is not installed") from None
-    return load_file(path)
 
 
 def _shape(weights: Mapping[str, torch.Tensor]) -> Shape:

@@ -1,0 +1,177 @@
+"""The forward pass against openai/CLIP's own modules: the same vectors, whatever the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from services.encoder import openai_clip
+from services.encoder.batcher import DeviceLost
+from services.encoder.checkpoint import Checkpoint, CheckpointError, read
+from services.encoder.download import DEMO_MODEL
+from services.encoder.model import Model
+from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, saved, untrained
+
+TEXTS = [
+    "a white dog",
+    "x",
+    "a red bicycle leaning against an old brick wall in the rain, seen from above",
+    "ein weißer Hund & eine Katze &amp; 犬 🐕",
+    "word " * 200,
+    "a dog<|endoftext|>this is never read",
+]
+RANDOM = np.random.default_rng(5)
+
+
+def as_checkpoint(model: torch.nn.Module, tmp_path) -> Checkpoint:
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    return read(tmp_path / "model.pt", "model")
+
+
+def noise(count: int, size: int) -> np.ndarray:
+    return RANDOM.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+@torch.inference_mode()
+def reference_texts(clip: torch.nn.Module, texts: list[str]) -> np.ndarray:
+    """CLIP's encode_text at its full context length, on tokens made as clip.tokenize makes them."""
+    table = torch.zeros(len(texts), 77, dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids = [*[49406, *openai_clip.tokenizer().encode(text)][:76], 49407]
+        table[row, : len(ids)] = torch.tensor(ids)
+    return F.normalize(clip.encode_text(table), dim=-1).numpy()
+
+
+@torch.inference_mode()
+def reference_images(clip: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """CLIP's encode_image after ToTensor and Normalize."""
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+    deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return F.normalize(clip.encode_image((x - mean) / deviation), dim=-1).numpy()
+
+
+@pytest.mark.parametrize("hyper_parameters", [TINY, VIT_B_32], ids=["tiny", "ViT-B/32"])
+def test_fp32_equals_clip_within_1e4(hyper_parameters, tmp_path) -> None:
+    clip = untrained(3, **hyper_parameters)
+    model = Model(as_checkpoint(clip, tmp_path), "cpu", "fp32")
+    pixels = noise(3, model.shape.image_size)
+    vectors, truncated = model.encode_texts(TEXTS)
+    assert vectors.dtype == np.float32
+    assert truncated == [False, False, False, False, True, False]
+    assert np.abs(vectors - reference_texts(clip, TEXTS)).max() < 1e-4
+    assert np.abs(model.encode_pixels(pixels) - reference_images(clip, pixels)).max() < 1e-4
+
+
+@pytest.mark.skipif(not DEMO_MODEL.exists(), reason="the bundled model is not in this checkout")
+def test_the_bundled_model_equals_clip_within_1e4() -> None:
+    checkpoint = read(DEMO_MODEL, "demo")
+    clip = openai_clip.build_model(checkpoint.weights)
+    model = Model(checkpoint, "cpu", "fp32")
+    pixels = noise(4, model.shape.image_size)
+    assert np.abs(model.encode_texts(TEXTS)[0] - reference_texts(clip, TEXTS)).max() < 1e-4
+    assert np.abs(model.encode_pixels(pixels) - reference_images(clip, pixels)).max() < 1e-4
+
+
+def test_resnets_equal_clip(tmp_path) -> None:
+    checkpoint = read(saved(tmp_path / "rn.pt", seed=2, **TINY_RESNET), "rn")
+    clip = openai_clip.build_model(checkpoint.weights)
+    model = Model(checkpoint, "cpu", "fp32")
+    pixels = noise(3, 64)
+    assert np.abs(model.encode_pixels(pixels) - reference_images(clip, pixels)).max() < 1e-4
+    assert np.abs(model.encode_texts(TEXTS)[0] - reference_texts(clip, TEXTS)).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Model:
+    path = saved(tmp_path_factory.mktemp("tiny") / "tiny.pt", seed=4)
+    return Model(read(path, "tiny"), "cpu", "fp32")
+
+
+def test_bf16_stays_within_cosine_0_999(tmp_path) -> None:
+    checkpoint = read(saved(tmp_path / "tiny.pt", seed=4), "tiny")
+    exact, rounded = (Model(checkpoint, "cpu", precision) for precision in ("fp32", "bf16"))
+    assert rounded.precision == "bf16"
+    pixels = noise(5, 32)
+    for ours, theirs in (
+        (rounded.encode_pixels(pixels), exact.encode_pixels(pixels)),
+        (rounded.encode_texts(TEXTS)[0], exact.encode_texts(TEXTS)[0]),
+    ):
+        assert (ours * theirs).sum(axis=1).min() > 0.999
+
+
+def test_a_vector_does_not_depend_on_who_shares_its_batch(tiny) -> None:
+    together, _ = tiny.encode_texts(TEXTS)
+    alone = np.concatenate([tiny.encode_texts([text])[0] for text in TEXTS])
+    assert np.abs(together - alone).max() < 1e-5
+    pixels = noise(7, 32)
+    alone = np.concatenate([tiny.encode_pixels(pixels[i : i + 1]) for i in range(7)])
+    assert np.abs(tiny.encode_pixels(pixels) - alone).max() < 1e-5
+
+
+def test_vectors_are_unit_and_black_and_white_are_pictures_too(tiny) -> None:
+    pixels = np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])
+    norms = np.linalg.norm(tiny.encode_pixels(pixels), axis=1)
+    assert np.abs(norms - 1).max() < 1e-5
+
+
+def test_texts_of_1_to_77_tokens_equal_clip(tmp_path) -> None:
+    clip = untrained(6)
+    model = Model(as_checkpoint(clip, tmp_path), "cpu", "fp32")
+    texts = [" ".join(["dog"] * n) for n in range(1, 78, 4)]
+    vectors, truncated = model.encode_texts(texts)
+    assert np.abs(vectors - reference_texts(clip, texts)).max() < 1e-4
+    assert truncated == [n > 75 for n in range(1, 78, 4)]
+
+
+def test_work_is_let_in_between_the_layers(tiny) -> None:
+    texts: list[np.ndarray] = []
+    pixels = noise(2, 32)
+    undisturbed = tiny.encode_pixels(pixels)
+    vectors = tiny.encode_pixels(pixels, lambda: texts.append(tiny.encode_texts(["a dog"])[0]))
+    assert len(texts) == tiny.shape.image_layers - 1
+    assert (vectors == undisturbed).all()
+    assert (texts[0] == tiny.encode_texts(["a dog"])[0]).all()
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path) -> None:
+    checkpoint = read(saved(tmp_path / "tiny.pt"), "tiny")
+    with pytest.raises(ValueError, match="cuda:99"):
+        Model(checkpoint, "cuda:99")
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        Model(checkpoint, "cpu", "fp16")
+
+
+def test_a_missing_weight_is_named(tmp_path) -> None:
+    weights = dict(untrained().state_dict())
+    del weights["visual.transformer.resblocks.1.mlp.c_fc.bias"]
+    torch.save(weights, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"resblocks\.1\.mlp\.c_fc\.bias"):
+        Model(read(tmp_path / "odd.pt", "odd"), "cpu")
+
+
+def test_a_vector_that_is_not_finite_is_an_error_and_no_vector(tmp_path) -> None:
+    weights = dict(untrained().state_dict())
+    weights["text_projection"] = weights["text_projection"] * float("nan")
+    torch.save(weights, tmp_path / "nan.pt")
+    with pytest.raises(FloatingPointError):
+        Model(read(tmp_path / "nan.pt", "nan"), "cpu").encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), MemoryError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError),
+        (torch.AcceleratorError("an illegal memory access", 700), DeviceLost),
+        (RuntimeError("shapes do not fit"), RuntimeError),
+    ],
+)
+def test_errors_of_the_device_get_the_names_that_the_batcher_knows(tiny, raised, expected) -> None:
+    def fail() -> None:
+        raise raised
+
+    with pytest.raises(expected):
+        tiny.encode_pixels(noise(1, 32), fail)
