@@ -22,6 +22,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "glimpse"
 
+# A status travels three times in a call's trailers, which gRPC refuses from 8 KiB on.
+_MAX_MESSAGE_BYTES = 1_024
+
 
 class GlimpseError(Exception):
     """The root: everything that a service reports on purpose."""
@@ -137,18 +140,19 @@ def to_status(error: BaseException) -> status_pb2.Status:
     """The google.rpc.Status of an error; a foreign one becomes INTERNAL and tells nothing more."""
     if not isinstance(error, GlimpseError):
         error = GlimpseError("internal error; the service's log says more")
+    message = _shortened(str(error))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     details: list[any_pb2.Any] = [_packed(info)]
     if error.field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=str(error), reason=error.reason
+            field=error.field, description=message, reason=error.reason
         )
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     if error.retry_after_ms is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(error.retry_after_ms)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code, message=str(error), details=details)
+    return status_pb2.Status(code=error.code, message=message, details=details)
 
 
 def from_status(status: status_pb2.Status) -> GlimpseError:
@@ -194,6 +198,13 @@ def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
         return Unavailable(f"{peer}: the call was cut off")
     status = status_pb2.Status(code=code.value[0], message=message)
     return from_status(status)
+
+
+def _shortened(message: str) -> str:
+    content = message.encode(errors="replace")
+    if len(content) <= _MAX_MESSAGE_BYTES:
+        return message
+    return content[: _MAX_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def _packed(

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
-import subprocess
 import sys
 
 import grpc
@@ -19,6 +17,7 @@ from glimpse.query.v1 import query_pb2_grpc
 from services.common import errors
 from services.common.server import LIVENESS
 from services.vectors.store import open_store
+from tests.backends import MilvusLite, free_ports
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -36,46 +35,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 TIMEOUT_S = 20.0
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-class MilvusLite:
-    """Milvus Lite's own server as a child process; may be stopped and started again."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._port = free_port()
-        self._child = None
-        self.uri = f"http://127.0.0.1:{self._port}"
-
-    def start(self):
-        command = [sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self._port), "--data-dir", str(self._folder)]
-        self._child = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-
-    def send(self, number):
-        assert self._child is not None
-        os.killpg(self._child.pid, number)
-
-    def kill(self):
-        if self._child is not None:
-            self.send(signal.SIGCONT)
-            self.send(signal.SIGKILL)
-            self._child.wait()
-            self._child = None
-
-
 @pytest.fixture(scope="module")
 def milvus(tmp_path_factory):
     server = MilvusLite(tmp_path_factory.mktemp("milvus"))
     server.start()
     yield server
-    server.kill()
+    server.stop()
 
 
 @pytest.fixture
@@ -136,7 +101,18 @@ async def test_conditions_and_filters_choose_images(query):
 
 @pytest.mark.parametrize(
     "expression",
-    ["width >", "colour == 1", "((", "width == 'x", "uri like", "id in", "1 +", "\0", "真 == 1"],
+    [
+        "width >",
+        "colour == 1",
+        "((",
+        "width == 'x",
+        "uri like",
+        "id in",
+        "1 +",
+        "\0",
+        "真 == 1",
+        "a" * 16_000,
+    ],
 )
 async def test_wrong_filter_is_refused_with_milvus_reason(query, expression):
     error = await failure(search(query, text="a", options={"filter": expression}))
@@ -172,7 +148,7 @@ async def test_batch_and_images_by_id(query):
 
 
 async def test_service_outlives_encoder_and_milvus_and_says_so(tmp_path):
-    milvus, encoder, port = MilvusLite(tmp_path), fake_encoder(), free_port()
+    milvus, encoder, (port,) = MilvusLite(tmp_path), fake_encoder(), free_ports(1)
     async with encoder.serve() as target:
         pass  # only its address is known yet
     child = await asyncio.create_subprocess_exec(
@@ -190,17 +166,16 @@ async def test_service_outlives_encoder_and_milvus_and_says_so(tmp_path):
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             await asyncio.wait_for(channel.channel_ready(), 30)
-            await live(milvus, encoder, int(target.rpartition(":")[2]), channel)
+            await outlive(milvus, encoder, int(target.rpartition(":")[2]), channel)
         child.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(child.wait(), 30) == 0
     finally:
-        milvus.kill()
         if child.returncode is None:
             child.kill()
             await child.wait()
 
 
-async def live(milvus, encoder, encoder_port, channel):
+async def outlive(milvus, encoder, encoder_port, channel):
     query = query_pb2_grpc.QueryStub(channel)
     assert await health(channel, LIVENESS) == SERVING
     assert await health(channel) == NOT_SERVING
@@ -208,6 +183,14 @@ async def live(milvus, encoder, encoder_port, channel):
     assert isinstance(error, (errors.Unavailable, errors.DeadlineExceeded))
 
     milvus.start()
+    try:
+        await recover(milvus, encoder, encoder_port, channel)
+    finally:
+        milvus.kill()
+
+
+async def recover(milvus, encoder, encoder_port, channel):
+    query = query_pb2_grpc.QueryStub(channel)
     await until_health(channel, SERVING)
     store = open_store(milvus.uri)
     await store.ready(timeout_s=30)
@@ -218,13 +201,13 @@ async def live(milvus, encoder, encoder_port, channel):
     async with encoder.serve(encoder_port):
         assert ids(await until_answered(search, query, text="dog"))[0] == "dog"
 
-    milvus.send(signal.SIGSTOP)
+    milvus.freeze()
     started = asyncio.get_running_loop().time()
     error = await failure(search(query, image_id="dog", timeout=1.0))
     assert isinstance(error, (errors.Unavailable, errors.DeadlineExceeded))
     assert asyncio.get_running_loop().time() - started < 3
     await until_health(channel, NOT_SERVING)
-    milvus.send(signal.SIGCONT)
+    milvus.thaw()
     await until_health(channel, SERVING)
     assert ids(await until_answered(search, query, text="dog"))[0] == "dog"
 
