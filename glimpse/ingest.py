@@ -265,8 +265,9 @@ class Ingest(Iterator[Acknowledgement]):
             yield self._unreadable.popleft()
 
     def _read(self) -> None:
+        images = iter(self._images)
         try:
-            for sequence, image in enumerate(self._images):
+            for sequence, image in enumerate(images):
                 try:
                     entry = self._entry(sequence, image)
                 except errors.GlimpseError as error:
@@ -274,6 +275,8 @@ class Ingest(Iterator[Acknowledgement]):
                     self._unreadable.append(failed)
                     continue
                 if not self._window.add(sequence, entry):
+                    if isinstance(images, Generator):
+                        images.close()  # what it holds open is not needed any more
                     break
         except BaseException as error:  # the caller's iterable may raise anything; it gets it back
             self._reader_error = error

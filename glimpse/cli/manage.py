@@ -9,7 +9,7 @@ import typer
 
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError, print_table, say
-from glimpse.cli.stack import is_serving
+from glimpse.cli.probes import is_serving
 from glimpse.client import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection

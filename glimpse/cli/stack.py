@@ -24,16 +24,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from glimpse.cli.ports import HOST, Ports
+from glimpse.cli.probes import is_milvus_ready, is_serving
 from glimpse.cli.process import Guard, Process
 
 ADDRESSES_FILE = "addresses.json"
 _LOOK_S = 0.1
 _REFUSED = 2  # how services end that cannot start; their last line says why
-_CALL_TIMEOUT_S = 2.0
 _NEEDED = {"milvus": "milvus_lite", "encoder": "services.encoder"}
 
 
@@ -274,30 +271,6 @@ class Stack:
         draft = path.with_suffix(".new")
         draft.write_text(json.dumps(self.addresses | {"pid": os.getpid()}, indent=2) + "\n")
         draft.replace(path)
-
-
-def is_serving(address: str) -> bool:
-    """Whether the service at HOST:PORT says SERVING by grpc.health.v1."""
-    with grpc.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            request = health_pb2.HealthCheckRequest()
-            answer = stub.Check(request, timeout=_CALL_TIMEOUT_S)  # type: ignore[attr-defined]
-        except grpc.RpcError:
-            return False
-        return answer.status == health_pb2.HealthCheckResponse.SERVING
-
-
-def is_milvus_ready(uri: str) -> bool:
-    """Whether a Milvus answers a call at http://HOST:PORT; only the status is looked at."""
-    with grpc.insecure_channel(uri.partition("://")[2] or uri) as channel:
-        # An empty request is the same bytes in every version of Milvus' contract.
-        get_version = channel.unary_unary("/milvus.proto.milvus.MilvusService/GetVersion")
-        try:
-            get_version(b"", timeout=_CALL_TIMEOUT_S)
-        except grpc.RpcError:
-            return False
-        return True
 
 
 def _package_root() -> str:

@@ -1,0 +1,32 @@
+"""Whether a process of the stack answers; waiting until it does is not its job."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+_CALL_TIMEOUT_S = 2.0
+
+
+def is_serving(address: str) -> bool:
+    """Whether the service at HOST:PORT says SERVING by grpc.health.v1."""
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            request = health_pb2.HealthCheckRequest()
+            answer = stub.Check(request, timeout=_CALL_TIMEOUT_S)  # type: ignore[attr-defined]
+        except grpc.RpcError:
+            return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def is_milvus_ready(uri: str) -> bool:
+    """Whether a Milvus answers a call at http://HOST:PORT; only the status is looked at."""
+    with grpc.insecure_channel(uri.partition("://")[2] or uri) as channel:
+        # An empty request is the same bytes in every version of Milvus' contract.
+        get_version = channel.unary_unary("/milvus.proto.milvus.MilvusService/GetVersion")
+        try:
+            get_version(b"", timeout=_CALL_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+        return True
