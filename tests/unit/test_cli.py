@@ -1,0 +1,111 @@
+"""The command line without any service: help, wrong usage, and sentences in place of tracebacks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from glimpse.cli.console import printable
+from glimpse.cli.main import main
+
+COMMANDS = ["up", "index", "search", "similar", "delete", "collections", "drop", "status"]
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    for name in ("GLIMPSE_QUERY", "GLIMPSE_INDEXER", "GLIMPSE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command, capsys):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Example" in text
+    assert f"      glimpse {command}" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["search"],
+        ["search", "a dog", "--limit", "many"],
+        ["similar"],
+        ["similar", "a.jpg", "--id", "b"],
+        ["delete"],
+        ["search", "a dog", "--sheet", "sheet.txt"],
+        ["index", "x", "--id-from", "nothing"],
+        ["up", "--ports", "-1"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["search", "a dog", "--query", NOBODY],
+            f"the query service at {NOBODY} cannot be reached",
+        ),
+        (["similar", "gone.jpg", "--query", NOBODY], "gone.jpg cannot be read"),
+        (["collections", "--indexer", NOBODY], f"the indexer at {NOBODY} cannot be reached"),
+        (["index", "{picture}", "--indexer", NOBODY], f"the indexer at {NOBODY} cannot be reached"),
+        (["index", "gone"], "gone: there is no such file or folder"),
+        (["index", "{picture}", "--metadata", "gone.csv"], "gone.csv: the metadata cannot be read"),
+        (["delete", "--filter", "width > 1"], "--yes does it without asking"),
+        (["search", "a dog", "--data", "nowhere"], "no running stack is known in nowhere"),
+        (["status", "--query", NOBODY, "--indexer", NOBODY], "not healthy: indexer, query"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_exit_code_1(
+    arguments, sentence, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    arguments = [argument.format(picture=tmp_path / "a.jpg") for argument in arguments]
+    assert main(arguments) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("glimpse: ")
+    assert sentence in message
+    assert len(message.splitlines()) == 1
+
+
+def test_an_error_that_nobody_foresaw_is_still_a_sentence(monkeypatch, capsys):
+    def fail(*arguments):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("glimpse.cli.index.find_pictures", fail)
+    assert main(["index", "x"]) == 1
+    assert capsys.readouterr().err.startswith("glimpse: this is a fault of glimpse: ZeroDivision")
+
+
+def test_a_dry_run_lists_pictures_and_needs_no_service(tmp_path, capsys):
+    for name in ("b.jpg", "a.png", "c.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert main(["index", str(tmp_path), "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/a.png", f"{tmp_path}/b.jpg"]
+
+
+def test_addresses_that_up_wrote_down_are_used(tmp_path, capsys):
+    (tmp_path / "addresses.json").write_text(json.dumps({"query": "127.0.0.1:2"}))
+    assert main(["search", "a dog", "--data", str(tmp_path)]) == 1
+    assert "the query service at 127.0.0.1:2 cannot be reached" in capsys.readouterr().err
+
+
+def test_the_environment_goes_before_what_was_written_down(tmp_path, capsys, monkeypatch):
+    (tmp_path / "addresses.json").write_text(json.dumps({"query": "127.0.0.1:2"}))
+    monkeypatch.setenv("GLIMPSE_QUERY", "127.0.0.1:3")
+    assert main(["search", "a dog", "--data", str(tmp_path)]) == 1
+    assert "127.0.0.1:3" in capsys.readouterr().err
+
+
+def test_text_from_outside_cannot_steer_the_terminal():
+    assert printable("a\x1b[31mb\udcff") == "a\\x1b[31mb\\udcff"
+    assert printable("größe 犬") == "größe 犬"
