@@ -7,11 +7,8 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import signal
-import socket
 import sys
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -24,6 +21,7 @@ from glimpse.indexer.v1 import indexer_pb2_grpc
 from services.common import errors
 from services.common.preprocess import decode
 from services.vectors.store import open_store
+from tests.backends import MilvusLite, free_ports
 from tests.fakes import FakeEncoder, vector_of
 
 NAME = "pictures"
@@ -31,25 +29,13 @@ OPTIONS = pb.IndexOptions(collection=NAME, create_collection=True)
 T = 60.0
 
 
-@pytest.fixture
-async def milvus_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @contextlib.asynccontextmanager
-async def milvus_lite(port, folder):
-    program = shutil.which("milvus-lite", path=str(Path(sys.executable).parent)) or "milvus-lite"
-    arguments = ("server", "--data-dir", str(folder), "--host", "127.0.0.1", "--port", str(port))
-    process = await asyncio.create_subprocess_exec(
-        program, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
+async def running_milvus(milvus):
+    milvus.start()
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)  # it does not stop on SIGTERM
-        await process.wait()
+        await asyncio.to_thread(milvus.stop)
 
 
 class Indexer:
@@ -67,9 +53,11 @@ class Indexer:
 
     async def becomes_serving(self):
         request = health_pb2.HealthCheckRequest(service="glimpse.indexer.v1.Indexer")
-        async for answer in health_pb2_grpc.HealthStub(self.channel).Watch(request, timeout=T):
+        call = health_pb2_grpc.HealthStub(self.channel).Watch(request, timeout=T)
+        async for answer in call:
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return
+                break
+        call.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -84,10 +72,9 @@ async def indexer(**settings):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.indexer", env=environment, stderr=asyncio.subprocess.PIPE
     )
-    while not (
-        found := re.search(rb"listening on 127.0.0.1:(\d+)", await process.stderr.readline())
-    ):
-        assert process.returncode is None
+    listening = re.compile(rb"listening on 127.0.0.1:(\d+)")
+    while not (found := listening.search(line := await process.stderr.readline())):
+        assert line, "the process ended before it listened"
     reading = asyncio.create_task(process.stderr.read())
     running = Indexer(process, int(found[1]))
     try:
@@ -119,14 +106,12 @@ async def index(stub, images):
     return [response async for response in stub.IndexImages(requests(), timeout=T)]
 
 
-async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(milvus_port, tmp_path):
-    encoder, uri = FakeEncoder(), f"http://127.0.0.1:{milvus_port}"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        encoder_port = free.getsockname()[1]
-    async with indexer(ENCODER=f"127.0.0.1:{encoder_port}", MILVUS_URI=uri) as running:
+async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(tmp_path):
+    encoder, milvus = FakeEncoder(), MilvusLite(tmp_path)
+    (encoder_port,) = free_ports(1)
+    async with indexer(ENCODER=f"127.0.0.1:{encoder_port}", MILVUS_URI=milvus.uri) as running:
         assert not await running.is_serving()
-        async with milvus_lite(milvus_port, tmp_path), encoder.serve(encoder_port):
+        async with running_milvus(milvus), encoder.serve(encoder_port):
             await running.becomes_serving()
             sent = [image(i) for i in range(150)]
             *acks, last = await index(running.stub, sent)
@@ -142,7 +127,7 @@ async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(milvus_
             assert (last.totals.unchanged, last.totals.indexed) == (150, 0)
             assert encoder.items["pixels"] == encoded
 
-            store = open_store(uri)
+            store = open_store(milvus.uri)
             fields = ("vector", "uri", "width", "height", "format", "metadata")
             ids = [each.id for each in sent]
             rows = await store.fetch(NAME, ids, fields, timeout_s=T)
@@ -155,10 +140,10 @@ async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(milvus_
             await store.close()
 
 
-async def test_sigterm_acknowledges_what_was_taken_and_exits_with_0(milvus_port, tmp_path):
-    encoder, uri = FakeEncoder(), f"http://127.0.0.1:{milvus_port}"
-    async with milvus_lite(milvus_port, tmp_path), encoder.serve() as target:
-        async with indexer(ENCODER=target, MILVUS_URI=uri) as running:
+async def test_sigterm_acknowledges_what_was_taken_and_exits_with_0(tmp_path):
+    encoder, milvus = FakeEncoder(), MilvusLite(tmp_path)
+    async with running_milvus(milvus), encoder.serve() as target:
+        async with indexer(ENCODER=target, MILVUS_URI=milvus.uri) as running:
             await running.becomes_serving()
             call = running.stub.IndexImages(timeout=T)
             await call.write(pb.IndexImagesRequest(options=OPTIONS))
@@ -178,10 +163,63 @@ async def test_sigterm_acknowledges_what_was_taken_and_exits_with_0(milvus_port,
             assert (type(error), error.reason) == (errors.Unavailable, "RESUME")
             assert await running.process.wait() == 0
         # A fresh process goes on where the other stopped.
-        async with indexer(ENCODER=target, MILVUS_URI=uri) as running:
+        async with indexer(ENCODER=target, MILVUS_URI=milvus.uri) as running:
             await running.becomes_serving()
             *_, last = await index(running.stub, [image(i) for i in range(3)])
             assert (last.totals.unchanged, last.totals.indexed) == (2, 1)
+
+
+async def test_two_streams_that_make_a_collection_of_the_same_images_leave_one_row_each(tmp_path):
+    encoder, milvus = FakeEncoder(), MilvusLite(tmp_path)
+    async with (
+        running_milvus(milvus),
+        encoder.serve() as target,
+        indexer(ENCODER=target, MILVUS_URI=milvus.uri) as running,
+    ):
+        await running.becomes_serving()
+        sent = [image(i) for i in range(100)]
+        ends = await asyncio.gather(*(index(running.stub, sent) for _ in range(3)))
+        for *acks, last in ends:
+            assert {each.acknowledgement.sequence for each in acks} == set(range(100))
+            assert last.totals.failed == 0
+        assert await ids_there(milvus.uri) == sorted(each.id for each in sent)
+
+
+async def test_killed_store_loses_nothing_acknowledged_and_the_stream_goes_on(tmp_path):
+    encoder, milvus = FakeEncoder(), MilvusLite(tmp_path)
+    async with (
+        running_milvus(milvus),
+        encoder.serve() as target,
+        indexer(ENCODER=target, MILVUS_URI=milvus.uri) as running,
+    ):
+        await running.becomes_serving()
+        call = running.stub.IndexImages(timeout=T)
+        await call.write(pb.IndexImagesRequest(options=OPTIONS))
+        sent = [image(i) for i in range(60)]
+        acks = []
+        for each in sent[:20]:
+            await call.write(pb.IndexImagesRequest(image=each))
+        acks += [await call.read() for _ in range(5)]
+        milvus.kill()
+        for each in sent[20:]:
+            await call.write(pb.IndexImagesRequest(image=each))
+        milvus.start()
+        await call.done_writing()
+        acks += [await call.read() for _ in range(55)]
+        assert (await call.read()).totals.indexed == 60
+        assert {each.acknowledgement.sequence for each in acks} == set(range(60))
+        assert await ids_there(milvus.uri) == sorted(each.id for each in sent)
+
+
+async def ids_there(uri):
+    """The ids of all rows, a row that is there twice twice."""
+    store = open_store(uri)
+    vectors = np.zeros((1, FakeEncoder().dimension), np.float32)
+    vectors[0, 0] = 1
+    (hits,) = await store.search(NAME, vectors, 1000, consistency="strong", timeout_s=T)
+    assert await store.count(NAME, timeout_s=T) == len(hits)
+    await store.close()
+    return sorted(hit.id for hit in hits)
 
 
 async def test_wrong_store_address_is_one_clear_line_and_exit_code_2():
