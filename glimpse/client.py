@@ -13,9 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from glimpse import convert, errors
 from glimpse.channel import MAX_MESSAGE_BYTES, open_channel
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
-from glimpse.ingest import Ingest, IngestLimits
+from glimpse.ingest import Ingest
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from glimpse.results import Collection, FoundImages, ImageFile, SearchResult, Term
+from glimpse.window import IngestLimits
 
 DEFAULT_QUERY = "127.0.0.1:50053"
 DEFAULT_INDEXER = "127.0.0.1:50052"
