@@ -1,4 +1,4 @@
-"""OpenAI's own CLIP network and tokenizer, taken from the installed `clip` package; loads no weights.
+"""OpenAI's own CLIP network and tokenizer, from the installed `clip` package; loads no weights.
 
 Importing `clip` as a package also imports torchvision and pkg_resources, which a service does not
 need and often cannot have. Its two useful modules stand alone, so they are executed on their own,
