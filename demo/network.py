@@ -36,7 +36,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 def new_network(vocabulary: Vocabulary) -> Any:
     """An untrained CLIP whose embedding has one row per compact id of `vocabulary`."""
-    network = openai_clip.new_model(vocab_size=len(vocabulary), **SHAPE)
+    network: Any = openai_clip.new_model(vocab_size=len(vocabulary), **SHAPE)
     with torch.no_grad():
         network.token_embedding.weight[SILENT].zero_()
     return network

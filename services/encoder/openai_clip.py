@@ -36,7 +36,7 @@ def build_model(state_dict: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     return model.eval()
 
 
-def new_model(**hyper_parameters: Any) -> torch.nn.Module:
+def new_model(**hyper_parameters: Any) -> Any:
     """Return an untrained `clip.model.CLIP(**hyper_parameters)` in float32, for training."""
     return _module("model").CLIP(**hyper_parameters)
 
