@@ -77,6 +77,9 @@ class MemoryStore:
             created_at_ms=collection.created_at_ms,
         )
 
+    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
+        return self._collection(name, timeout_s).spec
+
     async def list_collections(self, *, timeout_s: float) -> list[str]:
         bounds.check_timeout(timeout_s)
         return sorted(self._collections)

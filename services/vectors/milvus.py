@@ -70,13 +70,13 @@ class MilvusStore:
         bounds.check_timeout(timeout_s)
         ends_at = time.monotonic() + timeout_s
         while True:
-            left_s = ends_at - time.monotonic()
             try:
                 # A server that starts knows its version before it can list anything.
-                await self._ping(timeout_s=max(left_s, 0.001))
+                await self._ping(timeout_s=max(ends_at - time.monotonic(), 0.001))
                 return
             except GlimpseError as error:
-                if left_s <= _READY_PAUSE_S or isinstance(error, FailedPrecondition):
+                is_late = time.monotonic() + _READY_PAUSE_S > ends_at
+                if is_late or isinstance(error, FailedPrecondition):
                     raise Unavailable(f"Milvus is not ready: {error}") from error
             await asyncio.sleep(_READY_PAUSE_S)
 
@@ -126,6 +126,19 @@ class MilvusStore:
             rows=count,
             bytes=estimated_bytes(count, known.dimension),
             created_at_ms=known.marks.created_at_ms,
+        )
+
+    @_bounded
+    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
+        known = await self._recall(self._call(timeout_s, name), max_age_s=0)
+        marks = known.marks
+        return CollectionSpec(
+            name=name,
+            dimension=known.dimension,
+            model_name=marks.model_name,
+            model_fingerprint=marks.model_fingerprint,
+            index_kind=marks.index_kind,
+            metric=marks.metric,
         )
 
     @_bounded
@@ -189,9 +202,8 @@ class MilvusStore:
         expression = filters.render(filter)
         call = self._call(timeout_s, name, expression)
         await self._recall(call)
-        present = await self._count(
-            call, expression
-        )  # also finds out whether the expression is right
+        # Counting also finds out whether the expression is right, which deleting does not.
+        present = await rowwise.count(call, expression)
         if present:
             with self._writing(name):
                 await rowwise.delete(call, expression)

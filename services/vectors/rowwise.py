@@ -24,7 +24,7 @@ _LEVELS = {"bounded": "Bounded", "strong": "Strong"}
 
 async def write(call: Call, rows: Sequence[Row]) -> None:
     """Upserts rows of different ids."""
-    for batch in _batches(rows):
+    for batch in batches(rows):
         answer = await call("upsert", call.collection, [schema.entity_of(row) for row in batch])
         if answer.get("upsert_count") != len(batch):
             raise Unavailable(f"Milvus took {answer.get('upsert_count')} of {len(batch)} rows")
@@ -140,7 +140,7 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
         yield ids[start : start + _MAX_IDS]
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """In order, each within the limits of one request."""
     batch: list[Row] = []
     batch_bytes = 0

@@ -107,6 +107,10 @@ class VectorStore(Protocol):
 
     async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo: ...
 
+    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
+        """What the collection was made of; far cheaper than describe_collection, which counts."""
+        ...
+
     async def list_collections(self, *, timeout_s: float) -> list[str]:
         """The names of our collections, sorted; those that others made are left out."""
         ...

@@ -1,0 +1,161 @@
+"""Real Milvus processes for tests: Milvus Lite's server and a Milvus server; asking them is not
+its job.
+
+Milvus Lite comes with the development environment. The Milvus server is the package `milvus`, which
+needs an environment of its own: `make milvus-server` makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"
+_STOP_S = 30.0
+_MILVUS_PORTS = (
+    "proxy_port",
+    "proxy_internal_port",
+    "root_coord_port",
+    "query_coord_port",
+    "query_node_port",
+    "index_coord_port",
+    "index_node_port",
+    "data_coord_port",
+    "data_node_port",
+)
+# Unpacks the server below a directory and writes its configuration. The package would start it
+# as well, but on other ports after a restart, and as a child that outlives its parent.
+_PREPARE = """
+import json, sys, milvus
+server = milvus.MilvusServer()
+server.set_base_dir(sys.argv[1])
+for name, port in json.loads(sys.argv[2]).items():
+    server.config.set(name, port)
+server.config.resolve()
+milvus._initialize_data_files(server.config.base_data_dir)
+"""
+
+
+def has_milvus_server() -> bool:
+    """Whether `make milvus-server` has succeeded here."""
+    return (_MILVUS / ".done").exists()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listened on a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class _Process:
+    """A process group that can be stopped, killed, frozen, thawed and started again."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        directory: Path,
+        stop_signal: signal.Signals,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._arguments = arguments
+        self._directory = directory
+        self._stop_signal = stop_signal
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # A shell's background jobs ignore it, and so would what they start.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with (self._directory / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._arguments,
+                cwd=self._directory,
+                env={**os.environ, **self._environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """As an operator would; forcibly if that takes too long."""
+        self.thaw()
+        self._signal(self._stop_signal)
+        self._wait_for_end(_STOP_S)
+        self.kill()
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._wait_for_end(_STOP_S)
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> bool:
+        """To the whole group; false if nobody is left in it."""
+        assert self._process is not None, "was never started"
+        self._process.poll()  # reaps the leader
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _wait_for_end(self, timeout_s: float) -> None:
+        ends_at = time.monotonic() + timeout_s
+        while time.monotonic() < ends_at and self._signal(0):
+            time.sleep(0.05)
+
+
+class MilvusLite(_Process):
+    """A Milvus Lite server over a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        (port,) = free_ports(1)
+        self.uri = f"http://127.0.0.1:{port}"
+        directory.mkdir(parents=True, exist_ok=True)
+        program = str(Path(sys.executable).parent / "milvus-lite")
+        where = ["--data-dir", str(directory / "data"), "--host", "127.0.0.1", "--port", str(port)]
+        super().__init__([program, "server", *where], directory, signal.SIGINT)
+
+
+class MilvusServer(_Process):
+    """A Milvus server with everything it needs, over a directory of its own.
+
+    One at a time: the etcd within it listens on 2379 and 2380, whatever it is told.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        *ports, metrics_port = free_ports(len(_MILVUS_PORTS) + 1)
+        named_ports = dict(zip(_MILVUS_PORTS, ports, strict=True))
+        self.uri = f"http://127.0.0.1:{named_ports['proxy_port']}"
+        directory.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [_MILVUS / "bin" / "python", "-c", _PREPARE, directory, json.dumps(named_ports)],
+            check=True,
+        )
+        environment = {
+            "DEPLOY_MODE": "STANDALONE",
+            "METRICS_PORT": str(metrics_port),
+            "MILVUS_RUN_DIR": str(directory / "run"),
+            "LD_LIBRARY_PATH": str(directory / "bin"),
+            # By default it waits half an hour for somebody to take its segments over.
+            "COMMON_GRACEFULSTOPTIMEOUT": "1",
+            "QUERYNODE_GRACEFULSTOPTIMEOUT": "1",
+            # After a restart it waits until the sessions of its former life have run out.
+            "COMMON_SESSION_TTL": "10",
+        }
+        program = str(directory / "bin" / "milvus")
+        super().__init__([program, "run", "standalone"], directory, signal.SIGTERM, environment)
