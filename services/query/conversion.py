@@ -25,7 +25,7 @@ from services.query.queries import (
     Text,
 )
 from services.query.search import Answers, Page
-from services.vectors.store import CollectionInfo, Hit
+from services.vectors.store import CollectionSpec, Hit
 
 _SCORE_DECIMALS = 6
 
@@ -142,7 +142,7 @@ def attributes_to_message(fields: dict[str, Any]) -> pb.Attributes:
     return attributes
 
 
-def model_to_message(collection: CollectionInfo) -> pb.Model:
+def model_to_message(collection: CollectionSpec) -> pb.Model:
     """The model that fills the collection."""
     return pb.Model(name=collection.model_name, fingerprint=collection.model_fingerprint)
 

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 
 from services.query.deadline import Deadline
-from services.vectors.store import CollectionInfo, VectorStore
+from services.vectors.store import CollectionSpec, VectorStore
 
 _MAX_COLLECTIONS = 1_024
 
@@ -21,15 +21,15 @@ class Descriptions:
     def __init__(self, store: VectorStore, trust_s: float) -> None:
         self._store = store
         self._trust_s = trust_s
-        self._known: OrderedDict[str, tuple[float, CollectionInfo]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, CollectionSpec]] = OrderedDict()
 
-    async def get(self, name: str, deadline: Deadline) -> CollectionInfo:
+    async def get(self, name: str, deadline: Deadline) -> CollectionSpec:
         """The collection's description; raises NotFound and what else the store raises."""
         known = self._known.get(name)
         if known is not None and time.monotonic() < known[0]:
             return known[1]
         self.forget(name)
-        collection = await self._store.describe_collection(name, timeout_s=deadline.left_s())
+        collection = await self._store.get_spec(name, timeout_s=deadline.left_s())
         self._known[name] = (time.monotonic() + self._trust_s, collection)
         while len(self._known) > _MAX_COLLECTIONS:
             self._known.popitem(last=False)

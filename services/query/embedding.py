@@ -16,7 +16,7 @@ from services.query.deadline import Deadline
 from services.query.metrics import QueryMetrics
 from services.query.queries import Given, IndexedImage, Options, Part, Picture, Query, Text
 from services.query.text_cache import TextCache
-from services.vectors.store import CollectionInfo, VectorStore
+from services.vectors.store import CollectionSpec, VectorStore
 
 Vector = npt.NDArray[np.float32]
 Key = TypeVar("Key", str, bytes)
@@ -74,7 +74,7 @@ class Embedder:
 
     async def embed(
         self,
-        collection: CollectionInfo,
+        collection: CollectionSpec,
         queries: Sequence[Query],
         options: Options,
         deadline: Deadline,
@@ -98,7 +98,7 @@ class Embedder:
 
     async def _texts(
         self,
-        collection: CollectionInfo,
+        collection: CollectionSpec,
         prompts: Sequence[str],
         timing: EncoderTiming,
         deadline: Deadline,
@@ -119,7 +119,7 @@ class Embedder:
 
     async def _pictures(
         self,
-        collection: CollectionInfo,
+        collection: CollectionSpec,
         files: Sequence[bytes],
         timing: EncoderTiming,
         deadline: Deadline,
@@ -129,7 +129,7 @@ class Embedder:
         )
 
     async def _images(
-        self, collection: CollectionInfo, ids: Sequence[str], deadline: Deadline
+        self, collection: CollectionSpec, ids: Sequence[str], deadline: Deadline
     ) -> dict[str, Vector]:
         rows = await fetch(self._store, collection.name, ids, ["vector"], deadline)
         return {identity: fields["vector"] for identity, fields in rows.items()}
@@ -139,7 +139,7 @@ class Embedder:
         items: Sequence[Key],
         encode: Callable[[Sequence[Key], float], Awaitable[Batch]],
         max_items: Callable[[Model], int],
-        collection: CollectionInfo,
+        collection: CollectionSpec,
         timing: EncoderTiming,
         deadline: Deadline,
     ) -> dict[Key, Embedded]:
@@ -167,7 +167,7 @@ class Embedder:
         return self._model
 
     async def _mismatch(
-        self, collection: CollectionInfo, fingerprint: str, deadline: Deadline
+        self, collection: CollectionSpec, fingerprint: str, deadline: Deadline
     ) -> ModelMismatch:
         self._model = None
         try:
@@ -178,7 +178,7 @@ class Embedder:
         return model_mismatch(collection, name, fingerprint)
 
 
-def model_mismatch(collection: CollectionInfo, name: str, fingerprint: str) -> ModelMismatch:
+def model_mismatch(collection: CollectionSpec, name: str, fingerprint: str) -> ModelMismatch:
     """The error that says which two models meet."""
     return ModelMismatch(
         f"collection {collection.name!r} was filled by model {collection.model_name} "
@@ -205,7 +205,7 @@ def _prompts(parts: Iterable[Part], options: Options) -> Iterable[str]:
 
 
 def _embedding(
-    query: Query, collection: CollectionInfo, options: Options, resolved: _Resolved
+    query: Query, collection: CollectionSpec, options: Options, resolved: _Resolved
 ) -> Embedding | GlimpseError:
     total = np.zeros(collection.dimension)
     truncated = False
@@ -227,7 +227,7 @@ def _embedding(
 
 
 def _part_vector(
-    part: Part, collection: CollectionInfo, options: Options, resolved: _Resolved
+    part: Part, collection: CollectionSpec, options: Options, resolved: _Resolved
 ) -> tuple[Vector, bool]:
     """The part's vector, length 1, and whether its text was cut off; raises what became of it."""
     if isinstance(part, Given):
@@ -248,7 +248,7 @@ def _part_vector(
     return embedded.vector, embedded.truncated
 
 
-def _given_vector(part: Given, collection: CollectionInfo) -> Vector:
+def _given_vector(part: Given, collection: CollectionSpec) -> Vector:
     if part.vector.size != collection.dimension:
         raise InvalidInput(
             part.field,

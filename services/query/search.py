@@ -23,7 +23,7 @@ from services.query.embedding import Embedder, Embedding, EncoderTiming, fetch
 from services.query.metrics import QueryMetrics
 from services.query.queries import Options, Query, check_batch, check_fields, check_ids
 from services.vectors import bounds
-from services.vectors.store import CollectionInfo, Hit, VectorStore
+from services.vectors.store import CollectionSpec, Hit, VectorStore
 
 # With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
 _MAX_CARRIED_ROWS = 4_096
@@ -52,7 +52,7 @@ class Answers:
     """A page or an error for each query, in order."""
 
     results: list[Page | GlimpseError]
-    collection: CollectionInfo
+    collection: CollectionSpec
     timing: Timing
 
 
@@ -113,7 +113,7 @@ class Searcher:
 
     async def _outcomes(
         self,
-        collection: CollectionInfo,
+        collection: CollectionSpec,
         queries: Sequence[Query],
         options: Options,
         deadline: Deadline,
