@@ -84,8 +84,8 @@ def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoin
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused, because it holds more than weights "
-            f"(save `model.state_dict()` alone): {str(error).splitlines()[0]}"
+            f"{path}: refused, because it is no file of weights alone; take a saved "
+            "`model.state_dict()`, an archive published by openai/CLIP, or safetensors"
         ) from error
     except CheckpointError:
         raise

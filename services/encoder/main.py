@@ -27,6 +27,7 @@ from services.encoder.settings import EncoderSettings
 from services.encoder.work_queue import Lane, Limits
 
 if TYPE_CHECKING:
+    from services.encoder.checkpoint import Shape
     from services.encoder.model import Model
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
@@ -41,15 +42,18 @@ log = logging.getLogger(__name__)
 
 def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
     """The model and its description; fetches the weights if need be. Raises StartFailure."""
+    try:
+        weights = locate(settings.model, settings.cache_dir, settings.weights_url)
+    except DownloadError as error:
+        raise StartFailure(f"ENCODER_MODEL: {error}") from error
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
     from services.encoder import checkpoint
     from services.encoder.model import Model
 
     try:
-        weights = locate(settings.model, settings.cache_dir, settings.weights_url)
         read = checkpoint.read(weights.path, weights.name, weights.sha256)
         model = Model(read, settings.device, settings.precision, settings.threads)
-    except (DownloadError, checkpoint.CheckpointError) as error:
+    except checkpoint.CheckpointError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     except ValueError as error:
         raise StartFailure(str(error)) from error
@@ -77,36 +81,13 @@ def batch_limits(settings: EncoderSettings, device_type: str) -> Limits:
     )
 
 
-async def warm_up(batcher: Batcher, model: Model, limits: Limits) -> None:
-    """Run the largest batches once, on the worker; raises StartFailure where they fail."""
-    shape, end = model.shape, model.tokenizer.encode("").ids[-1]
-    texts = [np.full(shape.context_length, i, np.int64) for i in range(limits.max_batch_texts)]
-    for text in texts:
-        text[-1] = end
-    black = np.zeros((shape.image_size, shape.image_size, 3), np.uint8)
-    images = [black] * min(limits.max_batch_images, limits.max_queued_images)
-    work: list[tuple[Lane, list]] = [
-        (Lane.TEXT, texts[: limits.max_queued_texts]),
-        (Lane.BULK, images),
-    ]
-    for lane, payloads in work:
-        deadline_s = time.monotonic() + _WARM_UP_TIMEOUT_S
-        for outcome in await batcher.encode(lane, payloads, deadline_s):
-            if isinstance(outcome, Exception):
-                raise StartFailure(f"the model does not run here: {outcome!r}")
-
-
-async def start(settings: EncoderSettings, server: Server, servicer: EncoderServicer) -> None:
-    """Load the model, warm it up, and only then call the service SERVING."""
-    model, description = await _in_daemon_thread(lambda: load_model(settings))
-    limits = batch_limits(settings, model.device.type)
-    batcher = Batcher(
-        model,
-        limits,
-        settings.max_cached_texts,
-        on_death=lambda cause: server.fail(f"the worker of the device died: {cause!r}"),
-    )
-    REGISTRY.register(EncoderCollector(batcher))
+def build(
+    settings: EncoderSettings,
+    model: Model,
+    description: pb.Model,
+    on_death: Callable[[BaseException], None],
+) -> Loaded:
+    """What the servicer stands on; needs a running event loop, and is closed by the servicer."""
     decoder = Decoder(
         settings.decode_threads or usable_cpus(),
         settings.max_decoding_images,
@@ -114,8 +95,38 @@ async def start(settings: EncoderSettings, server: Server, servicer: EncoderServ
         settings.max_file_bytes,
         settings.max_image_pixels,
     )
-    await warm_up(batcher, model, limits)
-    servicer.begin(Loaded(description, model.tokenizer, batcher, decoder))
+    limits = batch_limits(settings, model.device.type)
+    batcher = Batcher(model, limits, settings.max_cached_texts, on_death)
+    return Loaded(description, model.tokenizer, batcher, decoder)
+
+
+async def warm_up(batcher: Batcher, shape: Shape, limits: Limits) -> None:
+    """Run the largest batches once, on the worker; raises StartFailure where they fail."""
+    texts = [np.arange(shape.context_length) + i for i in range(limits.max_batch_texts)]
+    black = np.zeros((shape.image_size, shape.image_size, 3), np.uint8)
+    images = [black] * limits.max_batch_images
+    deadline_s = time.monotonic() + _WARM_UP_TIMEOUT_S
+    outcomes = [
+        *await batcher.encode(Lane.TEXT, texts[: limits.max_queued_texts], deadline_s),
+        *await batcher.encode(Lane.BULK, images[: limits.max_queued_images], deadline_s),
+    ]
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise StartFailure(f"the model does not run on this device: {outcome!r}")
+
+
+async def start(settings: EncoderSettings, server: Server, servicer: EncoderServicer) -> None:
+    """Load the model, warm it up, and only then call the service SERVING."""
+    model, description = await _in_daemon_thread(lambda: load_model(settings))
+    loaded = build(
+        settings,
+        model,
+        description,
+        on_death=lambda cause: server.fail(f"the device's worker died: {cause!r}"),
+    )
+    REGISTRY.register(EncoderCollector(loaded.batcher))
+    await warm_up(loaded.batcher, model.shape, batch_limits(settings, model.device.type))
+    servicer.begin(loaded)
     await server.set_serving(True)
     log.info("serving %s on %s in %s", description.name, description.device, description.precision)
 
