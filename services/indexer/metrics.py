@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STAGES = ("look_up", "decode", "encode", "write")
 
 
 class IndexerMetrics:
@@ -22,10 +23,11 @@ class IndexerMetrics:
         )
         self.stage_images = Gauge(
             "glimpse_indexer_stage_images",
-            "Images at each stage: look_up, decode, encode, write",
+            f"Images at each stage: {', '.join(STAGES)}",
             ["stage"],
             registry=registry,
         )
+        self._stages = {name: self.stage_images.labels(name) for name in STAGES}
         self.held_bytes = Gauge(
             "glimpse_indexer_held_bytes",
             "Files, pixels and rows that all streams hold",
@@ -51,7 +53,7 @@ class IndexerMetrics:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Counts an image at a stage for as long as the block runs."""
-        gauge = self.stage_images.labels(name)
+        gauge = self._stages[name]
         gauge.inc()
         try:
             yield

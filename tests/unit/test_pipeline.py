@@ -296,6 +296,23 @@ async def test_a_slow_earlier_version_does_not_overwrite_a_later_one():
         np.testing.assert_allclose(row["vector"], expected_vector(png(2)), atol=1e-6)
 
 
+async def test_what_is_there_does_not_pass_for_unchanged_while_another_version_is_under_way(world):
+    await world.index([Image(0, png(1), id="same")])
+    world.encoder.open.clear()
+
+    async def there_and_back():
+        yield Image(0, png(2), id="same")
+        await until(lambda: world.encoder.in_flight == 1)
+        yield Image(1, png(1), id="same")
+        await until(lambda: world.encoder.in_flight == 2)
+        world.encoder.open.set()
+
+    acks = await _collect(world.pipeline.index(Target(NAME, MODEL), there_and_back()))
+    assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    row = (await world.rows("same"))["same"]
+    np.testing.assert_allclose(row["vector"], expected_vector(png(1)), atol=1e-6)
+
+
 async def test_a_bad_later_version_leaves_the_earlier_one(world):
     acks = await world.index([Image(0, png(1), id="x"), Image(1, b"no picture", id="x")])
     assert outcomes(acks) == {0: Outcome.INDEXED, 1: Outcome.FAILED}
