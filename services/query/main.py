@@ -43,7 +43,8 @@ async def serve(settings: QuerySettings) -> int:
     try:
         store = open_store(settings.milvus_uri, settings.milvus_token.get_secret_value())
     except InvalidInput as error:
-        raise StartFailure(f"{settings.prefix()}MILVUS_URI: {error}") from None
+        message = str(error).removeprefix(f"{error.field}: ")
+        raise StartFailure(f"{settings.prefix()}MILVUS_URI: {message}") from None
     encoder = EncoderPeer(settings.encoder, settings.max_message_bytes)
     server = Server(settings, [SERVICE])
     servicer = build(settings, store, encoder, QueryMetrics())

@@ -21,7 +21,7 @@ ALLOWED = {
     grpc.StatusCode.NOT_FOUND,
 }
 PROPERTY = settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
