@@ -50,8 +50,8 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             async for record in records:
                 counts[record.outcome] += 1
                 yield pb.IndexImagesResponse(acknowledgement=messages.acknowledgement(record))
-        if counts[Outcome.INDEXED]:
-            await self._catalog.settle(target.collection)
+        # Also when nothing is new: an earlier stream that was cut may have left rows unsettled.
+        await self._catalog.settle(target.collection)
         totals = pb.Totals(
             indexed=counts[Outcome.INDEXED],
             unchanged=counts[Outcome.UNCHANGED],
