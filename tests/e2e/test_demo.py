@@ -1,0 +1,98 @@
+"""The demo as `make demo` runs it: pictures drawn, indexed, found by words, above the bars."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from demo.run import BARS
+from tests import photographs
+
+pytestmark = pytest.mark.timeout(400)
+
+ROOT = Path(__file__).parents[2]
+MODEL = os.environ.get("ENCODER_MODEL", "demo")
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def first(output):
+    return run(output)
+
+
+def run(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "demo.run", "--output", str(output), "--model", MODEL]
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=390
+    )
+
+
+def report(output: Path):
+    return json.loads((output / "report.json").read_text())
+
+
+def test_the_bundled_model_finds_what_it_should(first, output):
+    assert first.returncode == 0, first.stderr
+    figures = report(output)
+    assert figures["images"] == figures["indexed"] == 1_000
+    assert figures["images_per_s"] > 0
+    assert figures["precision_at_10"]["all"] >= BARS["all"] >= 0.95
+    assert figures["precision_at_10"]["unseen"] >= BARS["unseen"] >= 0.90
+    queries = {query["text"]: query for query in figures["queries"]}
+    assert len(queries) == 100
+    assert queries["a white dog"]["precision_at_10"] >= BARS["a white dog"] >= 0.90
+    assert all(query["ms"] > 0 for query in queries.values())
+
+
+def test_each_question_that_is_shown_has_a_table_and_a_sheet(first, output):
+    sheets = sorted(output.glob("*.png"))
+    assert output / "a-white-dog.png" in sheets
+    assert len(sheets) >= 10
+    for sheet in sheets:
+        with Image.open(sheet) as picture:
+            assert picture.width > 5 * 150
+            assert picture.height > 2 * 150
+        assert f"\n{sheet.stem.replace('-', ' ')}\n" in first.stdout
+
+
+def test_a_second_run_encodes_nothing_anew_and_finds_the_same(first, output):
+    before = report(output)
+    again = run(output)
+    assert again.returncode == first.returncode, again.stderr
+    after = report(output)
+    assert (after["indexed"], after["unchanged"], after["failed"]) == (0, 1_000, 0)
+    assert after["precision_at_10"] == before["precision_at_10"]
+
+
+def test_a_folder_of_ones_own_is_searched_and_its_broken_file_makes_the_run_fail(tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for path in photographs.carried()[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    arguments = ["--images", str(folder), "--query", "a red bicycle"]
+    good = run(tmp_path / "output", *arguments)
+    assert good.returncode == 0, good.stderr
+    assert (tmp_path / "output" / "a-red-bicycle.png").exists()
+    assert str(folder / "astronaut.png") in good.stdout
+
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    bad = run(tmp_path / "output", *arguments)
+    assert bad.returncode == 1
+    assert "3 unchanged, 1 failed" in bad.stderr
+    assert "broken.jpg: " in bad.stderr
+
+
+def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
+    answer = run(tmp_path, "--images", str(tmp_path / "gone"))
+    assert answer.returncode == 1
+    assert answer.stderr == f"demo: {tmp_path}/gone: there is no such file or folder\n"
