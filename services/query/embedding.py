@@ -157,6 +157,7 @@ class Embedder:
                     raise await self._mismatch(collection, batch.model_fingerprint, deadline)
                 outcomes.update(zip(chunk, batch.items, strict=True))
         except GlimpseError as error:
+            self._model = None  # the encoder that comes back may be another one
             outcomes.update((item, Embedded(None, error)) for item in items if item not in outcomes)
         return outcomes
 
