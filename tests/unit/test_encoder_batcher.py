@@ -44,6 +44,7 @@ class GatedDevice:
         self.busy = threading.Event()
         self.batches: list[tuple[str, list[int]]] = []
         self.max_items = 10**6
+        self.refused = 0  # batches of more than max_items
         self.layers = 1
 
     def encode_tokens(self, texts):
@@ -61,6 +62,7 @@ class GatedDevice:
         self.busy.set()
         assert self.gate.wait(10)
         if len(values) > self.max_items:
+            self.refused += 1
             raise MemoryError
         if FATAL in values:
             raise DeviceLost("gone")
@@ -258,7 +260,9 @@ async def test_out_of_memory_halves_this_batch_and_bounds_the_next_ones(device, 
     images = [image(i) for i in range(100, 116)]
     assert values(await batcher.encode(Lane.BULK, images, later_s())) == list(range(100, 116))
     device.batches.clear()
+    device.refused = 0
     assert values(await batcher.encode(Lane.BULK, images, later_s())) == list(range(100, 116))
+    assert device.refused == 0
     assert [len(batch) for _, batch in device.batches] == [4, 4, 4, 4]
 
 
