@@ -50,15 +50,17 @@ class Service:
     async def index(self, images, options=OPTIONS):
         """Acknowledgements by sequence number, and the totals."""
         call = self.stub.IndexImages(requests(images, options), timeout=T)
-        acks, totals = {}, None
+        acks, totals = {}, pb.Totals()
+        ended = False
         async for response in call:
-            assert totals is None, "totals come last"
+            assert not ended, "totals come last"
             if response.WhichOneof("message") == "totals":
-                totals = response.totals
+                totals, ended = response.totals, True
             else:
                 ack = response.acknowledgement
                 assert ack.sequence not in acks
                 acks[ack.sequence] = ack
+        assert ended
         return acks, totals
 
     def sample(self, name, **labels):
@@ -120,6 +122,14 @@ def image(i, **fields):
 
 def as_struct(value):
     return json_format.ParseDict(value, struct_pb2.Struct())
+
+
+async def until(condition):
+    async def wait():
+        while not condition():  # noqa: ASYNC110 - what is waited for is another task's state
+            await asyncio.sleep(0.001)
+
+    await asyncio.wait_for(wait(), T)
 
 
 def outcomes(acks):
@@ -219,14 +229,11 @@ async def test_cut_stream_stops_its_work_and_frees_its_place():
     async with opened(max_streams=1) as service:
         service.encoder.open.clear()
         call = service.stub.IndexImages(requests([image(1)]))
-        while service.encoder.items["calls"] == 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await until(lambda: service.encoder.items["calls"] > 0)
         refused = await stream_failure(service, starting())
         assert isinstance(refused, errors.Overloaded)
         call.cancel()
-        async with _limit():
-            while service.sample("glimpse_indexer_streams"):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await until(lambda: not service.sample("glimpse_indexer_streams"))
         service.encoder.open.set()
         acks, _ = await service.index([image(2)])
         assert acks[2].outcome == pb.OUTCOME_INDEXED
@@ -240,9 +247,7 @@ async def test_caller_that_leaves_without_reading_leaves_nothing_behind(service)
         await call.write(pb.IndexImagesRequest(image=image(i)))
     assert service.sample("glimpse_indexer_streams") == 1
     call.cancel()
-    async with _limit():
-        while service.sample("glimpse_indexer_streams"):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await until(lambda: not service.sample("glimpse_indexer_streams"))
     assert service.sample("glimpse_indexer_held_bytes") == 0
     for stage in ("look_up", "decode", "encode", "write"):
         assert not service.sample("glimpse_indexer_stage_images", stage=stage)
@@ -256,8 +261,7 @@ async def test_draining_acknowledges_what_was_taken_then_asks_to_resume(service)
     service.encoder.open.clear()
     calls = service.encoder.items["calls"]
     await call.write(pb.IndexImagesRequest(image=image(2)))
-    while service.encoder.items["calls"] == calls:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
+    await until(lambda: service.encoder.items["calls"] > calls)
     service.pipeline.drain()
     service.encoder.open.set()
     second = await call.read()
@@ -596,13 +600,3 @@ async def test_failing_encoder_is_asked_again(service):
     service.encoder.failures = 2
     acks, _ = await service.index([image(2)])
     assert acks[2].outcome == pb.OUTCOME_INDEXED
-
-
-@contextlib.asynccontextmanager
-async def _limit():
-    task = asyncio.current_task()
-    handle = asyncio.get_running_loop().call_later(T, task.cancel)
-    try:
-        yield
-    finally:
-        handle.cancel()

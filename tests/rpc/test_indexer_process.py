@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+from typing import Any
 
 import grpc
 import numpy as np
@@ -45,15 +46,16 @@ class Indexer:
         self.process, self.port = process, port
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         self.stub = indexer_pb2_grpc.IndexerStub(self.channel)
+        self.health: Any = health_pb2_grpc.HealthStub(self.channel)
 
     async def is_serving(self):
         request = health_pb2.HealthCheckRequest(service="glimpse.indexer.v1.Indexer")
-        answer = await health_pb2_grpc.HealthStub(self.channel).Check(request, timeout=T)
+        answer = await self.health.Check(request, timeout=T)
         return answer.status == health_pb2.HealthCheckResponse.SERVING
 
     async def becomes_serving(self):
         request = health_pb2.HealthCheckRequest(service="glimpse.indexer.v1.Indexer")
-        call = health_pb2_grpc.HealthStub(self.channel).Watch(request, timeout=T)
+        call = self.health.Watch(request, timeout=T)
         async for answer in call:
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 break
@@ -72,6 +74,7 @@ async def indexer(**settings):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.indexer", env=environment, stderr=asyncio.subprocess.PIPE
     )
+    assert process.stderr
     listening = re.compile(rb"listening on 127.0.0.1:(\d+)")
     while not (found := listening.search(line := await process.stderr.readline())):
         assert line, "the process ended before it listened"

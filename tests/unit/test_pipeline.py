@@ -120,7 +120,7 @@ class World:
         return await self.store.fetch(NAME, ids, fields, timeout_s=T)
 
     def metric(self, name, **labels):
-        return self.registry.get_sample_value(name, labels)
+        return self.registry.get_sample_value(name, labels) or 0.0
 
 
 @pytest.fixture
@@ -162,19 +162,11 @@ def outcomes(acks):
 
 
 async def until(condition):
-    async with _limit():
+    async def wait():
         while not condition():  # noqa: ASYNC110 - what is waited for is the pipeline's own state
             await asyncio.sleep(0.001)
 
-
-@contextlib.asynccontextmanager
-async def _limit():
-    task = asyncio.current_task()
-    handle = asyncio.get_running_loop().call_later(T, task.cancel)
-    try:
-        yield
-    finally:
-        handle.cancel()
+    await asyncio.wait_for(wait(), T)
 
 
 async def test_every_image_is_acknowledged_once_with_its_own_vector(world):
@@ -534,9 +526,11 @@ async def test_rows_wait_for_no_others_once_the_sender_has_paused():
             await answered.wait()
             yield Image(1, png(1))
 
-        async with _limit():
+        async def run():
             async for _ in world.pipeline.index(Target(NAME, MODEL), one_at_a_time()):
                 answered.set()
+
+        await asyncio.wait_for(run(), T)
 
 
 async def test_images_are_encoded_and_written_in_batches(world):
