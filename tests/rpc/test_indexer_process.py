@@ -27,7 +27,10 @@ from tests.fakes import FakeEncoder, vector_of
 
 NAME = "pictures"
 OPTIONS = pb.IndexOptions(collection=NAME, create_collection=True)
-T = 60.0
+T = 120.0
+
+# Each test starts three processes, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 
 
 @contextlib.asynccontextmanager
