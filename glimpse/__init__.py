@@ -1,5 +1,6 @@
 """The client of glimpse's services, and their contracts' generated stubs."""
 
+from glimpse.aio import AsyncClient
 from glimpse.client import Client
 from glimpse.errors import GlimpseError
 from glimpse.results import (
@@ -15,6 +16,7 @@ from glimpse.results import (
 
 __all__ = [
     "Acknowledgement",
+    "AsyncClient",
     "Client",
     "Collection",
     "GlimpseError",

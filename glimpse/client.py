@@ -85,24 +85,18 @@ class Client:
         Bounds are those of glimpse/query/v1/query.proto. `strong` sees everything acknowledged
         before the call, slowly. Raises ValueError unless exactly one thing to look for is given.
         """
-        if terms is None:
-            terms = [Term(text=text, image=image, image_id=image_id, vector=vector)]
-        elif any(given is not None for given in (text, image, image_id, vector)):
-            raise ValueError("terms stand alone: put text, image, image_id and vector into them")
-        request = query_pb2.SearchRequest(
-            collection=collection,
-            page_token=page_token,
-            options=convert.search_options(
-                limit=limit,
-                offset=offset,
-                filter=filter,
-                min_score=min_score,
-                output_fields=output_fields,
-                strong=strong,
-                prompt_template=prompt_template,
-                include_query_images=include_query_images,
-            ),
-            **convert.query_fields(terms),
+        request = convert.search_request(
+            collection,
+            convert.terms_of(text, image, image_id, vector, terms),
+            page_token,
+            limit=limit,
+            offset=offset,
+            filter=filter,
+            min_score=min_score,
+            output_fields=output_fields,
+            strong=strong,
+            prompt_template=prompt_template,
+            include_query_images=include_query_images,
         )
         return convert.search_result(self._ask(self._query.Search, request, timeout_s))
 

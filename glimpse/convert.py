@@ -27,7 +27,25 @@ from glimpse.results import (
 _MAX_EXACT_WHOLE = 2**53
 
 
-def search_options(
+def terms_of(
+    text: str | None,
+    image: bytes | os.PathLike[str] | None,
+    image_id: str | None,
+    vector: Sequence[float] | None,
+    terms: Sequence[Term] | None,
+) -> Sequence[Term]:
+    """What a search looks for, of which exactly one is given. Raises ValueError."""
+    if terms is None:
+        return [Term(text=text, image=image, image_id=image_id, vector=vector)]
+    if any(given is not None for given in (text, image, image_id, vector)):
+        raise ValueError("terms stand alone: put text, image, image_id and vector into them")
+    return terms
+
+
+def search_request(
+    collection: str,
+    terms: Sequence[Term],
+    page_token: str,
     *,
     limit: int,
     offset: int,
@@ -37,8 +55,8 @@ def search_options(
     strong: bool,
     prompt_template: str,
     include_query_images: bool,
-) -> query_pb2.SearchOptions:
-    """The options of a search. Raises InvalidInput for numbers that no message can hold."""
+) -> query_pb2.SearchRequest:
+    """A search. Raises InvalidInput for numbers and texts that no message can hold."""
     try:
         options = query_pb2.SearchOptions(
             limit=limit,
@@ -58,15 +76,17 @@ def search_options(
     if isinstance(filter, query_pb2.Condition):
         options.condition.CopyFrom(filter)
     elif filter:
-        options.filter = filter
-    return options
+        options.filter = checked_text("options.filter", filter)
+    return query_pb2.SearchRequest(
+        collection=checked_text("collection", collection),
+        options=options,
+        page_token=page_token,
+        **_query_fields(terms),
+    )
 
 
-def query_fields(terms: Sequence[Term]) -> dict[str, Any]:
-    """The `query` oneof of SearchRequest or BatchQuery, as keyword arguments.
-
-    A single term of weight 1 stands for itself; anything else is a weighted sum.
-    """
+def _query_fields(terms: Sequence[Term]) -> dict[str, Any]:
+    """The request's oneof: one term of weight 1 stands for itself, others are summed."""
     if len(terms) == 1 and terms[0].weight == 1.0:
         return _term_fields(terms[0])
     summed = [query_pb2.Term(weight=term.weight, **_term_fields(term)) for term in terms]

@@ -117,7 +117,7 @@ class Counter:
         if self._task is not None:
             rate = f"{self.per_second:,.0f} {self._unit}/s"
             self._progress.update(self._task, advance=1, rate=rate, note=note)
-        elif time.monotonic() - self._said_s >= _PLAIN_EVERY_S:
+        elif self._done > 1 and time.monotonic() - self._said_s >= _PLAIN_EVERY_S:
             self._said_s = time.monotonic()
             left_s = (self._total - self._done) / max(self.per_second, 1e-9)
             say(

@@ -14,7 +14,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from glimpse import Client, ImageFile, Outcome, Term, errors
+from glimpse import AsyncClient, Client, ImageFile, Outcome, Term, errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 
@@ -121,7 +121,7 @@ def test_every_image_is_acknowledged_with_its_own_id():
     with serve(indexer=Indexer()) as target:
         acknowledgements = index_all(target, numbered(100))
     assert [a.id for a in acknowledgements] == [f"id-{n}" for n in range(100)]
-    assert all(a.id == f"id-{a.image.content.decode()}" for a in acknowledgements)
+    assert all(a.image.content == a.id.removeprefix("id-").encode() for a in acknowledgements)
     assert {a.outcome for a in acknowledgements} == {Outcome.INDEXED}
 
 
@@ -257,9 +257,9 @@ def test_a_file_that_cannot_be_read_fails_alone(tmp_path):
     images = [ImageFile(path=tmp_path / "gone.jpg"), ImageFile(path=good)]
     with serve(indexer=Indexer()) as target:
         acknowledgements = index_all(target, images)
-    by_name = {a.image.path.name: a for a in acknowledgements}
-    assert by_name["good.jpg"].id == "id-7"
-    error = by_name["gone.jpg"].error
+    by_path = {a.image.path: a for a in acknowledgements}
+    assert by_path[good].id == "id-7"
+    error = by_path[tmp_path / "gone.jpg"].error
     assert isinstance(error, errors.UnreadableFile)
     assert "gone.jpg cannot be read: no such file or directory" in str(error)
 
@@ -425,6 +425,30 @@ def test_a_query_service_out_of_reach_is_named_in_one_sentence():
         client.search("c", "a dog")
     assert str(caught.value) == "the query service at 127.0.0.1:1 cannot be reached"
     assert caught.value.reason == ""
+
+
+async def test_the_asyncio_client_sends_and_gets_the_same():
+    query = Query(query_pb2.SearchResponse(hits=[query_pb2.Hit(id="a", score=0.5)]))
+    with serve(query=query) as target, Client(target, NOBODY) as client:
+        expected = client.search("c", "a dog", limit=3, filter="width > 1", min_score=0.25)
+        async with AsyncClient(target) as asyncio_client:
+            result = await asyncio_client.search(
+                "c", "a dog", limit=3, filter="width > 1", min_score=0.25
+            )
+    assert result == expected
+    assert query.requests[0] == query.requests[1]
+
+
+async def test_the_asyncio_client_raises_the_same_errors():
+    failure = status(code_pb2.NOT_FOUND, "no such collection", reason("NO_COLLECTION"))
+    with serve(query=Query(failure=failure)) as target:
+        async with AsyncClient(target) as client:
+            with pytest.raises(errors.NotFound, match="no such collection") as caught:
+                await client.search("c", "a dog")
+            assert caught.value.reason == "NO_COLLECTION"
+    async with AsyncClient(NOBODY) as client:
+        with pytest.raises(errors.Unavailable, match="cannot be reached"):
+            await client.get_images("c", ["a"])
 
 
 def test_a_call_that_takes_too_long_ends_at_its_time():
