@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 from pymilvus import AsyncMilvusClient
 
+from glimpse.credentials import Credentials
 from services.common.errors import DeadlineExceeded, GlimpseError
 from services.vectors import faults
 
 _CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadline holds besides
+
+_MAX_CALL_S = 600.0  # longer than any call that the settings allow
 
 
 @dataclass(frozen=True)
@@ -26,35 +29,49 @@ class Backend:
 
     @property
     def index_kinds(self) -> tuple[str, ...]:
-        """What a CollectionSpec may ask for; Milvus Lite accepts more than it has."""
+        """What a CollectionSpec may ask for; Milvus accepts kinds that it then never builds."""
         if self.kind == "cloud":
             return ("AUTO",)
         if self.kind == "lite":
             return ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ")
-        kinds = ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "DISKANN")
-        return kinds if self.version.startswith(("v2.3", "v2.4")) else (*kinds, "HNSW_SQ")
+        kinds = ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW")
+        if not self.version.endswith("-lite"):  # the Python package with the server in it
+            kinds = (*kinds, "DISKANN")
+        if not self.version.startswith(("v2.3", "v2.4")):
+            kinds = (*kinds, "HNSW_SQ")
+        return kinds
 
 
 class Connection:
     """One gRPC channel to a Milvus, made at the first use and mended by pymilvus when it breaks.
 
-    Owned by the event loop of its first use.
+    Made anew when the certificates' files change; the calls under way get the time to end. Owned
+    by the event loop of its first use.
     """
 
-    def __init__(self, uri: str, token: str) -> None:
+    def __init__(self, uri: str, token: str, credentials: Credentials) -> None:
         # pymilvus logs a traceback for every failed call, before the caller has judged it.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         self._uri = uri
         self._token = token
+        self._certificates = credentials.watch_tls()
+        self._certificate_options = _certificate_options(credentials)
+        self._used: object = None
+        self._retiring: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
         self._connected: tuple[AsyncMilvusClient, Backend] | None = None
 
     async def get(self) -> tuple[AsyncMilvusClient, Backend]:
         """Raises one of faults.FOREIGN."""
         async with self._connecting:
+            self._retire_if_outdated()
             if self._connected is None:
                 client = AsyncMilvusClient(
-                    self._uri, token=self._token, timeout=_CONNECT_TIMEOUT_S, dedicated=True
+                    self._uri,
+                    token=self._token,
+                    timeout=_CONNECT_TIMEOUT_S,
+                    dedicated=True,
+                    **self._certificate_options,
                 )
                 version = await client.get_server_version(timeout=_CONNECT_TIMEOUT_S)
                 self._connected = client, _backend(client, str(version))
@@ -64,6 +81,39 @@ class Connection:
         connected, self._connected = self._connected, None
         if connected is not None:
             await connected[0].close()
+        for task in tuple(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def _retire_if_outdated(self) -> None:
+        newest = self._certificates.current() if self._certificates is not None else None
+        if newest is self._used:
+            return
+        if self._connected is not None:
+            task = asyncio.create_task(_close_later(self._connected[0]))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        self._used, self._connected = newest, None
+
+
+async def _close_later(client: AsyncMilvusClient) -> None:
+    try:
+        await asyncio.sleep(_MAX_CALL_S)
+    finally:
+        await client.close()
+
+
+def _certificate_options(credentials: Credentials) -> dict[str, str]:
+    """As pymilvus names them, which names the authorities' file by whether there is another."""
+    if credentials.tls_ca is None:
+        return {}
+    if credentials.tls_cert is None:
+        return {"server_pem_path": str(credentials.tls_ca)}
+    return {
+        "ca_pem_path": str(credentials.tls_ca),
+        "client_pem_path": str(credentials.tls_cert),
+        "client_key_path": str(credentials.tls_key),
+    }
 
 
 def _backend(client: AsyncMilvusClient, version: str) -> Backend:

@@ -27,6 +27,13 @@ async def describe(call: Call) -> dict[str, Any]:
         return {}
 
 
+def state_of(index: dict[str, Any]) -> str:
+    """The state in Milvus' words, of what describe() gave."""
+    if index.get("pending_index_rows", 0):
+        return "InProgress"  # Milvus 2.3 says Finished
+    return str(index.get("state", "None"))
+
+
 async def build_and_load(call: Call, marks: schema.Marks) -> None:
     """Makes a collection without an index searchable."""
     backend = await call.backend()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from glimpse.credentials import PLAINTEXT, Credentials
 from services.common.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -58,8 +59,8 @@ def _bounded(method: Method) -> Method:
 class MilvusStore:
     """A VectorStore. Owned by the event loop of its first call; holds one connection."""
 
-    def __init__(self, uri: str, token: str = "") -> None:
-        self._connection = Connection(uri, token)
+    def __init__(self, uri: str, token: str = "", credentials: Credentials = PLAINTEXT) -> None:
+        self._connection = Connection(uri, token, credentials)
         self._known: dict[str, tuple[float, schema.Known]] = {}
         self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
         self._settled_writes: defaultdict[str, int] = defaultdict(int)
@@ -121,7 +122,7 @@ class MilvusStore:
             model_name=known.marks.model_name,
             model_fingerprint=known.marks.model_fingerprint,
             index_kind="AUTO" if kind == "AUTOINDEX" else kind,
-            index_state=str(index.get("state", "None")),
+            index_state=indexing.state_of(index),
             metric=known.marks.metric,
             rows=count,
             bytes=estimated_bytes(count, known.dimension),

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from glimpse.credentials import PLAINTEXT, Credentials
 from services.common.errors import InvalidInput
 from services.vectors.filters import Filter
 
@@ -190,10 +191,12 @@ def estimated_bytes(rows: int, dimension: int) -> int:
     return rows * (4 * dimension + 512)
 
 
-def open_store(uri: str, token: str = "") -> VectorStore:
+def open_store(uri: str, token: str = "", credentials: Credentials = PLAINTEXT) -> VectorStore:
     """The store at `uri`: "memory://", or a Milvus (Lite server, server, Zilliz Cloud).
 
-    Connects at the first call, and again whenever the connection is lost.
+    Connects at the first call, and again whenever the connection is lost or the files of
+    `credentials`, of which only the certificates count, change. Raises InvalidInput and
+    UnusableCredentials.
     """
     if uri == "memory://":
         from services.vectors.memory import MemoryStore
@@ -205,4 +208,4 @@ def open_store(uri: str, token: str = "") -> VectorStore:
         )
     from services.vectors.milvus import MilvusStore
 
-    return MilvusStore(uri, token)
+    return MilvusStore(uri, token, credentials)

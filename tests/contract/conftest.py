@@ -1,0 +1,86 @@
+"""The three stores that must keep one contract, and a collection in each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from services.common.errors import AlreadyExists
+from services.vectors.filters import Comparison
+from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
+from tests.backends import MilvusLite, MilvusServer, has_milvus_server
+
+T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
+DIMENSION = 8
+
+
+@dataclass(frozen=True)
+class Backend:
+    name: str
+    uri: str
+    process: MilvusLite | MilvusServer | None
+
+
+def process_of(name: str, tmp_path_factory: pytest.TempPathFactory) -> MilvusLite | MilvusServer:
+    directory = tmp_path_factory.mktemp(name)
+    if name == "lite":
+        return MilvusLite(directory)
+    if not has_milvus_server():
+        pytest.skip("no Milvus server: `make milvus-server` could not install it")
+    return MilvusServer(directory)
+
+
+@pytest.fixture(scope="session", params=["memory", "lite", "milvus"])
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    if request.param == "memory":
+        yield Backend("memory", "memory://", None)
+        return
+    process = process_of(request.param, tmp_path_factory)
+    process.start()
+    yield Backend(request.param, process.uri, process)
+    process.stop()
+    shutil.rmtree(process.directory)
+
+
+@pytest.fixture
+async def store(backend: Backend) -> AsyncIterator[VectorStore]:
+    store = open_store(backend.uri)
+    await store.ready(timeout_s=60)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def collection(store: VectorStore) -> str:
+    """The name of an empty collection of DIMENSION."""
+    name = "pictures"
+    try:
+        await store.create_collection(spec(name), timeout_s=T)
+    except AlreadyExists:
+        await store.delete_where(name, Comparison("id", ">=", ""), timeout_s=T)
+    return name
+
+
+def spec(name: str, **changes) -> CollectionSpec:
+    values = {"dimension": DIMENSION, "model_name": "demo", "model_fingerprint": "f1" * 32}
+    return CollectionSpec(name=name, **{**values, **changes})
+
+
+def axis(number: int) -> np.ndarray:
+    """A unit vector along one axis."""
+    return np.eye(DIMENSION, dtype=np.float32)[number]
+
+
+def between(cosine: float) -> np.ndarray:
+    """The unit vector with this cosine to axis 0."""
+    return (cosine * axis(0) + np.sqrt(1 - cosine**2) * axis(1)).astype(np.float32)
+
+
+def picture(id: str, vector: np.ndarray | None = None, **fields) -> Row:
+    return Row(id=id, vector=axis(0) if vector is None else vector, **fields)

@@ -1,0 +1,130 @@
+"""What a store does while its Milvus is down, frozen or just back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+
+import pytest
+
+from services.common.errors import DeadlineExceeded, GlimpseError, Unavailable
+from services.vectors.store import open_store
+from tests.backends import MilvusLite, free_ports
+from tests.contract.conftest import T, axis, between, picture, process_of, spec
+
+BACK_S = 90.0
+
+
+@pytest.fixture(params=["lite", "milvus"])
+def process(request, tmp_path_factory):
+    """A Milvus of the test's own; not started."""
+    process = process_of(request.param, tmp_path_factory)
+    yield process
+    process.stop()
+    shutil.rmtree(process.directory)
+
+
+@pytest.fixture
+async def store(process):
+    process.start()
+    store = open_store(process.uri)
+    await store.ready(timeout_s=BACK_S)
+    yield store
+    await store.close()
+
+
+async def best(store, name="pictures", timeout_s=T) -> str:
+    (hits,) = await store.search(name, axis(0)[None], 1, consistency="strong", timeout_s=timeout_s)
+    return hits[0].id
+
+
+async def once_back(call):
+    """The result of `call()` once it succeeds, with no more help than trying again."""
+    ends_at = time.monotonic() + BACK_S
+    while True:
+        try:
+            return await call()
+        except (Unavailable, DeadlineExceeded):
+            if time.monotonic() > ends_at:
+                raise
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(300)
+async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store):
+    await store.create_collection(spec("pictures", model_name="ViT"), timeout_s=T)
+    rows = [picture("best"), *(picture(f"{i}", between(0.5), uri=f"u{i}") for i in range(200))]
+    await store.upsert("pictures", rows, timeout_s=T)
+    await store.settle("pictures", timeout_s=T)
+    await store.upsert("pictures", [picture("late", -axis(0), uri="unflushed")], timeout_s=T)
+    before = await store.describe_collection("pictures", timeout_s=T)
+
+    process.freeze()
+    await _fails_in_time(store, within_s=1.0)
+    process.thaw()
+    assert await once_back(lambda: best(store)) == "best"
+
+    for end in (process.stop, process.kill):
+        end()
+        await _fails_in_time(store, within_s=1.0)
+        process.start()
+        searches = [once_back(lambda: best(store, timeout_s=10)) for _ in range(5)]
+        assert await asyncio.gather(*searches) == ["best"] * 5
+        after = await once_back(lambda: store.describe_collection("pictures", timeout_s=10))
+        assert (after.rows, after.model_name, after.model_fingerprint, after.created_at_ms) == (
+            202,
+            "ViT",
+            before.model_fingerprint,
+            before.created_at_ms,
+        )
+        fetched = await store.fetch("pictures", ["late", "7"], ["uri"], timeout_s=T)
+        assert fetched == {"late": {"uri": "unflushed"}, "7": {"uri": "u7"}}
+        await store.upsert("pictures", [picture("7", uri="u7")], timeout_s=T)
+
+
+async def _fails_in_time(store, within_s: float) -> None:
+    """Every kind of call ends within its time, as one that may be tried again."""
+    for call in (
+        lambda: best(store, timeout_s=within_s),
+        lambda: store.count("pictures", timeout_s=within_s),
+        lambda: store.upsert("pictures", [picture("x")], timeout_s=within_s),
+        lambda: store.fetch("pictures", ["x"], [], timeout_s=within_s),
+        lambda: store.delete_ids("pictures", ["x"], timeout_s=within_s),
+        lambda: store.settle("pictures", timeout_s=within_s),
+        lambda: store.describe_collection("pictures", timeout_s=within_s),
+        lambda: store.ready(timeout_s=within_s),
+    ):
+        started_at = time.monotonic()
+        with pytest.raises((Unavailable, DeadlineExceeded)):
+            await call()
+        assert time.monotonic() - started_at < within_s + 1.0
+
+
+async def test_ready_waits_for_a_milvus_that_starts_late(tmp_path):
+    process = MilvusLite(tmp_path)
+    store = open_store(process.uri)
+    waiting = asyncio.create_task(store.ready(timeout_s=BACK_S))
+    with pytest.raises(Unavailable):
+        await store.list_collections(timeout_s=T)
+    assert not waiting.done()
+    process.start()
+    try:
+        await waiting
+        assert await store.list_collections(timeout_s=T) == []
+    finally:
+        await store.close()
+        process.stop()
+
+
+async def test_nobody_there_is_unavailable_and_not_a_wait():
+    store = open_store(f"http://127.0.0.1:{free_ports(1)[0]}")
+    started_at = time.monotonic()
+    with pytest.raises(Unavailable) as raised:
+        await store.search("pictures", axis(0)[None], 1, timeout_s=T)
+    assert time.monotonic() - started_at < 5
+    assert isinstance(raised.value, GlimpseError)
+    assert raised.value.retry_after_ms
+    with pytest.raises(Unavailable, match="not ready"):
+        await store.ready(timeout_s=0.5)
+    await store.close()
