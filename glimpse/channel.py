@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import grpc
+
+from glimpse.credentials import PLAINTEXT, Credentials
+from glimpse.renewed import RenewedAioChannel, RenewedChannel
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message that a channel takes or sends unless told otherwise, in bytes."""
@@ -42,12 +46,40 @@ def channel_options(
 
 
 def open_aio_channel(
-    target: str, max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
+    target: str,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    retry: bool = True,
+    credentials: Credentials = PLAINTEXT,
 ) -> grpc.aio.Channel:
-    """An asyncio channel to `target`: HOST:PORT, or dns:///NAME:PORT for all of a name."""
-    return grpc.aio.insecure_channel(target, options=channel_options(max_message_bytes, retry))
+    """An asyncio channel to `target`: HOST:PORT, or dns:///NAME:PORT for all of a name.
+
+    Raises UnusableCredentials.
+    """
+    options = channel_options(max_message_bytes, retry)
+
+    def open_one(tls: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if tls is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, tls, options=options)
+
+    if not credentials:
+        return open_one(None)
+    return cast("grpc.aio.Channel", RenewedAioChannel(open_one, credentials))
 
 
-def open_channel(target: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.Channel:
+def open_channel(
+    target: str,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    credentials: Credentials = PLAINTEXT,
+) -> grpc.Channel:
     """A blocking channel to `target`; otherwise as open_aio_channel."""
-    return grpc.insecure_channel(target, options=channel_options(max_message_bytes))
+    options = channel_options(max_message_bytes)
+
+    def open_one(tls: grpc.ChannelCredentials | None) -> grpc.Channel:
+        if tls is None:
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, tls, options=options)
+
+    if not credentials:
+        return open_one(None)
+    return cast("grpc.Channel", RenewedChannel(open_one, credentials))

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse import convert, errors
 from glimpse.channel import MAX_MESSAGE_BYTES, open_channel
+from glimpse.credentials import client_credentials
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.ingest import Ingest
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
@@ -29,6 +30,11 @@ class Client:
     Addresses are HOST:PORT, or dns:///NAME:PORT for every address of a name. `timeout_s` bounds
     each call except `index`, in seconds. Every method raises errors of glimpse.errors; a call that
     finds a service out of reach has been tried four times within about a second.
+
+    `tls_ca` is the PEM file of the authorities that the services' certificates must descend from,
+    and turns TLS on; `tls_cert` and `tls_key` are shown to services that ask for a certificate.
+    `token` is sent with each call: the token itself, or the path of its file. Files are read again
+    when they change. The constructor raises UnusableCredentials.
     """
 
     def __init__(
@@ -38,11 +44,16 @@ class Client:
         *,
         timeout_s: float = 10.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        tls_ca: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        token: str | os.PathLike[str] | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._max_message_bytes = max_message_bytes
-        self._query_channel = open_channel(query, max_message_bytes)
-        self._indexer_channel = open_channel(indexer, max_message_bytes)
+        credentials = client_credentials(tls_ca, tls_cert, tls_key, token)
+        self._query_channel = open_channel(query, max_message_bytes, credentials)
+        self._indexer_channel = open_channel(indexer, max_message_bytes, credentials)
         self._query_name = f"the query service at {query}"
         self._indexer_name = f"the indexer at {indexer}"
         self._query = query_pb2_grpc.QueryStub(self._query_channel)

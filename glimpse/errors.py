@@ -9,7 +9,8 @@
     ├── Overloaded             the service has enough to do; try again after `retry_after_s`
     ├── Unavailable            a service, or one that it needs, is out of reach; try again later
     ├── DeadlineExceeded       the time that the call was given is over
-    └── UnreadableFile         a picture that could not be read here, before anything was sent
+    ├── UnreadableFile         a picture that could not be read here, before anything was sent
+    └── UnusableCredentials    a certificate, key or token that cannot be used, found here as well
 
 `reason` is a constant in UPPER_SNAKE_CASE to switch on; `str(error)` is one sentence for people.
 """
@@ -76,6 +77,10 @@ class DeadlineExceeded(GlimpseError):
 
 class UnreadableFile(GlimpseError):
     """A picture that could not be read on the caller's side."""
+
+
+class UnusableCredentials(GlimpseError):
+    """A certificate, key or token that cannot be used, found before anything was sent."""
 
 
 _TYPES: dict[int, type[GlimpseError]] = {

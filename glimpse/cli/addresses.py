@@ -1,4 +1,5 @@
-"""Where the services are: told, or written down by `glimpse up`, or at their usual ports."""
+"""Where the services are: told, or written down by `glimpse up`, or at their usual ports; what
+calls to them are protected with is in glimpse.cli.protection."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from glimpse.cli import protection
 from glimpse.cli.console import CommandError
 from glimpse.cli.stack import ADDRESSES_FILE
 from glimpse.client import DEFAULT_INDEXER, DEFAULT_QUERY, Client
@@ -85,4 +87,5 @@ def connect(
         query or known.get("query", DEFAULT_QUERY),
         indexer or known.get("indexer", DEFAULT_INDEXER),
         timeout_s=timeout_s,
+        **protection.chosen(),
     )

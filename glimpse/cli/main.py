@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from glimpse.cli import index, manage, search, up
+from glimpse.cli import index, manage, protection, search, up
 from glimpse.cli.console import CommandError, printable
 from glimpse.cli.stack import StackError
 from glimpse.errors import GlimpseError, Unavailable
@@ -25,6 +25,7 @@ def app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    commands.callback()(protection.options)
     for command in (
         up.up,
         index.index,

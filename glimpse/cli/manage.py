@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from glimpse.cli import addresses
+from glimpse.cli import addresses, protection
 from glimpse.cli.console import CommandError, print_table, say
 from glimpse.cli.probes import is_serving
 from glimpse.client import DEFAULT_INDEXER, DEFAULT_QUERY
+from glimpse.credentials import client_credentials
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection
 
@@ -105,7 +106,8 @@ def status(
         "indexer": indexer or known.get("indexer", DEFAULT_INDEXER),
         "query": query or known.get("query", DEFAULT_QUERY),
     }
-    health = {name: is_serving(target) for name, target in targets.items() if target}
+    credentials = client_credentials(**protection.chosen())
+    health = {name: is_serving(target, credentials) for name, target in targets.items() if target}
     rows = [(n, targets[n], "healthy" if ok else "not healthy") for n, ok in health.items()]
     print_table(("service", "address", "health"), rows)
     if health["indexer"]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from glimpse.channel import open_channel
+from glimpse.credentials import PLAINTEXT, Credentials
 
 _CALL_TIMEOUT_S = 2.0
 
 
-def is_serving(address: str) -> bool:
+def is_serving(address: str, credentials: Credentials = PLAINTEXT) -> bool:
     """Whether the service at HOST:PORT says SERVING by grpc.health.v1."""
-    with grpc.insecure_channel(address) as channel:
+    with contextlib.closing(open_channel(address, credentials=credentials)) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             request = health_pb2.HealthCheckRequest()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glimpse.channel import open_aio_channel
+from glimpse.credentials import PLAINTEXT, Credentials
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from services.common import errors
@@ -57,11 +58,18 @@ class Batch:
 
 
 class EncoderPeer:
-    """One channel to the encoder. Every call raises a domain error of services.common.errors."""
+    """One channel to the encoder. Every call raises a domain error of services.common.errors.
 
-    def __init__(self, target: str, max_message_bytes: int) -> None:
+    The constructor raises UnusableCredentials of glimpse.errors.
+    """
+
+    def __init__(
+        self, target: str, max_message_bytes: int, credentials: Credentials = PLAINTEXT
+    ) -> None:
         # Back-off is the caller's decision here: a search fails fast, an ingest waits longer.
-        self._channel = open_aio_channel(target, max_message_bytes, retry=False)
+        self._channel = open_aio_channel(
+            target, max_message_bytes, retry=False, credentials=credentials
+        )
         self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
 
     async def close(self) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
+from glimpse.errors import UnusableCredentials
 from services.common import telemetry
 from services.common.interceptors import CallInterceptor
 from services.common.settings import ServiceSettings
+from services.common.tls import server_credentials
 
 LIVENESS = "liveness"
 """Health name that is SERVING as long as the process answers at all."""
@@ -40,14 +42,20 @@ class Server:
     calls stood on.
     """
 
-    def __init__(self, settings: ServiceSettings, service_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        service_names: Sequence[str],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
         self._settings = settings
         self._service_names = tuple(service_names)
+        self._registry = registry
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self._stop = asyncio.Event()
         self._exit_code = 0
         self.grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(telemetry.RpcMetrics())],
+            interceptors=[CallInterceptor(telemetry.RpcMetrics(registry))],
             options=_options(settings),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -56,10 +64,17 @@ class Server:
             reflection.enable_server_reflection(names, self.grpc)
 
     async def start(self) -> int:
-        """Binds, answers health checks (not yet SERVING), returns the port. Raises StartFailure."""
+        """Binds, answers health checks (not yet SERVING), returns the port.
+
+        Raises StartFailure or UnusableCredentials.
+        """
         address = self._settings.listen
+        credentials = server_credentials(self._settings)
         try:
-            port = self.grpc.add_insecure_port(address)
+            if credentials is None:
+                port = self.grpc.add_insecure_port(address)
+            else:
+                port = self.grpc.add_secure_port(address, credentials)
         except RuntimeError:
             port = 0
         if port == 0:
@@ -111,7 +126,7 @@ class Server:
     def _start_metrics(self) -> None:
         host, _, port = self._settings.metrics_listen.rpartition(":")
         try:
-            start_http_server(int(port), host)
+            start_http_server(int(port), host, self._registry)
         except OSError as error:
             raise StartFailure(
                 f"{self._settings.prefix()}METRICS_LISTEN: cannot listen on "
@@ -120,12 +135,12 @@ class Server:
 
 
 def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Sets up logs, runs a service's main, returns the exit code; 2 on StartFailure."""
+    """Sets up logs, runs a service's main, returns the exit code; 2 if it cannot start."""
     telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
     log.info("settings", extra={"settings": settings.effective()})
     try:
         return asyncio.run(main())
-    except StartFailure as failure:
+    except (StartFailure, UnusableCredentials) as failure:
         print(f"{settings.service}: {failure}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -5,11 +5,13 @@ What they mean to a service stands in that service's own settings module.
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,6 +20,15 @@ def _host_port(value: str) -> str:
     if not separator or not host or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:50051")
     return value
+
+
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT can be reached from this machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 HostPort = Annotated[str, AfterValidator(_host_port)]
@@ -56,6 +67,44 @@ class ServiceSettings(BaseSettings):
         description="age at which a connection is closed so that callers spread anew; 0: never",
     )
     reflection: bool = Field(True, description="whether gRPC server reflection answers")
+    tls_cert_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file of the server's certificate, and those between it and its authority; "
+            "turns TLS on; read again when it changes"
+        ),
+    )
+    tls_key_file: Path | None = Field(
+        None, description="PEM file of that certificate's key, unencrypted; read again likewise"
+    )
+    tls_client_ca_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file of authorities; set, callers must show a certificate of one of them (mTLS); "
+            "read again likewise"
+        ),
+    )
+    insecure: bool = Field(
+        False,
+        description="whether to serve addresses other than loopback without TLS and without tokens",
+    )
+
+    @model_validator(mode="after")
+    def _is_protected(self) -> ServiceSettings:
+        prefix = self.prefix()
+        problems = []
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            problems.append(f"{prefix}TLS_CERT_FILE and {prefix}TLS_KEY_FILE: set both, or neither")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            problems.append(f"{prefix}TLS_CLIENT_CA_FILE: needs {prefix}TLS_CERT_FILE")
+        if not (self.insecure or self.tls_cert_file or is_loopback(self.listen)):
+            problems.append(
+                f"{prefix}LISTEN: {self.listen} can be reached from elsewhere: set "
+                f"{prefix}TLS_CERT_FILE, or {prefix}INSECURE=true to serve it unprotected"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
     @property
     def service(self) -> str:
@@ -92,8 +141,11 @@ def load(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settin
         return kind()  # type: ignore[call-arg]
     except ValidationError as error:
         for problem in error.errors():
-            name = f"{kind.prefix()}{'_'.join(str(part) for part in problem['loc']).upper()}"
             message = problem["msg"].removeprefix("Value error, ")
+            if not problem["loc"]:  # about several settings: it names them, the input is them all
+                print(message, file=sys.stderr)
+                continue
+            name = f"{kind.prefix()}{'_'.join(str(part) for part in problem['loc']).upper()}"
             given = "" if _is_secret(kind, problem["loc"]) else f", not {problem['input']!r}"
             print(f"{name}: {message}{given}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -101,5 +101,6 @@ class EncoderSettings(ServiceSettings):
             ("max_decoding_images", "max_images"),
         ):
             if getattr(self, queued) < getattr(self, one_call):
-                raise ValueError(f"{queued} must be at least {one_call}: one call has to fit")
+                names = f"{self.prefix()}{queued.upper()}", f"{self.prefix()}{one_call.upper()}"
+                raise ValueError("{}: must be at least {}: one call has to fit".format(*names))
         return self

@@ -35,10 +35,13 @@ def main() -> int:
 
 async def _serve(settings: IndexerSettings) -> int:
     try:
-        store = open_store(settings.milvus_uri, settings.milvus_token.get_secret_value())
+        token = settings.milvus_token.get_secret_value()
+        store = open_store(settings.milvus_uri, token, settings.milvus_credentials)
     except errors.InvalidInput as error:
         raise StartFailure(f"INDEXER_MILVUS_URI: {error}") from None
-    encoder = EncoderPeer(settings.encoder, settings.max_message_bytes)
+    encoder = EncoderPeer(
+        settings.encoder, settings.max_message_bytes, settings.encoder_credentials
+    )
     metrics = IndexerMetrics()
     pipeline = Pipeline(store, encoder, settings, metrics)
     catalog = Catalog(store, encoder, settings, metrics)

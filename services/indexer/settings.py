@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import HostPort, ServiceSettings
+from services.common.peer_settings import PeerSettings
+from services.common.settings import HostPort
 
 
-class IndexerSettings(ServiceSettings):
+class IndexerSettings(PeerSettings):
     """Indexer: decodes images, has them encoded, and writes them into Milvus."""
 
     model_config = SettingsConfigDict(
@@ -22,15 +23,6 @@ class IndexerSettings(ServiceSettings):
         "127.0.0.1:9052",
         description="address of the HTTP port for /metrics; port 0 takes a free one",
     )
-    encoder: str = Field(
-        "127.0.0.1:50051",
-        min_length=1,
-        description="the encoder, HOST:PORT, or dns:///NAME:PORT for every address of a name",
-    )
-    milvus_uri: str = Field(
-        "http://127.0.0.1:19530", min_length=1, description="address of Milvus or Milvus Lite"
-    )
-    milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of Milvus")
     encoder_timeout_s: float = Field(
         30.0, gt=0, le=600, description="time that the encoder gets for one batch"
     )

@@ -41,11 +41,14 @@ def build(
 async def serve(settings: QuerySettings) -> int:
     """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
     try:
-        store = open_store(settings.milvus_uri, settings.milvus_token.get_secret_value())
+        token = settings.milvus_token.get_secret_value()
+        store = open_store(settings.milvus_uri, token, settings.milvus_credentials)
     except InvalidInput as error:
         message = str(error).removeprefix(f"{error.field}: ")
         raise StartFailure(f"{settings.prefix()}MILVUS_URI: {message}") from None
-    encoder = EncoderPeer(settings.encoder, settings.max_message_bytes)
+    encoder = EncoderPeer(
+        settings.encoder, settings.max_message_bytes, settings.encoder_credentials
+    )
     server = Server(settings, [SERVICE])
     servicer = build(settings, store, encoder, QueryMetrics())
     query_pb2_grpc.add_QueryServicer_to_server(servicer, server.grpc)

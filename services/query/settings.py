@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import HostPort, ServiceSettings
+from services.common.peer_settings import PeerSettings
+from services.common.settings import HostPort
 
 
-class QuerySettings(ServiceSettings):
+class QuerySettings(PeerSettings):
     """Query: finds the images of a collection that fit a text, an image, or a mix of these."""
 
     model_config = SettingsConfigDict(env_prefix="QUERY_", frozen=True)
@@ -19,19 +20,6 @@ class QuerySettings(ServiceSettings):
     metrics_listen: HostPort = Field(
         "127.0.0.1:9053",
         description="address of the HTTP port for /metrics; port 0 takes a free one",
-    )
-    encoder: str = Field(
-        "127.0.0.1:50051",
-        min_length=1,
-        description="the encoder: HOST:PORT, or dns:///NAME:PORT for every address of a name",
-    )
-    milvus_uri: str = Field(
-        "http://127.0.0.1:19530",
-        min_length=1,
-        description="address of Milvus or Milvus Lite's server",
-    )
-    milvus_token: SecretStr = Field(
-        SecretStr(""), description="USER:PASSWORD or API key for Milvus; empty: none"
     )
     max_in_flight: int = Field(
         128,

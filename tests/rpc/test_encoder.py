@@ -521,4 +521,4 @@ async def test_queues_that_hold_less_than_one_call_are_refused() -> None:
     async with process(max_texts=100, max_queued_texts=50) as child:
         _, stderr = await asyncio.wait_for(child.communicate(), 60)
     assert child.returncode == 2
-    assert "max_queued_texts must be at least max_texts" in stderr.decode()
+    assert "ENCODER_MAX_QUEUED_TEXTS: must be at least ENCODER_MAX_TEXTS" in stderr.decode()

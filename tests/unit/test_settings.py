@@ -20,8 +20,8 @@ class Settings(ServiceSettings):
 
 
 def test_environment_overrides_defaults(monkeypatch):
-    monkeypatch.setenv("SAMPLE_LISTEN", "0.0.0.0:4711")
-    assert load(Settings, []).listen == "0.0.0.0:4711"
+    monkeypatch.setenv("SAMPLE_LISTEN", "127.0.0.1:4711")
+    assert load(Settings, []).listen == "127.0.0.1:4711"
 
 
 def test_defaults_are_loopback():

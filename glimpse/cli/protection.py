@@ -1,0 +1,58 @@
+"""Certificates and token for all commands: options before the command, or the environment."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _file(name: str, variable: str, meaning: str) -> typer.models.OptionInfo:
+    return typer.Option(name, envvar=variable, metavar="FILE", help=meaning)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What calls are protected with, as glimpse.Client takes it; all None: plaintext."""
+
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token: Path | None = None
+
+
+_told: ContextVar[Protection] = ContextVar("told")
+
+
+def options(
+    tls_ca: Annotated[
+        Path | None,
+        _file(
+            "--tls-ca",
+            "GLIMPSE_TLS_CA",
+            "Authorities that the services' certificates must descend from, PEM; turns TLS on.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        _file("--tls-cert", "GLIMPSE_TLS_CERT", "The certificate to show to the services, PEM."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, _file("--tls-key", "GLIMPSE_TLS_KEY", "That certificate's key, PEM.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        _file("--token-file", "GLIMPSE_TOKEN_FILE", "File of the token to send with each call."),
+    ] = None,
+) -> None:
+    """Search pictures by words."""
+    _told.set(Protection(tls_ca, tls_cert, tls_key, token_file))
+
+
+def chosen() -> dict[str, Path | None]:
+    """What the running command was told, by the names of glimpse.Client's parameters."""
+    return dataclasses.asdict(_told.get(Protection()))

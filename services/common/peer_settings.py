@@ -1,0 +1,96 @@
+"""The settings of a service that calls the encoder and Milvus; how it calls them is elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, model_validator
+
+from glimpse.credentials import Credentials
+from services.common.settings import ServiceSettings
+
+
+class PeerSettings(ServiceSettings):
+    """What query and indexer have in common."""
+
+    encoder: str = Field(
+        "127.0.0.1:50051",
+        min_length=1,
+        description="the encoder: HOST:PORT, or dns:///NAME:PORT for every address of a name",
+    )
+    encoder_tls_ca_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file of the authorities that the encoder's certificate must descend from; "
+            "turns TLS to the encoder on; read again when it changes"
+        ),
+    )
+    encoder_tls_cert_file: Path | None = Field(
+        None,
+        description="PEM file of the certificate shown to the encoder (mTLS); read again likewise",
+    )
+    encoder_tls_key_file: Path | None = Field(
+        None, description="PEM file of that certificate's key, unencrypted; read again likewise"
+    )
+    encoder_token_file: Path | None = Field(
+        None, description="file of the token for the encoder, scope encode; read again likewise"
+    )
+    milvus_uri: str = Field(
+        "http://127.0.0.1:19530",
+        min_length=1,
+        description="address of Milvus or Milvus Lite's server; https:// for TLS",
+    )
+    milvus_token: SecretStr = Field(
+        SecretStr(""), description="USER:PASSWORD or API key for Milvus; empty: none"
+    )
+    milvus_tls_ca_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file of the authorities that Milvus' certificate must descend from, where the URI "
+            "is https://; none: the public ones; read again when it changes"
+        ),
+    )
+    milvus_tls_cert_file: Path | None = Field(
+        None,
+        description="PEM file of the certificate shown to Milvus (mTLS); read again likewise",
+    )
+    milvus_tls_key_file: Path | None = Field(
+        None, description="PEM file of that certificate's key, unencrypted; read again likewise"
+    )
+
+    @model_validator(mode="after")
+    def _milvus_has_tls_if_told_so(self) -> PeerSettings:
+        if self.milvus_tls_ca_file is not None and not self.milvus_uri.startswith("https://"):
+            raise ValueError(
+                f"{self.prefix()}MILVUS_TLS_CA_FILE: needs {self.prefix()}MILVUS_URI to start with "
+                f"https://, which is {self.milvus_uri!r}"
+            )
+        return self
+
+    @property
+    def encoder_credentials(self) -> Credentials:
+        """What calls to the encoder are protected with."""
+        prefix = f"{self.prefix()}ENCODER_"
+        return Credentials(
+            tls_ca=self.encoder_tls_ca_file,
+            tls_cert=self.encoder_tls_cert_file,
+            tls_key=self.encoder_tls_key_file,
+            token_file=self.encoder_token_file,
+            names=_names(prefix),
+        )
+
+    @property
+    def milvus_credentials(self) -> Credentials:
+        """The certificates for calls to Milvus; its token is no part of them."""
+        return Credentials(
+            tls_ca=self.milvus_tls_ca_file,
+            tls_cert=self.milvus_tls_cert_file,
+            tls_key=self.milvus_tls_key_file,
+            names=_names(f"{self.prefix()}MILVUS_"),
+        )
+
+
+def _names(prefix: str) -> tuple[str, str, str, str, str]:
+    tls = f"{prefix}TLS_"
+    files = f"{tls}CA_FILE", f"{tls}CERT_FILE", f"{tls}KEY_FILE"
+    return (*files, f"{prefix}TOKEN", f"{prefix}TOKEN_FILE")
