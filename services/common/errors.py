@@ -5,6 +5,8 @@
     │   └── InvalidImage            INVALID_ARGUMENT     bytes that are no picture we can take
     ├── NotFound                    NOT_FOUND            a collection or an image that is not there
     ├── AlreadyExists               ALREADY_EXISTS       a collection of that name stands already
+    ├── Unauthenticated             UNAUTHENTICATED      no token, or one that is not known
+    ├── PermissionDenied            PERMISSION_DENIED    the token's scopes do not allow the call
     ├── FailedPrecondition          FAILED_PRECONDITION  right call, wrong state
     │   └── ModelMismatch           FAILED_PRECONDITION  vectors of two models never mix
     ├── Overloaded                  RESOURCE_EXHAUSTED   a bounded queue is full (RetryInfo)
@@ -62,6 +64,7 @@ class InvalidImage(InvalidInput):
     """The bytes are not a picture that can be taken: unreadable, cut short, or too large."""
 
     reason = "INVALID_IMAGE"
+    REASON_PREFIX = "IMAGE_"  # of every more precise reason
 
     def __init__(self, message: str, *, field: str = "image", reason: str | None = None) -> None:
         super().__init__(field, message, reason=reason)
@@ -79,6 +82,20 @@ class AlreadyExists(GlimpseError):
 
     code = code_pb2.ALREADY_EXISTS
     reason = "ALREADY_EXISTS"
+
+
+class Unauthenticated(GlimpseError):
+    """The call carries no token, or none that is known; the token never stands in the message."""
+
+    code = code_pb2.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(GlimpseError):
+    """The caller is known, and not allowed to do this."""
+
+    code = code_pb2.PERMISSION_DENIED
+    reason = "SCOPE_MISSING"
 
 
 class FailedPrecondition(GlimpseError):
@@ -100,8 +117,10 @@ class Overloaded(GlimpseError):
     code = code_pb2.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
 
-    def __init__(self, message: str, *, retry_after_ms: int = 100) -> None:
-        super().__init__(message, retry_after_ms=retry_after_ms)
+    def __init__(
+        self, message: str, *, reason: str | None = None, retry_after_ms: int = 100
+    ) -> None:
+        super().__init__(message, reason=reason, retry_after_ms=retry_after_ms)
 
 
 class Unavailable(GlimpseError):
@@ -128,6 +147,8 @@ _TYPES: dict[int, type[GlimpseError]] = {
     for kind in (
         NotFound,
         AlreadyExists,
+        Unauthenticated,
+        PermissionDenied,
         FailedPrecondition,
         Overloaded,
         Unavailable,
@@ -170,7 +191,8 @@ def from_status(status: status_pb2.Status) -> GlimpseError:
             retry_after_ms = retry.retry_delay.ToMilliseconds()
     kind = _TYPES.get(status.code, GlimpseError)
     if status.code == code_pb2.INVALID_ARGUMENT:
-        kind = InvalidImage if reason == InvalidImage.reason else InvalidInput
+        of_image = (reason or "").startswith((InvalidImage.reason, InvalidImage.REASON_PREFIX))
+        kind = InvalidImage if of_image else InvalidInput
     error = kind.__new__(kind)
     GlimpseError.__init__(
         error,

@@ -17,8 +17,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from glimpse.errors import UnusableCredentials
 from services.common import telemetry
+from services.common.admission import Admission
+from services.common.auth import Authenticator
+from services.common.health import HealthServicer
 from services.common.interceptors import CallInterceptor
-from services.common.settings import ServiceSettings
+from services.common.settings import ServiceSettings, is_loopback
 from services.common.tls import server_credentials
 
 LIVENESS = "liveness"
@@ -47,45 +50,57 @@ class Server:
         settings: ServiceSettings,
         service_names: Sequence[str],
         registry: CollectorRegistry = REGISTRY,
+        max_streams_per_caller: int = 0,
     ) -> None:
         self._settings = settings
         self._service_names = tuple(service_names)
         self._registry = registry
-        self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
+        self._health = HealthServicer()
         self._stop = asyncio.Event()
         self._exit_code = 0
-        self.grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(telemetry.RpcMetrics(registry))],
-            options=_options(settings),
+        admission = Admission(
+            settings.max_in_flight, settings.max_in_flight_per_caller, max_streams_per_caller
         )
+        interceptor = CallInterceptor(
+            telemetry.RpcMetrics(registry), _authenticator(settings), admission
+        )
+        self.grpc = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+        self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self.health_port = 0
+        """The port of `health_listen`, once started."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         if settings.reflection:
             names = (*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self.grpc)
+        if settings.channelz:
+            from grpc_channelz.v1 import channelz  # a package that most never need
+
+            channelz.add_channelz_servicer(self.grpc)
 
     async def start(self) -> int:
         """Binds, answers health checks (not yet SERVING), returns the port.
 
         Raises StartFailure or UnusableCredentials.
         """
-        address = self._settings.listen
-        credentials = server_credentials(self._settings)
-        try:
-            if credentials is None:
-                port = self.grpc.add_insecure_port(address)
-            else:
-                port = self.grpc.add_secure_port(address, credentials)
-        except RuntimeError:
-            port = 0
-        if port == 0:
-            raise StartFailure(
-                f"{self._settings.prefix()}LISTEN: cannot listen on {address}; is the port in use?"
-            )
+        settings = self._settings
+        port = _bind(
+            self.grpc, settings.listen, f"{settings.prefix()}LISTEN", server_credentials(settings)
+        )
+        if settings.health_listen is not None:
+            name = f"{settings.prefix()}HEALTH_LISTEN"
+            self.health_port = _bind(self._probes, settings.health_listen, name, None)
         self._start_metrics()
         await self.set_serving(False)
         await self._health.set(LIVENESS, _SERVING)
         await self.grpc.start()
-        log.info("listening on %s:%d", address.rpartition(":")[0], port)
+        if self.health_port:
+            await self._probes.start()
+        log.info("listening on %s:%d", settings.listen.rpartition(":")[0], port)
+        if not (
+            settings.tls_client_ca_file or settings.tokens_file or is_loopback(settings.listen)
+        ):
+            log.warning("callers are not authenticated: whoever reaches the port may call")
         return port
 
     async def set_serving(self, serving: bool) -> None:
@@ -114,9 +129,11 @@ class Server:
         await self._health.enter_graceful_shutdown()
         if self._exit_code == 0:
             await asyncio.sleep(self._settings.drain_s)
+        self._health.end_watches()
         if on_stop is not None:
             on_stop()
         await self.grpc.stop(self._settings.grace_s)
+        await self._probes.stop(None)
         for step in close:
             with contextlib.suppress(asyncio.CancelledError):
                 await step()
@@ -147,12 +164,36 @@ def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any
         return 130
 
 
+def _authenticator(settings: ServiceSettings) -> Authenticator | None:
+    if settings.tokens_file is None:
+        return None
+    return Authenticator(settings.tokens_file, f"{settings.prefix()}TOKENS_FILE")
+
+
+def _bind(
+    server: grpc.aio.Server, address: str, setting: str, credentials: grpc.ServerCredentials | None
+) -> int:
+    """The port that was bound. Raises StartFailure."""
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise StartFailure(f"{setting}: cannot listen on {address}; is the port in use?")
+    return port
+
+
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     options = [
         # Two processes on one port would share its callers silently.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]

@@ -151,6 +151,21 @@ async def test_sigterm_stops_the_service_with_exit_code_0(process, channel):
     assert await process.wait() == 0
 
 
+async def test_open_health_watch_does_not_hold_up_a_stop(process, channel):
+    watch = aiter(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()))
+    statuses = [(await anext(watch)).status]
+    process.send_signal(signal.SIGTERM)
+    # Well under grace_s, which is how long a call that does not end would be waited for.
+    assert await asyncio.wait_for(process.wait(), timeout=8) == 0
+    async for answer in watch:
+        statuses.append(answer.status)
+    serving, not_serving = (
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    )
+    assert statuses == [serving, not_serving]
+
+
 async def test_busy_port_is_one_clear_line_and_exit_code_2(process):
     port = int(await process.stdout.readline())
     second = await asyncio.create_subprocess_exec(
