@@ -11,6 +11,7 @@ import grpc
 from glimpse import convert, errors
 from glimpse.channel import MAX_MESSAGE_BYTES, open_aio_channel
 from glimpse.client import DEFAULT_QUERY
+from glimpse.credentials import client_credentials
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from glimpse.results import FoundImages, SearchResult, Term
 
@@ -18,7 +19,7 @@ from glimpse.results import FoundImages, SearchResult, Term
 class AsyncClient:
     """A connection to the query service, owned by the event loop that made it; made once and kept.
 
-    Address, time limit and errors are those of glimpse.Client. Cancelling a call stops it in the
+    Address, time limit, credentials and errors are those of glimpse.Client. Cancelling a call stops it in the
     service too.
     """
 
@@ -28,10 +29,15 @@ class AsyncClient:
         *,
         timeout_s: float = 10.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        tls_ca: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        token: str | os.PathLike[str] | None = None,
     ) -> None:
         self._timeout_s = timeout_s
+        credentials = client_credentials(tls_ca, tls_cert, tls_key, token)
         self._name = f"the query service at {query}"
-        self._channel = open_aio_channel(query, max_message_bytes)
+        self._channel = open_aio_channel(query, max_message_bytes, credentials=credentials)
         self._query = query_pb2_grpc.QueryStub(self._channel)
 
     async def close(self) -> None:
