@@ -19,8 +19,8 @@ from glimpse.results import FoundImages, SearchResult, Term
 class AsyncClient:
     """A connection to the query service, owned by the event loop that made it; made once and kept.
 
-    Address, time limit, credentials and errors are those of glimpse.Client. Cancelling a call stops it in the
-    service too.
+    Address, time limit, credentials and errors are those of glimpse.Client. Cancelling a call stops
+    it in the service too.
     """
 
     def __init__(
