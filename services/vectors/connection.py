@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -66,6 +68,7 @@ class Connection:
         async with self._connecting:
             self._retire_if_outdated()
             if self._connected is None:
+                await asyncio.to_thread(_import_scipy)
                 client = AsyncMilvusClient(
                     self._uri,
                     token=self._token,
@@ -114,6 +117,12 @@ def _certificate_options(credentials: Credentials) -> dict[str, str]:
         "client_pem_path": str(credentials.tls_cert),
         "client_key_path": str(credentials.tls_key),
     }
+
+
+def _import_scipy() -> None:
+    """What pymilvus would do within the first search, holding the event loop for that long."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("scipy.sparse")
 
 
 def _backend(client: AsyncMilvusClient, version: str) -> Backend:
