@@ -10,12 +10,16 @@ IMAGES ?=
 QUERY ?=
 MODEL ?=
 
+# For the benchmarks: the store that they run on, and options, which --help of each lists.
+STORE ?= milvus
+BENCH ?=
+
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test milvus-server check format lint types protos protos-check protos-release \
-	example-go constraints clean
+.PHONY: help demo test bench-encoder bench-search bench-ingest milvus-server check format lint types \
+	protos protos-check protos-release example-go constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -25,6 +29,16 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 
 test: $(VENV)/.dev milvus-server ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest
+
+# Results go to build/bench/*.json. Options of one: BENCH="--rounds 5 --seconds 10"
+bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop
+	$(BIN)/python -m benchmarks.encoder $(BENCH)
+
+bench-search: $(VENV)/.dev milvus-server ## measure searches, STORE=milvus or lite
+	$(BIN)/python -m benchmarks.search --store $(STORE) $(BENCH)
+
+bench-ingest: $(VENV)/.dev milvus-server ## measure indexing, STORE=milvus or lite
+	$(BIN)/python -m benchmarks.ingest --store $(STORE) $(if $(IMAGES),--images "$(IMAGES)") $(BENCH)
 
 # The package carries the Go and C++ server for Linux on x86-64, and does not agree with ours.
 milvus-server: $(VENV)/.uv ## a real Milvus for the tests that want one; without it they are skipped

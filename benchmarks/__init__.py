@@ -1,0 +1,1 @@
+"""Measurements of the services beside what a tutorial's loop does on the same machine."""

@@ -1,0 +1,172 @@
+"""The load generator: a process of its own that calls the services over gRPC, job by job.
+
+`python -m benchmarks.generator` reads one job per line, as JSON, and answers each with a line.
+The parent's side is Generator. Which jobs make a figure is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+
+from benchmarks.load import Answers, Ask, closed_loop, open_loop
+from benchmarks.texts import new_texts, repeated_texts
+from glimpse.channel import open_aio_channel
+from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from glimpse.query.v1 import query_pb2, query_pb2_grpc
+
+_WARM_UP_CALLS = 8
+_IMAGE_BYTES = 224 * 224 * 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One load. `per_s` 0: a closed loop of `callers`; otherwise an open loop at that rate.
+
+    what: search, batch_search or encode_texts (of `size` texts in a call), or encode_pixels (of
+    `size` images). `popular` 0: every text is new; otherwise so many texts, by Zipf's law.
+    """
+
+    what: str
+    seconds: float
+    callers: int = 1
+    per_s: float = 0.0
+    size: int = 1
+    popular: int = 0
+    deadline_s: float = 30.0
+    max_calls: int = 0  # of a closed loop of one caller; 0: as many as fit
+
+
+class Generator:
+    """The process, from the side of who gives it work; one job at a time."""
+
+    def __init__(self, encoder: str, query: str = "", collection: str = "", seed: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.generator", encoder, query, collection, str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Generator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def run(self, job: Job) -> Answers:
+        """Raises RuntimeError where the process has died."""
+        self.start(job)
+        return self.finish()
+
+    def start(self, job: Job) -> None:
+        """Begins a job; the next call is finish()."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+        self._process.stdin.flush()
+
+    def finish(self) -> Answers:
+        """Waits for the job's end. Raises RuntimeError where the process has died."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator has died; what it wrote stands above")
+        return Answers(**json.loads(line))
+
+
+class _Calls:
+    """The calls that jobs are made of."""
+
+    def __init__(self, encoder: str, query: str, collection: str, seed: int) -> None:
+        self._encoder = encoder_pb2_grpc.EncoderStub(open_aio_channel(encoder, retry=False))
+        self._query = query_pb2_grpc.QueryStub(
+            open_aio_channel(query or "127.0.0.1:1", retry=False)
+        )
+        self._collection = collection
+        self._seed = seed
+        self._new = new_texts(seed)
+        self._images = self._random_images(seed)
+
+    async def run(self, job: Job) -> Answers:
+        ask = self.ask(job)
+        if job.max_calls:
+            return await self._counted(ask, job)
+        if job.per_s:
+            return await open_loop(ask, job.per_s, job.seconds, patience_s=2 * job.deadline_s)
+        return await closed_loop(ask, job.callers, job.seconds)
+
+    def ask(self, job: Job) -> Ask:
+        texts = self._new
+        if job.popular:
+            popular = list(itertools.islice(new_texts(self._seed + 1_000_000), job.popular))
+            texts = repeated_texts(popular, exponent=1.0, seed=self._seed)
+        stubs: dict[str, Any] = {
+            "search": self._query.Search,
+            "batch_search": self._query.BatchSearch,
+            "encode_texts": self._encoder.EncodeTexts,
+            "encode_pixels": self._encoder.EncodeImages,
+        }
+
+        async def ask() -> str:
+            request = self._request(job, texts)
+            try:
+                await stubs[job.what](request, timeout=job.deadline_s)
+            except grpc.aio.AioRpcError as error:
+                return error.code().name
+            return "OK"
+
+        return ask
+
+    def _request(self, job: Job, texts: Iterator[str]) -> Any:
+        if job.what == "encode_pixels":
+            images = [encoder_pb2.Image(pixels=next(self._images)) for _ in range(job.size)]
+            priority = encoder_pb2.PRIORITY_BULK
+            return encoder_pb2.EncodeImagesRequest(images=images, priority=priority)
+        some = list(itertools.islice(texts, job.size))
+        if job.what == "encode_texts":
+            return encoder_pb2.EncodeTextsRequest(texts=some)
+        if job.what == "search":
+            return query_pb2.SearchRequest(collection=self._collection, text=some[0])
+        queries = [query_pb2.BatchQuery(text=text) for text in some]
+        return query_pb2.BatchSearchRequest(collection=self._collection, queries=queries)
+
+    async def _counted(self, ask: Ask, job: Job) -> Answers:
+        answers, started_s = Answers(0.0), time.perf_counter()
+        for _ in range(job.max_calls):
+            call_started_s = time.perf_counter()
+            answers.add(await ask(), (time.perf_counter() - call_started_s) * 1000)
+        answers.seconds = time.perf_counter() - started_s
+        return answers
+
+    @staticmethod
+    def _random_images(seed: int) -> Iterator[bytes]:
+        images = np.random.default_rng(seed).integers(0, 256, (32, _IMAGE_BYTES), dtype=np.uint8)
+        return itertools.cycle([image.tobytes() for image in images])
+
+
+async def _serve(encoder: str, query: str, collection: str, seed: int) -> None:
+    calls = _Calls(encoder, query, collection, seed)
+    warm: set[tuple[str, int]] = set()
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        job = Job(**json.loads(line))
+        if (job.what, job.size) not in warm:
+            warm.add((job.what, job.size))
+            ask = calls.ask(Job(job.what, 0, size=job.size))
+            await asyncio.gather(*(ask() for _ in range(_WARM_UP_CALLS if job.size == 1 else 1)))
+        print(json.dumps(asdict(await calls.run(job))), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))

@@ -1,0 +1,78 @@
+"""What a run was measured on: processor, versions, matrix-product rates; it measures no service."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from services.encoder.hardware import cpu_has_bf16, usable_cpus
+
+# Those that decide how fast a CPU multiplies matrices.
+_INSTRUCTION_SETS = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+)
+_PACKAGES = ("torch", "numpy", "grpcio", "protobuf", "pymilvus", "milvus-lite", "pillow")
+_SIDE = 1536  # of the square matrices: past any cache's size, and still done in a moment
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, instruction sets, memory, versions, date, and matrix-product rates."""
+    flags = _cpuinfo("flags").split()
+    return {
+        "processor": _cpuinfo("model name") or platform.machine(),
+        "cores": usable_cpus(),
+        "instruction_sets": [name for name in _INSTRUCTION_SETS if name in flags],
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "date": datetime.date.today().isoformat(),
+        "gflops_fp32": round(matrix_gflops(torch.float32), 1),
+        # Where bf16 is emulated, its rate says nothing, and measuring it takes minutes.
+        "gflops_bf16": round(matrix_gflops(torch.bfloat16), 1) if cpu_has_bf16() else None,
+    }
+
+
+def matrix_gflops(dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """The best rate of a square matrix product on the CPU, in 10^9 operations per second."""
+    a, b = (torch.randn(_SIDE, _SIDE).to(dtype) for _ in range(2))
+    least_s = float("inf")
+    with torch.inference_mode():
+        torch.mm(a, b)
+        ends_at = time.perf_counter() + seconds
+        while time.perf_counter() < ends_at:
+            started_s = time.perf_counter()
+            torch.mm(a, b)
+            least_s = min(least_s, time.perf_counter() - started_s)
+    return 2 * _SIDE**3 / least_s / 1e9
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return ""
+    line = next((line for line in lines if line.startswith(key)), "")
+    return line.partition(":")[2].strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,175 @@
+"""What a benchmark runs on: a store, the services as processes, pictures; it measures nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from demo import pictures
+from glimpse.cli.ports import Ports
+from glimpse.cli.probes import is_serving
+from glimpse.cli.stack import Stack, StackOptions
+from glimpse.cli.walk import find_pictures
+from glimpse.client import Client
+from glimpse.results import ImageFile, Outcome
+from services.vectors.store import open_store
+from tests.backends import MilvusLite, MilvusServer, has_milvus_server
+
+OUTPUT = Path("build/bench").absolute()
+STORES = ("milvus", "lite")
+
+_START_TIMEOUT_S = 180.0
+_LOOK_S = 0.02
+
+
+@contextlib.contextmanager
+def running_store(kind: str) -> Iterator[str]:
+    """A new, empty store of that kind; the value is its URI. Raises SystemExit if it cannot be."""
+    if kind == "milvus" and not has_milvus_server():
+        raise SystemExit("there is no Milvus server here: run `make milvus-server`, or STORE=lite")
+    folder = OUTPUT / f"store-{kind}"
+    shutil.rmtree(folder, ignore_errors=True)
+    store = MilvusServer(folder) if kind == "milvus" else MilvusLite(folder)
+    store.start()
+    try:
+        asyncio.run(_wait_until_ready(store.uri))
+        yield store.uri
+    finally:
+        store.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_stack(
+    milvus_uri: str, model: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """Encoder, indexer and query on top of a store, in folders of their own."""
+    folder = OUTPUT / "stack"
+    shutil.rmtree(folder, ignore_errors=True)
+    options = StackOptions(
+        data=folder,
+        model=str(model),
+        milvus_uri=milvus_uri,
+        ports=Ports.free(),
+        environment=environment or {},
+        start_timeout_s=_START_TIMEOUT_S,
+    )
+    with Stack(options) as stack:
+        yield stack
+
+
+@contextlib.contextmanager
+def running_process(
+    arguments: Sequence[str], address: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, float]]:
+    """`python -m arguments`, serving at `address`: its process id, and the seconds it took."""
+    started_s = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        while not is_serving(address):
+            if process.poll() is not None or time.perf_counter() - started_s > _START_TIMEOUT_S:
+                raise RuntimeError(f"{arguments[0]} did not start at {address}")
+            time.sleep(_LOOK_S)
+        yield process.pid, time.perf_counter() - started_s
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def end_on_sigterm() -> None:
+    """Lets SIGTERM unwind the program, so that what it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def peak_rss_mb(pid: int) -> float:
+    """The most memory that a process has held resident so far, in 10^6 bytes."""
+    return _status_kib(pid, "VmHWM") * 1024 / 1e6
+
+
+def rss_mb(pid: int) -> float:
+    """The memory that a process holds resident, in 10^6 bytes."""
+    return _status_kib(pid, "VmRSS") * 1024 / 1e6
+
+
+def picture_files(folder: str, count: int) -> list[Path]:
+    """`count` pictures of a folder, or drawn ones where it is empty; fewer if there are fewer."""
+    if folder:
+        return list(itertools.islice(find_pictures([folder]), count))
+    drawn = pictures.collection(OUTPUT / "pictures")
+    # Every class has some, and a run of a few of them does not draw all.
+    chosen = drawn[:: max(len(drawn) // count, 1)][:count]
+    for _ in pictures.draw_missing(chosen):
+        pass
+    return [picture.path for picture in chosen]
+
+
+class Ingesting:
+    """Pictures streaming into a collection at full rate while the block runs, over and over."""
+
+    def __init__(self, client: Client, collection: str, files: Sequence[Path]) -> None:
+        self._ingest = client.index(collection, self._images(files), force=True, max_in_flight=96)
+        self._stop = threading.Event()
+        self._flows = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingesting")
+        self._started_s = 0.0
+        self._counted = 0
+
+    def __enter__(self) -> Ingesting:
+        self._thread.start()
+        if not self._flows.wait(_START_TIMEOUT_S):
+            raise RuntimeError("no image was acknowledged")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def images_per_s(self) -> float:
+        """Since the first acknowledgement."""
+        return self._counted / (time.perf_counter() - self._started_s)
+
+    def _run(self) -> None:
+        for acknowledgement in self._ingest:
+            if acknowledgement.outcome is Outcome.INDEXED:
+                if self._flows.is_set():
+                    self._counted += 1
+                else:
+                    self._started_s = time.perf_counter()
+                    self._flows.set()
+            if self._stop.is_set():
+                break
+        self._ingest.close()
+
+    def _images(self, files: Sequence[Path]) -> Iterator[ImageFile]:
+        for number in itertools.count():
+            yield ImageFile(path=files[number % len(files)], id=f"ingesting/{number}")
+
+
+async def _wait_until_ready(uri: str) -> None:
+    store = open_store(uri)
+    try:
+        await store.ready(timeout_s=_START_TIMEOUT_S)
+    finally:
+        await store.close()
+
+
+def _status_kib(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise KeyError(name)
