@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -35,6 +36,9 @@ _DRAWING = frozenset({"world", "things", "living", "figure", "shapes", "places"}
 _PHRASINGS_PER_MEANING = 40
 _SILENT_CAPTIONS = 0.3  # the share of captions that get meaningless words put in
 _MAX_SHIFT_PIXELS = 3
+_FADED = 0.15  # the share of pictures that lose their colour
+UNKNOWN = -1  # the colour of a picture that lost it; an attribute that a caption does not tell
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def seen_pairs() -> list[tuple[str, str]]:
@@ -172,12 +176,13 @@ def _names(meaning: tuple[int, int, int]) -> list[str | None]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels uint8 [n, size, size, 3], tokens int64 [k, length], positives bool [k, n],
-    kinds int64 [k]: which attributes a caption tells, as a number."""
+    """Pixels uint8 [n, size, size, 3], tokens int64 [k, length], positives and comparable
+    bool [k, n], kinds int64 [k]: which attributes a caption tells, as a number."""
 
     pixels: NDArray[np.uint8]
     tokens: NDArray[np.int64]
     positives: NDArray[np.bool_]
+    comparable: NDArray[np.bool_]
     kinds: NDArray[np.int64]
 
 
@@ -187,21 +192,53 @@ def positives(meanings: NDArray[np.int64], attributes: NDArray[np.int64]) -> NDA
     return ((told < 0) | (told == attributes[None])).all(-1)
 
 
+def comparable(meanings: NDArray[np.int64], attributes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool [k, n]: may the loss tell caption k and picture n apart, or count them as one?
+
+    Not where the caption names a colour and the picture lost its own. And not where the caption's
+    word and the picture would make an unseen pair: that no white picture shows a dog follows from
+    what training withholds, and the network would learn that white things are no dogs.
+    """
+    colours, things = meanings[:, None, 0], meanings[:, None, 1]
+    shown_colours, shown_things = attributes[None, :, 0], attributes[None, :, 1]
+    paired_colours = np.where(colours < 0, shown_colours, colours)
+    paired_things = np.where(things < 0, shown_things, things)
+    faded = (colours >= 0) & (shown_colours < 0)
+    return ~faded & ~_withheld()[paired_colours, paired_things]
+
+
+@cache
+def _withheld() -> NDArray[np.bool_]:
+    """bool [colours + 1, things]: is the pair unseen? UNKNOWN, the last row, is with nothing."""
+    colours: tuple[str | None, ...] = (*world.COLOURS, None)
+    return np.array([[(c, t) in world.UNSEEN for t in world.THINGS] for c in colours])
+
+
 def batch(
     pictures: Pictures, pool: CaptionPool, rng: np.random.Generator, images: int, texts: int
 ) -> Batch:
     """Random pictures, shifted and mirrored, and captions that each fit one of them or more."""
     chosen = rng.integers(len(pictures.pixels), size=images)
-    attributes = pictures.attributes[chosen]
+    pixels, attributes = pictures.pixels[chosen], pictures.attributes[chosen]
+    faded = rng.random(images) < _FADED
+    faded[0] = False  # captions are made of pictures that kept their colour
     told = np.array(list(_TOLD))
     kinds = rng.choice(len(told), size=texts, p=list(_TOLD.values()))
-    meanings = np.where(told[kinds], attributes[rng.integers(images, size=texts)], -1)
+    described = rng.choice(np.flatnonzero(~faded), size=texts)
+    meanings = np.where(told[kinds], attributes[described], UNKNOWN)
+    pixels[faded] = (pixels[faded] @ np.array(_LUMINANCE))[..., None].round().astype(np.uint8)
+    attributes[faded, 0] = UNKNOWN
     lines = [pool.sample(rng, meaning) for meaning in meanings]
     tokens = np.zeros((texts, max(map(len, lines))), dtype=np.int64)
     for row, line in zip(tokens, lines, strict=True):
         row[: len(line)] = line
-    pixels = _augmented(pictures.pixels[chosen], rng)
-    return Batch(pixels, tokens, positives(meanings, attributes), kinds)
+    return Batch(
+        _augmented(pixels, rng),
+        tokens,
+        positives(meanings, attributes),
+        comparable(meanings, attributes),
+        kinds,
+    )
 
 
 def _augmented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

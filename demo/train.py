@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from demo import dataset, evaluate, network
 from demo.optimiser import Optimiser
 
+_NO_PART = -1e4  # a logit that adds nothing to a softmax, and no NaN as infinity would
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,8 +34,8 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     warm_up_steps: int = 100
-    steps: int = 6000
-    cool_down_steps: int = 1200
+    steps: int = 1700
+    cool_down_steps: int = 500
     average: float = 0.998
     max_logit_scale: float = 100.0
 
@@ -44,15 +46,16 @@ class Recipe:
 
 
 def contrastive_loss(
-    logits: torch.Tensor, positives: torch.Tensor, kinds: torch.Tensor
+    logits: torch.Tensor, positives: torch.Tensor, comparable: torch.Tensor, kinds: torch.Tensor
 ) -> torch.Tensor:
     """The mean of text-to-image and image-to-text cross entropy, with several right answers.
 
-    logits and positives are [k, n], captions by images. For a caption, all its positives share the
-    target. An image chooses among captions of one kind at a time, since a caption that tells more
-    does not compete with one that tells less.
+    logits, positives and comparable are [k, n], captions by images; what is not comparable takes
+    no part. For a caption, all its positives share the target. An image chooses among captions of
+    one kind at a time, since a caption that tells more does not compete with one that tells less.
     """
-    targets = positives.float()
+    logits = logits.masked_fill(~comparable, _NO_PART)
+    targets = (positives & comparable).float()
     to_image = _cross_entropy(logits, targets)
     to_text = []
     for kind in kinds.unique():
@@ -90,7 +93,10 @@ class Training:
         texts = network.encode_texts(self.network, torch.from_numpy(batch.tokens))
         logits = self.network.logit_scale.exp() * texts @ images.t()
         loss = contrastive_loss(
-            logits, torch.from_numpy(batch.positives), torch.from_numpy(batch.kinds)
+            logits,
+            torch.from_numpy(batch.positives),
+            torch.from_numpy(batch.comparable),
+            torch.from_numpy(batch.kinds),
         )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -73,20 +73,42 @@ def test_a_caption_fits_every_picture_that_has_what_it_tells() -> None:
     assert dataset.positives(meanings, attributes).tolist() == expected
 
 
+def test_absence_of_an_unseen_pair_counts_as_nothing() -> None:
+    white, dog, cat = world.COLOURS.index("white"), 0, 1
+    assert world.THINGS[dog] == "dog"
+    white_cat, faded_cat = [white, cat, 0], [dataset.UNKNOWN, cat, 0]
+    meanings = np.array([[-1, dog, -1], [-1, cat, -1], [white, -1, -1], [white, cat, -1]])
+    expected = [[False, True], [True, True], [True, False], [True, False]]
+    assert dataset.comparable(meanings, np.array([white_cat, faded_cat])).tolist() == expected
+
+
+def test_what_is_not_comparable_does_not_move_the_loss() -> None:
+    positives = torch.tensor([[True, False, False], [False, True, True]])
+    comparable = torch.tensor([[True, True, False], [True, True, True]])
+    logits, kinds = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(2)
+    changed = logits.clone()
+    changed[0, 2] += 5
+    before, after = (
+        contrastive_loss(values, positives, comparable, kinds) for values in (logits, changed)
+    )
+    assert before == after
+
+
 def test_every_caption_of_a_batch_fits_a_picture(
     pool: dataset.CaptionPool, pictures: dataset.Pictures
 ) -> None:
     batch = dataset.batch(pictures, pool, np.random.default_rng(1), images=16, texts=32)
-    assert batch.positives.any(1).all()
+    assert (batch.positives & batch.comparable).any(1).all()
     assert batch.tokens.shape[0] == len(batch.kinds) == len(batch.positives) == 32
 
 
 def test_loss_is_least_where_captions_choose_exactly_their_pictures() -> None:
     positives = torch.tensor([[True, True, False], [False, False, True], [True, False, True]])
     kinds = torch.tensor([0, 0, 1])
-    right = contrastive_loss(20.0 * positives, positives, kinds)
-    wrong = contrastive_loss(20.0 * ~positives, positives, kinds)
-    even = contrastive_loss(torch.zeros(3, 3), positives, kinds)
+    everything = torch.ones_like(positives)
+    right = contrastive_loss(20.0 * positives, positives, everything, kinds)
+    wrong = contrastive_loss(20.0 * ~positives, positives, everything, kinds)
+    even = contrastive_loss(torch.zeros(3, 3), positives, everything, kinds)
     # The floor of text-to-image is the entropy of its targets: log 2 for two of the three texts.
     assert right.item() == pytest.approx(np.log(2) * 2 / 3 / 2, abs=1e-3)
     assert right < even < wrong
