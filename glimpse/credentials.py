@@ -83,11 +83,11 @@ def client_credentials(
     token: str | os.PathLike[str] | None = None,
 ) -> Credentials:
     """Credentials as glimpse.Client takes them: a `token` that is a path is its file."""
-    files = (None if path is None else Path(path) for path in (tls_ca, tls_cert, tls_key))
+    ca, cert, key = (None if path is None else Path(path) for path in (tls_ca, tls_cert, tls_key))
     names = ("tls_ca", "tls_cert", "tls_key", "token", "token")
     if token is None or isinstance(token, str):
-        return Credentials(*files, token=token or "", names=names)
-    return Credentials(*files, token_file=Path(token), names=names)
+        return Credentials(ca, cert, key, token=token or "", names=names)
+    return Credentials(ca, cert, key, token_file=Path(token), names=names)
 
 
 def check_authorities(name: str, content: bytes) -> None:

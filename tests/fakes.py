@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from services.common import errors
+from services.common.admission import Admission
 from services.common.interceptors import CallInterceptor
 from services.common.preprocess import PREPROCESSING_VERSION, decode
 from services.common.telemetry import RpcMetrics
@@ -31,13 +32,16 @@ def vector_of(content: bytes, dimension: int) -> npt.NDArray[np.float32]:
 
 @contextlib.asynccontextmanager
 async def serve(
-    add: Callable[[Any, grpc.aio.Server], None], servicer: Any, port: int = 0
+    add: Callable[[Any, grpc.aio.Server], None],
+    servicer: Any,
+    port: int = 0,
+    admission: Admission | None = None,
 ) -> AsyncIterator[str]:
     """Serves any servicer on a loopback port, errors mapped as services do; yields the target.
 
     `add` is the generated `add_…Servicer_to_server`.
     """
-    interceptor = CallInterceptor(RpcMetrics(CollectorRegistry()))
+    interceptor = CallInterceptor(RpcMetrics(CollectorRegistry()), admission=admission)
     limits = [
         ("grpc.max_receive_message_length", 64 * 2**20),
         ("grpc.max_send_message_length", 64 * 2**20),

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from glimpse.query.v1 import query_pb2_grpc
 from services.common import errors
+from services.common.admission import Admission
 from services.common.encoder_peer import EncoderPeer
 from services.query.main import build
 from services.query.metrics import QueryMetrics
@@ -75,11 +76,11 @@ async def query_target(
 ) -> AsyncIterator[str]:
     """Serves Query on a loopback port until the block ends; yields its target."""
     peer = EncoderPeer(encoder_target, 64 * 2**20)
-    servicer = build(
-        QuerySettings(**settings), store, peer, metrics or QueryMetrics(CollectorRegistry())
-    )
+    values = QuerySettings(**settings)
+    servicer = build(values, store, peer, metrics or QueryMetrics(CollectorRegistry()))
     add = query_pb2_grpc.add_QueryServicer_to_server
-    async with serve(add, servicer) as target:
+    admission = Admission(values.max_in_flight)
+    async with serve(add, servicer, admission=admission) as target:
         yield target
     await peer.close()
 

@@ -38,6 +38,7 @@ class SmallService(encoder_pb2_grpc.EncoderServicer, indexer_pb2_grpc.IndexerSer
         self.certificate = b""
         """What the last caller showed, PEM."""
         self.port = 0
+        self.health_port = 0
         self.registry = CollectorRegistry()
 
     @property
@@ -64,15 +65,18 @@ class SmallService(encoder_pb2_grpc.EncoderServicer, indexer_pb2_grpc.IndexerSer
 
 
 @contextlib.asynccontextmanager
-async def small_service(**settings: Any) -> AsyncIterator[SmallService]:
+async def small_service(
+    max_streams_per_caller: int = 0, **settings: Any
+) -> AsyncIterator[SmallService]:
     """Serves until the block ends."""
     service = SmallService()
-    server = Server(SmallSettings(**settings), NAMES, service.registry)
+    server = Server(SmallSettings(**settings), NAMES, service.registry, max_streams_per_caller)
     encoder_pb2_grpc.add_EncoderServicer_to_server(service, server.grpc)
     indexer_pb2_grpc.add_IndexerServicer_to_server(service, server.grpc)
     service.port = await server.start()
+    service.health_port = server.health_port
     await server.set_serving(True)
     try:
         yield service
     finally:
-        await server.grpc.stop(None)
+        await server.stop(None)

@@ -83,9 +83,13 @@ def connect(
     "" stands for a service that is not going to be called.
     """
     known = find(data) if query is None or indexer is None else {}
+    told = protection.chosen()
     return Client(
         query or known.get("query", DEFAULT_QUERY),
         indexer or known.get("indexer", DEFAULT_INDEXER),
         timeout_s=timeout_s,
-        **protection.chosen(),
+        tls_ca=told.tls_ca,
+        tls_cert=told.tls_cert,
+        tls_key=told.tls_key,
+        token=told.token,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from glimpse.cli import index, manage, protection, search, up
+from glimpse.cli import index, manage, protection, search, token, up
 from glimpse.cli.console import CommandError, printable
 from glimpse.cli.stack import StackError
 from glimpse.errors import GlimpseError, Unavailable
@@ -37,6 +37,7 @@ def app() -> typer.Typer:
         manage.status,
     ):
         commands.command()(command)
+    commands.add_typer(token.commands())
     return commands
 
 

@@ -106,7 +106,8 @@ def status(
         "indexer": indexer or known.get("indexer", DEFAULT_INDEXER),
         "query": query or known.get("query", DEFAULT_QUERY),
     }
-    credentials = client_credentials(**protection.chosen())
+    told = protection.chosen()
+    credentials = client_credentials(told.tls_ca, told.tls_cert, told.tls_key, told.token)
     health = {name: is_serving(target, credentials) for name, target in targets.items() if target}
     rows = [(n, targets[n], "healthy" if ok else "not healthy") for n, ok in health.items()]
     print_table(("service", "address", "health"), rows)

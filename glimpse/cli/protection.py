@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +52,6 @@ def options(
     _told.set(Protection(tls_ca, tls_cert, tls_key, token_file))
 
 
-def chosen() -> dict[str, Path | None]:
-    """What the running command was told, by the names of glimpse.Client's parameters."""
-    return dataclasses.asdict(_told.get(Protection()))
+def chosen() -> Protection:
+    """What the running command was told."""
+    return _told.get(Protection())

@@ -117,7 +117,16 @@ class EncoderPeer:
         try:
             return await method(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            raise errors.from_rpc_error(error, "encoder") from error
+            raise _ours(errors.from_rpc_error(error, "encoder")) from error
+
+
+def _ours(error: errors.GlimpseError) -> errors.GlimpseError:
+    """What this service's callers are told: it is not their token that the encoder refuses."""
+    if isinstance(error, errors.Unauthenticated | errors.PermissionDenied):
+        return errors.Unavailable(
+            f"the encoder does not let this service in: {error}", reason="ENCODER_REFUSES"
+        )
+    return error
 
 
 def _batch(response: pb.EncodeTextsResponse | pb.EncodeImagesResponse) -> Batch:

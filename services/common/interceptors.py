@@ -1,4 +1,5 @@
-"""What happens around every call: its id, its status, its metrics, one log line if it fails.
+"""What happens around every call: who calls, whether there is a place for it, its id, its status,
+its metrics, one log line if it fails.
 
 Streaming handlers are async generators: that is the style that interceptors can wrap without
 breaking cancellation.
@@ -20,10 +21,12 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from services.common import errors, telemetry
+from services.common.admission import Admission
+from services.common.auth import Authenticator
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
-_OURS = "/glimpse."
+_WRAPPED = ("/glimpse.", "/grpc.channelz.")
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +45,20 @@ def time_left_s(context: Any, default_s: float) -> float:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of glimpse's own services; health and reflection pass untouched."""
+    """Wraps the handlers of glimpse's own services; health and reflection pass untouched.
 
-    def __init__(self, metrics: telemetry.RpcMetrics) -> None:
+    Without an authenticator everybody may call, without an admission as often as they like.
+    """
+
+    def __init__(
+        self,
+        metrics: telemetry.RpcMetrics,
+        authenticator: Authenticator | None = None,
+        admission: Admission | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._authenticator = authenticator
+        self._admission = admission or Admission()
 
     async def intercept_service(
         self,
@@ -54,48 +67,62 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         handler: Any = await continuation(handler_call_details)
         method: str = handler_call_details.method  # type: ignore[attr-defined]
-        if handler is None or not method.startswith(_OURS):
+        if handler is None or not method.startswith(_WRAPPED):
             return handler
+        caller = ""
+        if self._authenticator is not None:
+            metadata = handler_call_details.invocation_metadata  # type: ignore[attr-defined]
+            try:
+                caller = self._authenticator.caller(method, metadata)
+            except errors.GlimpseError as error:
+                # As a stream, even where the method is unary: that does not wait for the message.
+                return grpc.stream_stream_rpc_method_handler(
+                    self._streaming(method, _refusal(error), "")
+                )
         codec = {
             "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), **codec
+                self._unary(method, handler.unary_unary, caller), **codec
             )
         if handler.stream_stream is not None:
             return grpc.stream_stream_rpc_method_handler(
-                self._streaming(method, handler.stream_stream), **codec
+                self._streaming(method, handler.stream_stream, caller), **codec
             )
         raise TypeError(f"{method}: only unary and bidirectional calls are wrapped")
 
-    def _unary(self, method: str, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    def _unary(
+        self, method: str, behaviour: Callable[..., Awaitable[Any]], caller: str
+    ) -> Callable[..., Any]:
         async def wrapped(request: Any, context: Any) -> Any:
             with self._observed(method, context):
                 try:
                     if isinstance(request, errors.GlimpseError):
                         raise request
-                    return await behaviour(request, context)
+                    with self._admission.place(caller or _peer(context), streaming=False):
+                        return await behaviour(request, context)
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:
-                    await self._abort(method, context, error)
+                    await self._abort(method, context, error, caller)
 
         return wrapped
 
     def _streaming(
-        self, method: str, behaviour: Callable[..., AsyncIterator[Any]]
+        self, method: str, behaviour: Callable[..., AsyncIterator[Any]], caller: str
     ) -> Callable[..., Any]:
         async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
             with self._observed(method, context):
                 try:
-                    async for response in behaviour(_checked(requests), context):
-                        yield response
+                    with self._admission.place(caller or _peer(context), streaming=True):
+                        async for response in behaviour(_checked(requests), context):
+                            yield response
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:
-                    await self._abort(method, context, error)
+                    await self._abort(method, context, error, caller)
 
         return wrapped
 
@@ -120,7 +147,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = _code_name(context) if finished else "CANCELLED"
             self._metrics.calls.labels(method, code).inc()
 
-    async def _abort(self, method: str, context: Any, error: Exception) -> None:
+    async def _abort(self, method: str, context: Any, error: Exception, caller: str) -> None:
         status = errors.to_status(error)
         foreseen = isinstance(error, errors.GlimpseError)
         log.log(
@@ -129,12 +156,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             method,
             status.message if foreseen else repr(error),
             exc_info=None if foreseen else error,
+            extra={"caller": caller or _peer(context)},
         )
         await context.abort_with_status(rpc_status.to_status(status))
 
 
+def _refusal(error: errors.GlimpseError) -> Callable[..., AsyncIterator[Any]]:
+    """A streaming handler that does nothing but fail."""
+
+    async def refuse(requests: Any, context: Any) -> AsyncIterator[Any]:
+        raise error
+        yield  # what makes it a generator
+
+    return refuse
+
+
+def _peer(context: Any) -> str:
+    """Who calls, where no token says so: the certificate's first name, or else the address."""
+    for identity in context.peer_identities() or ():
+        return identity.decode(errors="replace")
+    address = str(context.peer())
+    return address.rpartition(":")[0] or address
+
+
 def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Makes bytes that are no message an error to raise later: gRPC's own answer would be UNKNOWN."""
+    """Makes bytes that are no message an error to raise later: gRPC itself would say UNKNOWN."""
 
     def parsed(content: bytes) -> Any:
         try:

@@ -132,13 +132,17 @@ class Server:
         self._health.end_watches()
         if on_stop is not None:
             on_stop()
-        await self.grpc.stop(self._settings.grace_s)
-        await self._probes.stop(None)
+        await self.stop(self._settings.grace_s)
         for step in close:
             with contextlib.suppress(asyncio.CancelledError):
                 await step()
         log.info("stopped")
         return self._exit_code
+
+    async def stop(self, grace_s: float | None) -> None:
+        """Refuses new calls and gives running ones `grace_s`; probes are answered to the end."""
+        await self.grpc.stop(grace_s)
+        await self._probes.stop(None)
 
     def _start_metrics(self) -> None:
         host, _, port = self._settings.metrics_listen.rpartition(":")

@@ -84,9 +84,45 @@ class ServiceSettings(BaseSettings):
             "read again likewise"
         ),
     )
+    tokens_file: Path | None = Field(
+        None,
+        description=(
+            "file of the tokens that callers may have, lines as `glimpse token new` prints; set, "
+            "each call needs one, but for health and reflection; read again when it changes"
+        ),
+    )
     insecure: bool = Field(
         False,
         description="whether to serve addresses other than loopback without TLS and without tokens",
+    )
+    health_listen: HostPort | None = Field(
+        None,
+        description="address of a further gRPC port, plaintext, that answers health checks only",
+    )
+    channelz: bool = Field(
+        False,
+        description="whether gRPC channelz answers: every peer's address; a token needs admin",
+    )
+    max_in_flight: int = Field(
+        1024,
+        ge=1,
+        le=100_000,
+        description="calls that are worked on at once; further ones get RESOURCE_EXHAUSTED",
+    )
+    max_in_flight_per_caller: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description=(
+            "those of one caller, which is a token's name, else a certificate's, else an address; "
+            "0: as many as of all"
+        ),
+    )
+    max_metadata_bytes: int = Field(
+        16 * 1024,
+        ge=4096,
+        le=2**20,
+        description="largest metadata of a call, in bytes; more gets RESOURCE_EXHAUSTED",
     )
 
     @model_validator(mode="after")
@@ -97,10 +133,12 @@ class ServiceSettings(BaseSettings):
             problems.append(f"{prefix}TLS_CERT_FILE and {prefix}TLS_KEY_FILE: set both, or neither")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             problems.append(f"{prefix}TLS_CLIENT_CA_FILE: needs {prefix}TLS_CERT_FILE")
-        if not (self.insecure or self.tls_cert_file or is_loopback(self.listen)):
+        protected = self.tls_cert_file or self.tokens_file or is_loopback(self.listen)
+        if not (protected or self.insecure):
             problems.append(
-                f"{prefix}LISTEN: {self.listen} can be reached from elsewhere: set "
-                f"{prefix}TLS_CERT_FILE, or {prefix}INSECURE=true to serve it unprotected"
+                f"{prefix}LISTEN: {self.listen} can be reached from elsewhere: "
+                f"set {prefix}TLS_CERT_FILE or {prefix}TOKENS_FILE, "
+                f"or {prefix}INSECURE=true to serve it unprotected"
             )
         if problems:
             raise ValueError("\n".join(problems))

@@ -146,7 +146,7 @@ async def serve(settings: EncoderSettings) -> int:
             return await running
         return running.result()  # told to stop before the model was loaded
     except StartFailure:
-        await server.grpc.stop(None)
+        await server.stop(None)
         raise
     finally:
         starting.cancel()

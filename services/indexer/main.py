@@ -46,7 +46,9 @@ async def _serve(settings: IndexerSettings) -> int:
     pipeline = Pipeline(store, encoder, settings, metrics)
     catalog = Catalog(store, encoder, settings, metrics)
     service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
-    server = Server(settings, [service_name])
+    server = Server(
+        settings, [service_name], max_streams_per_caller=settings.max_streams_per_caller
+    )
     indexer_pb2_grpc.add_IndexerServicer_to_server(
         IndexerServicer(pipeline, catalog, store, settings.default_timeout_s), server.grpc
     )

@@ -44,6 +44,9 @@ class IndexerSettings(PeerSettings):
     max_streams: int = Field(
         8, ge=1, le=1000, description="IndexImages and BatchIndexImages calls under way at once"
     )
+    max_streams_per_caller: int = Field(
+        0, ge=0, le=1000, description="IndexImages calls of one caller; 0: as many as of all"
+    )
     max_stream_bytes: int = Field(
         64 * 2**20,
         ge=2**20,

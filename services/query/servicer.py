@@ -14,7 +14,6 @@ from glimpse.query.v1 import query_pb2_grpc
 from services.common.errors import GlimpseError, InvalidInput
 from services.common.interceptors import time_left_s
 from services.query import conversion
-from services.query.admission import Admission
 from services.query.deadline import Deadline
 from services.query.page_tokens import PageTokens
 from services.query.queries import MAX_QUERIES, Options, Query
@@ -32,63 +31,59 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         self._searcher = searcher
         self._tokens = tokens
         self._settings = settings
-        self._admission = Admission(settings.max_in_flight)
 
     async def Search(
         self, request: pb.SearchRequest, context: grpc.aio.ServicerContext
     ) -> pb.SearchResponse:
         started_s = time.perf_counter()
-        with self._admission.place():
-            query = conversion.query_of(request, "", self._settings.max_image_bytes)
-            options = self._page_options(request)
-            answers = await self._searcher.search(
-                request.collection, [query], options, self._deadline(context)
-            )
-            page = answers.results[0]
-            if isinstance(page, GlimpseError):
-                raise page
-            response = pb.SearchResponse(
-                hits=conversion.hits_to_messages(page.hits),
-                next_page_token=self._next_page_token(request, options, page),
-                model=conversion.model_to_message(answers.collection),
-                text_truncated=page.truncated,
-            )
-            total_s = time.perf_counter() - started_s
-            response.timing.CopyFrom(conversion.timing_to_message(answers, total_s))
-            return self._checked_size(response, "options.limit")
+        query = conversion.query_of(request, "", self._settings.max_image_bytes)
+        options = self._page_options(request)
+        answers = await self._searcher.search(
+            request.collection, [query], options, self._deadline(context)
+        )
+        page = answers.results[0]
+        if isinstance(page, GlimpseError):
+            raise page
+        response = pb.SearchResponse(
+            hits=conversion.hits_to_messages(page.hits),
+            next_page_token=self._next_page_token(request, options, page),
+            model=conversion.model_to_message(answers.collection),
+            text_truncated=page.truncated,
+        )
+        total_s = time.perf_counter() - started_s
+        response.timing.CopyFrom(conversion.timing_to_message(answers, total_s))
+        return self._checked_size(response, "options.limit")
 
     async def BatchSearch(
         self, request: pb.BatchSearchRequest, context: grpc.aio.ServicerContext
     ) -> pb.BatchSearchResponse:
         started_s = time.perf_counter()
-        with self._admission.place():
-            options = conversion.options_of(request.options)
-            queries = self._batch_queries(request)
-            answers = await self._searcher.search(
-                request.collection, queries, options, self._deadline(context)
-            )
-            response = pb.BatchSearchResponse(
-                results=conversion.results_to_messages(answers),
-                model=conversion.model_to_message(answers.collection),
-            )
-            total_s = time.perf_counter() - started_s
-            response.timing.CopyFrom(conversion.timing_to_message(answers, total_s))
-            return self._checked_size(response, "options.limit")
+        options = conversion.options_of(request.options)
+        queries = self._batch_queries(request)
+        answers = await self._searcher.search(
+            request.collection, queries, options, self._deadline(context)
+        )
+        response = pb.BatchSearchResponse(
+            results=conversion.results_to_messages(answers),
+            model=conversion.model_to_message(answers.collection),
+        )
+        total_s = time.perf_counter() - started_s
+        response.timing.CopyFrom(conversion.timing_to_message(answers, total_s))
+        return self._checked_size(response, "options.limit")
 
     async def GetImages(
         self, request: pb.GetImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetImagesResponse:
-        with self._admission.place():
-            fields = conversion.fields_of(request.output_fields)
-            present, missing = await self._searcher.get_images(
-                request.collection, request.ids, fields, self._deadline(context)
-            )
-            images = [
-                pb.Image(id=identity, attributes=conversion.attributes_to_message(attributes))
-                for identity, attributes in present
-            ]
-            response = pb.GetImagesResponse(images=images, missing_ids=missing)
-            return self._checked_size(response, "ids")
+        fields = conversion.fields_of(request.output_fields)
+        present, missing = await self._searcher.get_images(
+            request.collection, request.ids, fields, self._deadline(context)
+        )
+        images = [
+            pb.Image(id=identity, attributes=conversion.attributes_to_message(attributes))
+            for identity, attributes in present
+        ]
+        response = pb.GetImagesResponse(images=images, missing_ids=missing)
+        return self._checked_size(response, "ids")
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:
         return Deadline(time_left_s(context, self._settings.default_timeout_s))

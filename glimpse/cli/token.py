@@ -1,0 +1,50 @@
+"""`glimpse token new`: a fresh token, and the line that makes a service know it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glimpse import tokens
+from glimpse.cli.console import say
+
+
+def commands() -> typer.Typer:
+    """`glimpse token` and what is below it."""
+    group = typer.Typer(name="token", help="Make tokens for callers.", no_args_is_help=True)
+    group.callback()(_group)
+    group.command()(new)
+    return group
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Whose token it is; stands in logs.")],
+    scopes: Annotated[
+        list[str],
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help=f"What it allows: {', '.join(tokens.SCOPES)}; may be given several times.",
+        ),
+    ],
+) -> None:
+    """Print a fresh token, and its line for a service's tokens file on standard error.
+
+    The token is printed once and kept nowhere; the line has its hash only.
+
+    \b
+    Example:
+        glimpse token new web-backend --scope search > web-backend.token
+    """
+    token = tokens.new_token()
+    try:
+        line = tokens.line(token, scopes, name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    say(f"Line for the file that QUERY_TOKENS_FILE and its like name:\n{line}")
+    print(token)
+
+
+def _group() -> None:
+    """Make tokens for callers."""

@@ -1,0 +1,68 @@
+"""How many calls are worked on at once, in all and for each caller; what they do is not its job."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+from services.common.errors import Overloaded
+
+_RETRY_CALL_MS = 100
+_RETRY_STREAM_MS = 1_000
+
+
+class Admission:
+    """A bounded number of places, owned by the event loop; without one, a call is refused.
+
+    0 is no bound. Streams count among the calls, and on their own as well.
+    """
+
+    def __init__(
+        self,
+        max_in_flight: int = 0,
+        max_in_flight_per_caller: int = 0,
+        max_streams_per_caller: int = 0,
+    ) -> None:
+        self._max_in_flight = max_in_flight
+        self._max_in_flight_per_caller = max_in_flight_per_caller
+        self._max_streams_per_caller = max_streams_per_caller
+        self._in_flight = 0
+        self._calls: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
+
+    @property
+    def callers(self) -> frozenset[str]:
+        """Those who hold a place."""
+        return frozenset(self._calls)
+
+    @contextlib.contextmanager
+    def place(self, caller: str, streaming: bool) -> Iterator[None]:
+        """Holds one place; raises Overloaded at once when there is none."""
+        retry_after_ms = _RETRY_STREAM_MS if streaming else _RETRY_CALL_MS
+        if 0 < self._max_in_flight <= self._in_flight:
+            raise Overloaded(
+                f"{self._max_in_flight} calls are under way; try again shortly",
+                retry_after_ms=retry_after_ms,
+            )
+        counts = [(self._calls, self._max_in_flight_per_caller, "calls")]
+        if streaming:
+            counts.append((self._streams, self._max_streams_per_caller, "streams"))
+        for count, most, what in counts:
+            if 0 < most <= count[caller]:
+                raise Overloaded(
+                    f"{most} {what} of this caller are under way; try again shortly",
+                    reason="CALLER_LIMIT",
+                    retry_after_ms=retry_after_ms,
+                )
+        self._in_flight += 1
+        for count, _, _ in counts:
+            count[caller] += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            for count, _, _ in counts:
+                count[caller] -= 1
+                if not count[caller]:
+                    del count[caller]  # callers come and go; their names must not pile up

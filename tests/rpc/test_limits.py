@@ -1,0 +1,201 @@
+"""How much is taken at once, of all callers and of each; and the port that answers probes only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
+from glimpse.tokens import line, new_token
+from services.common import errors
+from services.common.admission import Admission
+from services.common.settings import is_loopback
+from tests.authority import Authority, write
+from tests.small_service import SmallSettings, small_service
+
+T = 10.0
+TEXTS = encoder_pb2.EncodeTextsRequest(texts=["hello"])
+
+
+def bearer(token):
+    return (("authorization", f"Bearer {token}"),)
+
+
+async def failure(call):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return errors.from_rpc_error(caught.value, "service")
+
+
+async def until(holds):
+    async def look():
+        while not holds():  # noqa: ASYNC110 (what it waits for has no event)
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(look(), T)
+
+
+async def healthy(target):
+    async with grpc.aio.insecure_channel(target) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        answer = await check(health_pb2.HealthCheckRequest(), timeout=T)
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
+    async with (
+        small_service(max_in_flight=2) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        running = [encode(TEXTS, timeout=60) for _ in range(2)]
+        await until(lambda: service.entered == 2)
+        error = await failure(encode(TEXTS, timeout=T))
+        assert (type(error), error.reason) == (errors.Overloaded, "OVERLOADED")
+        assert error.retry_after_ms
+        assert await healthy(service.target)
+        running.pop().cancel()
+        service.open.set()
+        await running.pop()
+        await encode(TEXTS, timeout=T)
+
+
+async def test_one_caller_does_not_take_the_places_of_another(tmp_path):
+    greedy, modest = new_token(), new_token()
+    path = tmp_path / "tokens"
+    path.write_text(f"{line(greedy, ['encode'], 'greedy')}\n{line(modest, ['encode'], 'modest')}")
+    async with (
+        small_service(max_in_flight_per_caller=1, tokens_file=path) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        first = encode(TEXTS, timeout=60, metadata=bearer(greedy))
+        await until(lambda: service.entered == 1)
+        error = await failure(encode(TEXTS, timeout=T, metadata=bearer(greedy)))
+        assert (type(error), error.reason) == (errors.Overloaded, "CALLER_LIMIT")
+        other = encode(TEXTS, timeout=60, metadata=bearer(modest))
+        await until(lambda: service.entered == 2)
+        service.open.set()
+        await asyncio.gather(first, other)
+
+
+async def test_callers_are_told_apart_by_their_certificates(tmp_path):
+    authority = Authority()
+    files = write(tmp_path, "server", authority.pair("localhost"))
+    ca = authority.write(tmp_path)
+    async with small_service(
+        max_in_flight_per_caller=1,
+        tls_cert_file=files.cert,
+        tls_key_file=files.key,
+        tls_client_ca_file=ca,
+    ) as service:
+        pairs = [authority.pair(name) for name in ("query", "indexer")]
+        channels = [
+            grpc.aio.secure_channel(
+                service.target, grpc.ssl_channel_credentials(authority.pem, pair.key, pair.cert)
+            )
+            for pair in pairs
+        ]
+        service.open.clear()
+        query, indexer = (encoder_pb2_grpc.EncoderStub(channel) for channel in channels)
+        first = query.EncodeTexts(TEXTS, timeout=60)
+        await until(lambda: service.entered == 1)
+        assert (await failure(query.EncodeTexts(TEXTS, timeout=T))).reason == "CALLER_LIMIT"
+        other = indexer.EncodeTexts(TEXTS, timeout=60)
+        await until(lambda: service.entered == 2)
+        service.open.set()
+        await asyncio.gather(first, other)
+        for channel in channels:
+            await channel.close()
+
+
+async def test_streams_of_one_caller_are_bounded_and_a_cut_one_frees_its_place():
+    async with (
+        small_service(max_streams_per_caller=1) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        index = indexer_pb2_grpc.IndexerStub(channel).IndexImages
+        first = index()
+        await first.write(indexer_pb2.IndexImagesRequest())
+        await first.read()
+        error = await failure(index(timeout=T).read())
+        assert (type(error), error.reason) == (errors.Overloaded, "CALLER_LIMIT")
+        first.cancel()
+        refused = 0
+        while True:
+            next_one = index(timeout=T)
+            await next_one.write(indexer_pb2.IndexImagesRequest())
+            try:
+                await next_one.read()
+                break
+            except grpc.aio.AioRpcError:
+                refused += 1
+                assert refused < 1000
+
+
+def test_callers_that_have_gone_leave_nothing_behind():
+    admission = Admission(max_in_flight_per_caller=1)
+    for number in range(100):
+        with admission.place(f"caller {number}", streaming=True):
+            pass
+    assert not admission.callers
+
+
+async def test_metadata_past_the_bound_is_resource_exhausted_and_the_service_stays():
+    async with (
+        small_service(max_metadata_bytes=4096) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await encode(TEXTS, timeout=T, metadata=(("x-much", "a" * 5000),))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await encode(TEXTS, timeout=T, metadata=(("x-less", "a" * 3000),))
+
+
+async def test_health_port_answers_plaintext_probes_and_nothing_else(tmp_path):
+    authority = Authority()
+    files = write(tmp_path, "server", authority.pair("localhost"))
+    async with small_service(
+        tls_cert_file=files.cert,
+        tls_key_file=files.key,
+        tls_client_ca_file=authority.write(tmp_path),
+        health_listen="127.0.0.1:0",
+    ) as service:
+        target = f"127.0.0.1:{service.health_port}"
+        assert await healthy(target)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await healthy(service.target)
+        async with grpc.aio.insecure_channel(target) as channel:
+            error = await failure(encoder_pb2_grpc.EncoderStub(channel).EncodeTexts(TEXTS))
+        assert error.code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.8.0.1:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.1:1", False),
+        ("localhost.example.org:1", False),
+    ],
+)
+def test_loopback_is_told_from_the_rest(address, loopback):
+    assert is_loopback(address) is loopback
+
+
+@pytest.mark.parametrize("protection", [{"insecure": True}, {"tokens_file": "tokens"}])
+def test_listening_elsewhere_needs_protection_or_a_decision(protection):
+    with pytest.raises(ValueError, match="SMALL_INSECURE=true"):
+        SmallSettings(listen="0.0.0.0:0")
+    SmallSettings(listen="0.0.0.0:0", **protection)

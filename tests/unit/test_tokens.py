@@ -1,0 +1,32 @@
+"""Tokens as the command line makes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from glimpse.cli.main import main
+from glimpse.tokens import digest
+from services.common.auth import Authenticator
+from services.common.errors import PermissionDenied
+
+
+def test_printed_line_makes_a_service_know_the_printed_token(tmp_path, capsys):
+    assert main(["token", "new", "web", "--scope", "search", "--scope", "index"]) == 0
+    out, err = capsys.readouterr()
+    token, line = out.strip(), err.splitlines()[-1]
+    assert digest(token) in line
+    assert token not in err
+    path = tmp_path / "tokens"
+    path.write_text(line)
+    authenticator = Authenticator(path, "TOKENS_FILE")
+    metadata = [("authorization", f"Bearer {token}")]
+    assert authenticator.caller("/glimpse.query.v1.Query/Search", metadata) == "web"
+    for method in ("/glimpse.indexer.v1.Indexer/DropCollection", "/glimpse.query.v1.Query/New"):
+        with pytest.raises(PermissionDenied):
+            authenticator.caller(method, metadata)
+
+
+@pytest.mark.parametrize("arguments", [["web", "--scope", "all"], ["a b", "--scope", "search"]])
+def test_wrong_scope_and_wrong_name_are_refused(arguments, capsys):
+    assert main(["token", "new", *arguments]) == 2
+    assert capsys.readouterr().out == ""
