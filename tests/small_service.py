@@ -51,6 +51,9 @@ class SmallService(encoder_pb2_grpc.EncoderServicer, indexer_pb2_grpc.IndexerSer
         await self.open.wait()
         return encoder_pb2.EncodeTextsResponse()
 
+    async def GetModel(self, request, context):
+        return encoder_pb2.GetModelResponse()
+
     async def IndexImages(self, requests, context):
         self.entered += 1
         async for request in requests:

@@ -59,6 +59,18 @@ def test_secret_is_shown_neither_in_errors_nor_in_effective_settings(monkeypatch
     assert "hunter2" not in str(load(Settings, []).effective())
 
 
+def test_secret_is_not_shown_when_settings_contradict_each_other(monkeypatch, capsys):
+    monkeypatch.setenv("SAMPLE_TOKEN", "hunter2")
+    monkeypatch.setenv("SAMPLE_TLS_KEY_FILE", "/key.pem")
+    monkeypatch.setenv("SAMPLE_TLS_CLIENT_CA_FILE", "/ca.pem")
+    with pytest.raises(SystemExit):
+        load(Settings, [])
+    assert capsys.readouterr().err.splitlines() == [
+        "SAMPLE_TLS_CERT_FILE and SAMPLE_TLS_KEY_FILE: set both, or neither",
+        "SAMPLE_TLS_CLIENT_CA_FILE: needs SAMPLE_TLS_CERT_FILE",
+    ]
+
+
 def test_help_names_every_setting_with_its_meaning_and_default(capsys):
     with pytest.raises(SystemExit) as stopped:
         load(Settings, ["--help"])
