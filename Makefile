@@ -48,7 +48,7 @@ milvus-server: $(VENV)/.uv ## a real Milvus for the tests that want one; without
 			"milvus==2.3.5" "setuptools<81" && touch build/milvus-server/.done; } \
 		|| echo "there is no Milvus server here: its tests are skipped" >&2
 
-check: lint types protos-check ## format, lint, types, contracts and generated code
+check: lint types protos-check k8s-check ## format, lint, types, contracts, generated code, manifests
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format
@@ -86,6 +86,22 @@ define generate_stubs
 $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) \
 	--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS:protos/%=%)
 endef
+
+# Whoever has kubectl needs nothing else to render manifests; kustomize alone will do.
+k8s-check: $(VENV)/.dev ## images, manifests and what is rendered from them; needs kubectl or kustomize
+	$(BIN)/hadolint deploy/docker/*.Dockerfile
+	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s tests/k8s
+	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
+		"manifests, install kubectl 1.27 or newer, or, where Go is, 'make build/go/kustomize'" >&2; exit 1; }
+	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py
+
+build/go/kustomize:
+	mkdir -p build/go
+	GOBIN=$(CURDIR)/build/go go install sigs.k8s.io/kustomize/kustomize/v5@v5.5.0
+
+image-check: $(VENV)/.dev ## install each image's packages in an empty folder and start its service
+	$(BIN)/hadolint deploy/docker/*.Dockerfile
+	$(BIN)/python -m deploy.docker.replay
 
 # The Go example's stubs are generated, not committed: Go callers generate their own in the same way.
 example-go: ## build the Go example into build/go/search (needs Go)

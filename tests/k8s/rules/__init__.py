@@ -1,0 +1,32 @@
+"""What must hold for rendered manifests: each rule yields a line for each thing that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tests.k8s.manifests import Manifests
+from tests.k8s.rules import addresses, network, rollout, schema, security, settings, wiring
+
+Rule = Callable[[Manifests], Iterator[str]]
+
+RULES: dict[str, Rule] = {
+    "selectors": wiring.selectors,
+    "ports": wiring.ports,
+    "references": wiring.references,
+    "settings": settings.settings,
+    "page tokens": settings.page_tokens,
+    "protection": settings.protection,
+    "files": settings.files,
+    "memory": settings.memory,
+    "addresses": addresses.addresses,
+    "names in certificates": addresses.certificates,
+    "probes": rollout.probes,
+    "grace periods": rollout.grace_periods,
+    "disruptions": rollout.disruptions,
+    "roll-outs": rollout.roll_outs,
+    "autoscaling": rollout.autoscaling,
+    "pod security": security.pod_security,
+    "images": security.images,
+    "network": network.edges,
+    "schema": schema.schema,
+}

@@ -1,0 +1,147 @@
+"""Whether pods start, stop, move and multiply as the services are made for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+
+from services.common.server import LIVENESS
+from services.common.telemetry import RpcMetrics
+from services.query.settings import QuerySettings
+from tests.k8s.manifests import Manifests, Pod, matches
+from tests.k8s.rules.settings import read
+
+GPU = "nvidia.com/gpu"
+_CLOSE_S = 5  # what the services' own stop takes after the last call
+_MIN_MODEL_LOAD_S = 300
+
+
+def probes(manifests: Manifests) -> Iterator[str]:
+    """Probes ask for names that the service has, on a port that speaks plain text."""
+    for pod in manifests.services:
+        service = pod.main.service
+        name = f"glimpse.{service}.v1.{service.capitalize()}"
+        asked = {
+            which: probe["grpc"].get("service", "") for which, probe in pod.main.probes.items()
+        }
+        wanted = {
+            # The encoder starts by loading its model; the others wait for peers, which is no fault
+            # that a restart would mend.
+            "startupProbe": name if service == "encoder" else LIVENESS,
+            "readinessProbe": name,
+            "livenessProbe": LIVENESS,
+        }
+        if asked != wanted:
+            yield f"{pod.main}: probes ask for {asked}, not {wanted}"
+        environment, prefix = manifests.environment(pod.main), service.upper()
+        listen = environment.get(f"{prefix}_LISTEN", "").rpartition(":")[2]
+        for which, probe in pod.main.probes.items():
+            if environment.get(f"{prefix}_TLS_CERT_FILE") and str(probe["grpc"]["port"]) == listen:
+                yield f"{pod.main}: {which} speaks plain text to a TLS port"
+        start = pod.main.probes.get("startupProbe", {})
+        start_s = start.get("periodSeconds", 10) * start.get("failureThreshold", 3)
+        if service == "encoder" and start_s < _MIN_MODEL_LOAD_S:
+            yield f"{pod.main}: {start_s} s are too short to load a model"
+
+
+def grace_periods(manifests: Manifests) -> Iterator[str]:
+    """A pod gets the time that its service takes to drain, to end its calls and to close."""
+    for pod in manifests.services:
+        found = read(pod.main.service, manifests.environment(pod.main))
+        if isinstance(found, str):
+            continue
+        needed_s = math.ceil(found.drain_s + found.grace_s) + _CLOSE_S
+        given_s = pod.spec.get("terminationGracePeriodSeconds", 30)
+        if given_s < needed_s:
+            yield f"{pod.name}: is killed after {given_s} s, but its stop takes up to {needed_s} s"
+        if found.drain_s < 1:
+            yield f"{pod.name}: callers get no time to notice that it stops (DRAIN_S)"
+
+
+def disruptions(manifests: Manifests) -> Iterator[str]:
+    """Each service has one budget, and it lets a node be drained."""
+    budgets = manifests.of("PodDisruptionBudget")
+    for pod in manifests.services:
+        own = [item for item in budgets if matches(item["spec"]["selector"], pod.labels)]
+        if len(own) != 1:
+            yield f"{pod.name}: has {len(own)} disruption budgets, not one"
+        for item in own:
+            if _allowed(item["spec"], _min_replicas(manifests, pod)) < 1:
+                yield f"{pod.name}: its disruption budget never lets a pod go"
+
+
+def _allowed(spec: dict, replicas: int) -> int:
+    if "maxUnavailable" in spec:
+        return _count(spec["maxUnavailable"], replicas)
+    return replicas - _count(spec["minAvailable"], replicas)
+
+
+def _count(value: int | str, replicas: int) -> int:
+    if isinstance(value, int):
+        return value
+    return math.ceil(replicas * int(value.removesuffix("%")) / 100)
+
+
+def _min_replicas(manifests: Manifests, pod: Pod) -> int:
+    for item in manifests.of("HorizontalPodAutoscaler"):
+        if item["spec"]["scaleTargetRef"]["name"] == pod.name:
+            return item["spec"]["minReplicas"]
+    return pod.max_replicas
+
+
+def roll_outs(manifests: Manifests) -> Iterator[str]:
+    """A roll-out waits neither for a second GPU nor for a volume, and callers notice none."""
+    for pod in manifests.services:
+        strategy = pod.owner["spec"].get("strategy", {})
+        rolling = strategy.get("rollingUpdate", {})
+        surge = 0 if strategy.get("type") == "Recreate" else rolling.get("maxSurge", "25%")
+        alone = GPU in pod.main.spec["resources"].get("limits", {})
+        for volume in pod.main.mounts.values():
+            claim = manifests.find(
+                "PersistentVolumeClaim",
+                volume.get("persistentVolumeClaim", {}).get("claimName", ""),
+                pod.namespace,
+            )
+            alone = alone or (
+                claim is not None and "ReadWriteMany" not in claim["spec"]["accessModes"]
+            )
+        if alone and surge != 0:
+            yield f"{pod.name}: a roll-out waits for a second GPU or volume: take Recreate"
+        if not alone and (surge == 0 or rolling.get("maxUnavailable", "25%") != 0):
+            yield f"{pod.name}: a roll-out takes a pod away before the next one is ready"
+
+
+def autoscaling(manifests: Manifests) -> Iterator[str]:
+    """The autoscaler owns the number, its metrics exist, and it acts before calls are refused."""
+    exported = {metric.name for metric in _metrics().collect()}
+    for item in manifests.of("HorizontalPodAutoscaler"):
+        spec = item["spec"]
+        target = manifests.find("Deployment", spec["scaleTargetRef"]["name"], "glimpse")
+        if target is None:
+            yield f"HorizontalPodAutoscaler: there is no {spec['scaleTargetRef']['name']}"
+            continue
+        if "replicas" in target["spec"]:
+            yield f"{target['metadata']['name']}: replicas and an autoscaler set the same number"
+        if spec["minReplicas"] < 2:
+            yield f"{target['metadata']['name']}: one pod alone cannot be replaced unnoticed"
+        (pod,) = [pod for pod in manifests.services if pod.owner is target]
+        found = read(pod.main.service, manifests.environment(pod.main))
+        for metric in spec["metrics"]:
+            if metric["type"] != "Pods":
+                continue
+            name, at = (
+                metric["pods"]["metric"]["name"],
+                int(metric["pods"]["target"]["averageValue"]),
+            )
+            if name not in exported:
+                yield f"HorizontalPodAutoscaler: no service exports {name}"
+            if isinstance(found, QuerySettings) and at >= found.max_in_flight:
+                yield f"HorizontalPodAutoscaler: {at} calls per pod are never reached"
+
+
+def _metrics() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    RpcMetrics(registry)
+    return registry

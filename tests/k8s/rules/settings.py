@@ -1,0 +1,142 @@
+"""Whether the variables in the manifests are settings that the services know and take."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from unittest import mock
+
+from services.common.settings import ServiceSettings, load
+from services.encoder.settings import EncoderSettings
+from services.indexer.settings import IndexerSettings
+from services.query.settings import QuerySettings
+from tests.k8s.manifests import Manifests, Pod, bytes_of, documented
+
+KINDS: dict[str, type[ServiceSettings]] = {
+    "encoder": EncoderSettings,
+    "indexer": IndexerSettings,
+    "query": QuerySettings,
+}
+
+_LIBRARIES_BYTES = 400 * 10**6
+_BYTES_PER_PIXEL = 6
+
+
+def read(service: str, environment: Mapping[str, str]) -> ServiceSettings | str:
+    """What the service reads from these variables; a string when it refuses to start."""
+    said = io.StringIO()
+    with mock.patch.dict(os.environ, environment, clear=True), contextlib.redirect_stderr(said):
+        try:
+            return load(KINDS[service], [])
+        except SystemExit:
+            return "; ".join(said.getvalue().splitlines())
+
+
+def _read_all(manifests: Manifests) -> Iterator[tuple[Pod, ServiceSettings]]:
+    for pod in manifests.services:
+        found = read(pod.main.service, manifests.environment(pod.main))
+        if not isinstance(found, str):
+            yield pod, found
+
+
+def settings(manifests: Manifests) -> Iterator[str]:
+    """Every variable is a setting, every required one is set, and the service takes the values."""
+    for pod in manifests.services:
+        for container in pod.containers:
+            environment, kind = manifests.environment(container), KINDS[container.service]
+            known = {f"{kind.prefix()}{name.upper()}" for name in kind.model_fields}
+            for name in sorted(environment.keys() - known):
+                yield f"{container}: {name} is no setting of {container.service}"
+            found = read(container.service, environment)
+            if isinstance(found, str):
+                yield f"{container}: {found}"
+
+
+def page_tokens(manifests: Manifests) -> Iterator[str]:
+    """Where more than one query pod answers, they sign pages with the same key."""
+    for pod in manifests.services:
+        scaled = any(
+            item["spec"]["scaleTargetRef"]["name"] == pod.name
+            for item in manifests.of("HorizontalPodAutoscaler")
+        )
+        several = scaled or pod.max_replicas > 1
+        signed = manifests.environment(pod.main).get("QUERY_PAGE_TOKEN_KEY")
+        if pod.main.service == "query" and several and not signed:
+            yield f"{pod.main}: several pods need one QUERY_PAGE_TOKEN_KEY"
+
+
+def protection(manifests: Manifests) -> Iterator[str]:
+    """Either nothing is protected and says so, or all is; secrets are never written here."""
+    for pod in manifests.services:
+        environment, prefix = manifests.environment(pod.main), pod.main.service.upper()
+        insecure = environment.get(f"{prefix}_INSECURE") == "true"
+        if manifests.of("Certificate"):
+            needed = ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "TOKENS_FILE"]
+            if pod.main.service != "encoder":
+                needed += ["ENCODER_TLS_CA_FILE", "ENCODER_TLS_CERT_FILE", "ENCODER_TLS_KEY_FILE"]
+                needed += ["ENCODER_TOKEN_FILE", "MILVUS_TLS_CA_FILE", "MILVUS_TOKEN"]
+            for name in needed:
+                if not environment.get(f"{prefix}_{name}"):
+                    yield f"{pod.main}: {prefix}_{name} is not set"
+            if insecure:
+                yield f"{pod.main}: {prefix}_INSECURE=true switches the protection off"
+    for pod in manifests.pods:
+        environment = manifests.environment(pod.main)
+        if manifests.of("Certificate") and "GLIMPSE_INDEXER" in environment:
+            for name in ("TLS_CA", "TLS_CERT", "TLS_KEY", "TOKEN_FILE"):
+                if f"GLIMPSE_{name}" not in environment:
+                    yield f"{pod.main}: GLIMPSE_{name} is not set"
+        for variable in pod.main.spec.get("env", ()):
+            if variable["name"].endswith(("_TOKEN", "_TOKEN_KEY")) and "value" in variable:
+                yield f"{pod.main}: the secret {variable['name']} is written into the manifest"
+    for config_map in manifests.of("ConfigMap"):
+        for name in config_map["data"]:
+            if name.endswith(("_TOKEN", "_TOKEN_KEY")):
+                yield f"ConfigMap {config_map['metadata']['name']}: {name} is a secret"
+
+
+def files(manifests: Manifests) -> Iterator[str]:
+    """Files and folders that settings name lie in a volume that is mounted there, and are in it."""
+    keys_of = {(space, name): keys for kind, space, name, keys in documented() if kind == "Secret"}
+    for certificate in manifests.of("Certificate"):
+        where = certificate["metadata"]["namespace"], certificate["spec"]["secretName"]
+        keys_of[where] = frozenset({"tls.crt", "tls.key", "ca.crt"})
+    for pod in manifests.pods:
+        for container in pod.containers:
+            for name, path in manifests.environment(container).items():
+                if not name.endswith(("_FILE", "_DIR")) and not name.startswith("GLIMPSE_TLS_"):
+                    continue
+                mounts = [
+                    (at, volume)
+                    for at, volume in container.mounts.items()
+                    if path == at or path.startswith(at + "/")
+                ]
+                if not mounts:
+                    # Init containers read the same settings, but neither serve nor call.
+                    if name.endswith("_DIR") or container is pod.main:
+                        yield f"{container}: no volume is mounted for {name}={path}"
+                    continue
+                at, volume = mounts[0]
+                key = path[len(at) + 1 :]
+                if secret := volume.get("secret"):
+                    keys = keys_of.get((pod.namespace, secret["secretName"]), frozenset())
+                    if key not in keys:
+                        yield f"{container}: {name}: Secret {secret['secretName']} has no key {key}"
+
+
+def memory(manifests: Manifests) -> Iterator[str]:
+    """The indexer's limit covers what its settings let it hold."""
+    for pod, found in _read_all(manifests):
+        if isinstance(found, IndexerSettings):
+            limit = bytes_of(pod.main.spec["resources"]["limits"]["memory"])
+            needed = (
+                found.max_streams * found.max_stream_bytes
+                + found.max_image_pixels * _BYTES_PER_PIXEL * found.decode_threads
+                + _LIBRARIES_BYTES
+            )
+            if found.decode_threads == 0:
+                yield f"{pod.main}: INDEXER_DECODE_THREADS=0 takes one per core of the node"
+            if needed > limit:
+                yield f"{pod.main}: may hold {needed:,} bytes and has a limit of {limit:,}"

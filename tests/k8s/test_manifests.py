@@ -1,0 +1,68 @@
+"""Every overlay keeps every rule; every rule finds what was broken for it on purpose."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.manifests import DEPLOYMENTS, K8S, ROOT, deployment, render
+from tests.k8s.rules import RULES
+
+BROKEN = sorted((Path(__file__).parent / "broken").iterdir())
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_manifests_keep_the_rule(name, rule):
+    assert list(RULES[rule](deployment(name))) == []
+
+
+@pytest.mark.parametrize("folder", BROKEN, ids=lambda folder: folder.name)
+def test_what_was_broken_is_found(folder):
+    text = (folder / "kustomization.yaml").read_text()
+    rule, message = re.findall(r"^# expect: ([a-z- ]+): (.+)$", text, re.MULTILINE)[0]
+    problems = list(RULES[rule](render(folder)))
+    assert message in "\n".join(problems)
+
+
+def test_every_rule_has_something_broken_that_it_finds():
+    found = set()
+    for folder in BROKEN:
+        found |= set(
+            re.findall(
+                r"^# expect: ([a-z- ]+):", (folder / "kustomization.yaml").read_text(), re.MULTILINE
+            )
+        )
+    assert found == RULES.keys()
+
+
+def test_every_component_is_part_of_what_is_checked():
+    folders = {folder for folders in DEPLOYMENTS.values() for folder in folders}
+    listed = "".join((K8S / folder / "kustomization.yaml").read_text() for folder in folders)
+    for component in (K8S / "components").iterdir():
+        assert f"components/{component.name}\n" in listed
+
+
+def test_local_images_have_the_version_of_the_project():
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[
+        1
+    ]
+    images = [c.spec["image"] for pod in deployment("local").services for c in pod.containers]
+    assert images == [
+        f"glimpse-{pod}:{version}" for pod in ("encoder", "encoder", "indexer", "query")
+    ]
+
+
+def test_production_is_protected_scaled_and_watched():
+    manifests = deployment("production")
+    kinds = {item["kind"] for item in manifests.objects}
+    assert kinds >= {"Certificate", "HorizontalPodAutoscaler", "PodMonitor", "NetworkPolicy"}
+    for pod in manifests.services:
+        assert all("@sha256:" in container.spec["image"] for container in pod.containers)
+        assert not any("INSECURE" in name for name in manifests.environment(pod.main))
+    (milvus,) = manifests.of("Milvus")
+    spec = milvus["spec"]
+    assert spec["mode"] == "cluster"
+    assert spec["dependencies"]["etcd"]["inCluster"]["values"]["replicaCount"] == 3
+    assert spec["dependencies"]["storage"]["external"]
+    assert spec["config"]["common"]["security"]["authorizationEnabled"]
