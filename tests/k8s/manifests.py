@@ -26,6 +26,7 @@ DEPLOYMENTS = {
     "local, indexing a bucket": ("overlays/local", "jobs/from-object-store"),
     "production": ("overlays/production",),
     "production, indexing a bucket": ("overlays/production", "jobs/production"),
+    "production, making users": ("overlays/production", "jobs/milvus-users"),
 }
 
 HOW_TO_GET_KUSTOMIZE = (

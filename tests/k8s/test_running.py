@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
-from glimpse import Client
+from glimpse import Client, tokens
+from glimpse.errors import PermissionDenied, Unavailable
 from tests import photographs
+from tests.authority import Authority
 from tests.backends import MilvusLite
 from tests.k8s.kubelet import Node, PodFailed, stop
 from tests.k8s.manifests import deployment
@@ -101,3 +103,32 @@ def test_weights_with_another_checksum_stop_the_encoders_pod(make_node):
         with pytest.raises(PodFailed, match=r"encoder/weights: exit code 2: .*ViT-B/32.*SHA-256"):
             node.start(pod_of(node, "encoder"))
         server.shutdown()
+
+
+def test_productions_query_runs_with_its_secrets_and_is_probed_beside_tls(make_node):
+    node = make_node("production", changes={}, addresses={MILVUS: "https://127.0.0.1:1"})
+    pod = pod_of(node, "query")
+    certificate = node.manifests.find("Certificate", "query")["spec"]
+    authority, token = Authority(), tokens.new_token()
+    pair = authority.pair(*certificate["dnsNames"])
+    secrets = {
+        "query-tls": {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": authority.pem},
+        "callers": {"tokens": tokens.line(token, ["search"], "shop").encode() + b"\n"},
+        "encoder-caller": {"token": tokens.new_token().encode()},
+    }
+    for volume in pod.main.mounts.values():
+        for key, value in secrets[volume["secret"]["secretName"]].items():
+            (node.volume(pod, volume) / key).write_bytes(value)
+
+    running = node.start(pod)
+    running.await_probe("startupProbe")
+    assert running.probe("livenessProbe")
+    assert not running.probe("readinessProbe")  # there is no Milvus
+    tls = node.volume(pod, pod.main.mounts["/etc/glimpse/tls"])
+    query = f"127.0.0.1:{node.port('query', 50053)}"
+    shown = {"tls_ca": tls / "ca.crt", "tls_cert": tls / "tls.crt", "tls_key": tls / "tls.key"}
+    with Client(query, **shown) as client, pytest.raises(PermissionDenied):
+        client.search("images", "a cat")
+    with Client(query, token=token, **shown) as client, pytest.raises(Unavailable):
+        client.search("images", "a cat")
+    assert stop(running)["query"][0] == 0
