@@ -67,7 +67,7 @@ class _Process:
         environment: dict[str, str] | None = None,
     ) -> None:
         self._arguments = arguments
-        self._directory = directory
+        self.directory = directory
         self._stop_signal = stop_signal
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,10 +76,10 @@ class _Process:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # A shell's background jobs ignore it, and so would what they start.
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        with (self._directory / "log.txt").open("ab") as log:
+        with (self.directory / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 self._arguments,
-                cwd=self._directory,
+                cwd=self.directory,
                 env={**os.environ, **self._environment},
                 stdout=log,
                 stderr=log,
