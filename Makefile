@@ -93,7 +93,7 @@ k8s-check: $(VENV)/.dev ## images, manifests and what is rendered from them; nee
 	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s tests/k8s
 	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
 		"manifests, install kubectl 1.27 or newer, or, where Go is, 'make build/go/kustomize'" >&2; exit 1; }
-	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py
+	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py tests/k8s/test_docs.py
 
 build/go/kustomize:
 	mkdir -p build/go

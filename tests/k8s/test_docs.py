@@ -1,0 +1,53 @@
+"""What docs/kubernetes.md tells people to apply is there; what it has them write is right."""
+
+import os
+import re
+import textwrap
+
+import pytest
+
+from tests.k8s.manifests import K8S, ROOT, Manifests, render
+from tests.k8s.rules import RULES
+
+PAGES = (ROOT / "docs" / "kubernetes.md", K8S / "README.md")
+TEXT = PAGES[0].read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_folders_and_files_that_are_named_exist(page):
+    named = set(
+        re.findall(r"(?:deploy/k8s/)?((?:overlays|components|jobs)/[\w./-]*\w)", page.read_text())
+    )
+    assert named
+    assert [path for path in sorted(named) if not (K8S / path).exists()] == []
+
+
+def test_what_is_applied_can_be_rendered():
+    applied = set(re.findall(r"kubectl (?:apply|diff|delete) -k deploy/k8s/([\w/-]+)", TEXT))
+    assert applied >= {"overlays/local", "overlays/production", "jobs/production"}
+    for folder in applied:
+        assert render(K8S / folder).objects
+
+
+@pytest.mark.parametrize("name", ["disruptions", "roll-outs", "schema"])
+def test_more_encoders_as_described_keep_the_rules(tmp_path, name):
+    manifests = _more_encoders(tmp_path)
+    encoder = manifests.find("Deployment", "encoder")
+    assert encoder["spec"]["replicas"] == 2
+    assert list(RULES[name](manifests)) == []
+
+
+def _more_encoders(folder) -> Manifests:
+    section = TEXT.split("### More encoders")[1]
+    patches = textwrap.dedent(re.search(r"^    patches:\n(?:    .*\n)+", section, re.MULTILINE)[0])
+    base = os.path.relpath(K8S / "overlays" / "production", folder)
+    (folder / "kustomization.yaml").write_text(f"resources: [{base}]\n{patches}")
+    return render(folder)
+
+
+def test_every_secret_is_in_the_commands():
+    wanted = set(
+        re.findall(r"^\| Secret \| [a-z-]+ \| `([a-z-]+)`", PAGES[1].read_text(), re.MULTILINE)
+    )
+    made = set(re.findall(r"create secret generic ([a-z-]+)", TEXT))
+    assert made == wanted
