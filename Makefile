@@ -28,7 +28,7 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 	@$(BIN)/python -m demo.run $(if $(IMAGES),--images "$(IMAGES)") $(if $(QUERY),--query "$(QUERY)") $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.dev milvus-server ## run every test that needs no GPU and no network
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Results go to build/bench/*.json. Options of one: BENCH="--rounds 5 --seconds 10"
 bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop
