@@ -83,8 +83,10 @@ def test_unseen_pairs_cover_all_colours_and_things() -> None:
     assert ("white", "dog") in UNSEEN
     colours = Counter(colour for colour, _ in UNSEEN)
     things = Counter(thing for _, thing in UNSEEN)
-    assert set(colours) == set(COLOURS) and set(colours.values()) == {2, 3}
-    assert set(things) == set(THINGS) and set(things.values()) == {1, 2}
+    assert set(colours) == set(COLOURS)
+    assert set(colours.values()) == {2, 3}
+    assert set(things) == set(THINGS)
+    assert set(things.values()) == {1, 2}
 
 
 def test_collection_has_100_classes_that_are_spread_evenly() -> None:
