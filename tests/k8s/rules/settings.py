@@ -22,6 +22,7 @@ KINDS: dict[str, type[ServiceSettings]] = {
 
 _LIBRARIES_BYTES = 400 * 10**6
 _BYTES_PER_PIXEL = 6
+_COPIES = 2  # of a picture in a query: as received, and on its way to the encoder
 
 
 def read(service: str, environment: Mapping[str, str]) -> ServiceSettings | str:
@@ -127,16 +128,19 @@ def files(manifests: Manifests) -> Iterator[str]:
 
 
 def memory(manifests: Manifests) -> Iterator[str]:
-    """The indexer's limit covers what its settings let it hold."""
+    """The limits of indexer and query cover what their settings let callers make them hold."""
     for pod, found in _read_all(manifests):
+        limit = bytes_of(pod.main.spec["resources"]["limits"]["memory"])
         if isinstance(found, IndexerSettings):
-            limit = bytes_of(pod.main.spec["resources"]["limits"]["memory"])
-            needed = (
-                found.max_streams * found.max_stream_bytes
-                + found.max_image_pixels * _BYTES_PER_PIXEL * found.decode_threads
-                + _LIBRARIES_BYTES
-            )
+            needed = found.max_streams * found.max_stream_bytes
+            needed += found.max_image_pixels * _BYTES_PER_PIXEL * found.decode_threads
             if found.decode_threads == 0:
                 yield f"{pod.main}: INDEXER_DECODE_THREADS=0 takes one per core of the node"
-            if needed > limit:
-                yield f"{pod.main}: may hold {needed:,} bytes and has a limit of {limit:,}"
+        elif isinstance(found, QuerySettings):
+            needed = found.max_in_flight * found.max_message_bytes * _COPIES
+            if found.max_image_bytes >= found.max_message_bytes:
+                yield f"{pod.main}: no picture of QUERY_MAX_IMAGE_BYTES fits into a message"
+        else:
+            continue
+        if needed + _LIBRARIES_BYTES > limit:
+            yield f"{pod.main}: may hold {needed + _LIBRARIES_BYTES:,} bytes, of {limit:,}"
