@@ -13,12 +13,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pymilvus import MilvusClient
-
 from benchmarks import machine, pixmaps, stacks
 from benchmarks.generator import Generator, Job
 from benchmarks.report import Bar, Figure, Report, Spread
-from benchmarks.tutorial import Tutorial
+from benchmarks.tutorial import Tutorial, connect
 from benchmarks.vectors import clustered
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
@@ -208,7 +206,7 @@ def _bare_rows_per_s(uri: str, count: int) -> float:
         schema.entity_of(Row(id=f"bare/{number}", vector=vector, uri=f"bare/{number}"))
         for number, vector in enumerate(clustered(count, _DIMENSION, seed=5))
     ]
-    client = MilvusClient(uri)
+    client = connect(uri)
     started_s = time.perf_counter()
     for start in range(0, count, _UPSERT_ROWS):
         client.upsert(_BARE, entities[start : start + _UPSERT_ROWS])

@@ -7,7 +7,6 @@ because that is how such a loop is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class Tutorial:
     def __init__(self, weights: Path, milvus_uri: str | None = None) -> None:
         self.model: Any = openai_clip.build_model(torch.load(weights, weights_only=True))
         self.tokenizer = openai_clip.tokenizer()
-        self.milvus = MilvusClient(milvus_uri) if milvus_uri else None
+        self.milvus = connect(milvus_uri) if milvus_uri else None
         self.collection = "tutorial"
 
     def encode_image(self, path: Path) -> list[float]:
@@ -96,9 +95,10 @@ class Tutorial:
         tokens[0, : len(ids)] = torch.tensor(ids)
         return tokens
 
-    def search_all(self, texts: Sequence[str]) -> None:
-        for text in texts:
-            self.search(text)
+
+def connect(uri: str) -> MilvusClient:
+    """A client that Milvus Lite does not cut off: it takes pymilvus' frequent pings for abuse."""
+    return MilvusClient(uri, grpc_options={"grpc.keepalive_time_ms": 300_000})
 
 
 def preprocess(image: Image.Image, size: int = 224) -> torch.Tensor:

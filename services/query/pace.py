@@ -18,8 +18,8 @@ from services.common.errors import Overloaded
 _MAX_SHARE = 0.5
 # So many are let in whatever is expected, since one slow answer must not shut the door for good.
 _FREE_PLACES = 4
-# The weight of the newest search in the average.
-_WEIGHT = 1 / 8
+# How much less each search counts than the one after it.
+_DECAY = 7 / 8
 
 
 class Pace:
@@ -28,7 +28,9 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._under_way = 0
-        self._seconds_each = 0.0
+        # Sums over the searches of late; crowded ones count for more, since they tell more.
+        self._seconds = 0.0
+        self._crowd = 0.0
 
     @contextlib.contextmanager
     def place(self, left_s: float, searches: int = 1) -> Iterator[None]:
@@ -37,7 +39,7 @@ class Pace:
         Raises Overloaded where they are expected to be too few. It learns from calls that end well.
         """
         under_way = self._under_way + searches
-        expected_s = under_way * self._seconds_each
+        expected_s = under_way * self._seconds / self._crowd if self._crowd else 0.0
         if self._under_way >= _FREE_PLACES and expected_s > _MAX_SHARE * left_s:
             raise Overloaded(
                 f"{self._under_way} searches are under way, and {left_s * 1000:.0f} ms are too few "
@@ -49,11 +51,10 @@ class Pace:
         try:
             yield
             # Of a burst, the first ones began alone but shared their time with all.
-            self._learn((self._clock() - started_s) / max(under_way, self._under_way))
+            self._learn(self._clock() - started_s, max(under_way, self._under_way))
         finally:
             self._under_way -= searches
 
-    def _learn(self, seconds_each: float) -> None:
-        if not self._seconds_each:
-            self._seconds_each = seconds_each
-        self._seconds_each += _WEIGHT * (seconds_each - self._seconds_each)
+    def _learn(self, seconds: float, crowd: int) -> None:
+        self._seconds = _DECAY * self._seconds + seconds
+        self._crowd = _DECAY * self._crowd + crowd

@@ -75,9 +75,8 @@ def test_a_batch_counts_as_its_searches(pace, clock):
 
 def test_many_at_once_that_take_no_longer_than_one_raise_what_is_let_in(pace, clock):
     learn(pace, clock, 0.1)
-    for _ in range(20):
-        with hold(pace, 8):
-            clock.now_s += 0.1  # all eight together
+    with hold(pace, 8):
+        clock.now_s += 0.1  # all eight together
     with hold(pace, 19), pace.place(left_s=1):
         pass
 
