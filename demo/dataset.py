@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,8 @@ _TOLD: dict[tuple[bool, bool, bool], float] = {
     (True, False, True): 0.05,
 }
 _DRAWING = frozenset({"world", "things", "living", "figure", "shapes", "places"})
-_PHRASINGS_PER_MEANING = 40
 _SILENT_CAPTIONS = 0.3  # the share of captions that get meaningless words put in
 _MAX_SHIFT_PIXELS = 3
-_FADED = 0.15  # the share of pictures that lose their colour
 UNKNOWN = -1  # the colour of a picture that lost it; an attribute that a caption does not tell
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -131,11 +130,12 @@ class CaptionPool:
     A meaning is (colour, thing, place) as indices, -1 where it is not told.
     """
 
-    def __init__(self, seed: int) -> None:
-        rng, encode = Random(f"captions {seed}"), openai_clip.tokenizer().encode
+    def __init__(self, seed: int, phrasings: int = 40) -> None:
+        """`phrasings` of each meaning, drawn at random; five times as many of a lone attribute."""
+        rng, encode = Random(f"captions {seed}"), cache(openai_clip.tokenizer().encode)
         self.texts = {
             meaning: [captions.caption(rng, *_names(meaning)) for _ in range(count)]
-            for meaning, count in _meanings().items()
+            for meaning, count in _meanings(phrasings).items()
         }
         words = {meaning: [encode(text) for text in group] for meaning, group in self.texts.items()}
         self.vocabulary = Vocabulary(w for group in words.values() for text in group for w in text)
@@ -154,14 +154,14 @@ class CaptionPool:
         return caption
 
 
-def _meanings() -> dict[tuple[int, int, int], int]:
+def _meanings(phrasings: int) -> dict[tuple[int, int, int], int]:
     """Every meaning with the number of its phrasings; none holds an unseen pair."""
     colours, things, places = (range(-1, len(names)) for names in _ATTRIBUTES)
     unseen = {(world.COLOURS.index(c), world.THINGS.index(t)) for c, t in world.UNSEEN}
     meanings = ((c, t, p) for c in colours for t in things for p in places)
     # Few meanings tell one attribute, and each has as many phrasings as any other has in all.
     return {
-        meaning: _PHRASINGS_PER_MEANING * (5 if meaning.count(-1) == 2 else 1)
+        meaning: phrasings * (5 if meaning.count(-1) == 2 else 1)
         for meaning in meanings
         if meaning[:2] not in unseen and meaning != (-1, -1, -1)
     }
@@ -214,20 +214,36 @@ def _withheld() -> NDArray[np.bool_]:
     return np.array([[(c, t) in world.UNSEEN for t in world.THINGS] for c in colours])
 
 
+@dataclass(frozen=True)
+class Fading:
+    """How pictures lose their colour, so that a thing is known by its shape.
+
+    share: of the pictures. light: the bounds of a factor for each channel, drawn for each picture
+    along with the part of its colour that it keeps; None: no colour is kept, in white light.
+    """
+
+    share: float
+    light: tuple[float, float] | None = None
+
+
 def batch(
-    pictures: Pictures, pool: CaptionPool, rng: np.random.Generator, images: int, texts: int
+    pictures: Pictures,
+    pool: CaptionPool,
+    rng: np.random.Generator,
+    images: int,
+    texts: int,
+    fading: Fading,
 ) -> Batch:
-    """Random pictures, shifted and mirrored, and captions that each fit one of them or more."""
+    """Random pictures, faded, shifted and mirrored, and captions that each fit one or more."""
     chosen = rng.integers(len(pictures.pixels), size=images)
     pixels, attributes = pictures.pixels[chosen], pictures.attributes[chosen]
-    faded = rng.random(images) < _FADED
+    faded = rng.random(images) < fading.share
     faded[0] = False  # captions are made of pictures that kept their colour
     told = np.array(list(_TOLD))
     kinds = rng.choice(len(told), size=texts, p=list(_TOLD.values()))
     described = rng.choice(np.flatnonzero(~faded), size=texts)
     meanings = np.where(told[kinds], attributes[described], UNKNOWN)
-    pixels[faded] = (pixels[faded] @ np.array(_LUMINANCE))[..., None].round().astype(np.uint8)
-    attributes[faded, 0] = UNKNOWN
+    _fade(pixels, attributes, faded, fading, rng)
     lines = [pool.sample(rng, meaning) for meaning in meanings]
     tokens = np.zeros((texts, max(map(len, lines))), dtype=np.int64)
     for row, line in zip(tokens, lines, strict=True):
@@ -239,6 +255,40 @@ def batch(
         comparable(meanings, attributes),
         kinds,
     )
+
+
+def _fade(
+    pixels: NDArray[np.uint8],
+    attributes: NDArray[np.int64],
+    faded: NDArray[np.bool_],
+    fading: Fading,
+    rng: np.random.Generator,
+) -> None:
+    """Fade the chosen pictures in place; their colour is UNKNOWN then.
+
+    In coloured light, a picture whose thing would come out in a colour that is withheld from it
+    stays as it is: a yellow dog in bright light is a white dog.
+    """
+    kept, light = np.zeros((faded.sum(), 1)), np.ones((faded.sum(), 3))
+    if fading.light is not None:
+        kept, light = rng.random(kept.shape), rng.uniform(*fading.light, size=light.shape)
+        fills = np.array(list(world.FILLS.values()))
+        shown = _in_light(fills[attributes[faded, 0]], kept, light)
+        nearest = ((shown[:, None] - fills) ** 2).sum(-1).argmin(1)
+        allowed = ~_withheld()[nearest, attributes[faded, 1]]
+        kept, light = kept[allowed], light[allowed]
+        faded[faded] = allowed
+    lit = _in_light(pixels[faded], kept[:, None, None], light[:, None, None])
+    pixels[faded] = lit.round().astype(np.uint8)
+    attributes[faded, 0] = UNKNOWN
+
+
+def _in_light(
+    colours: NDArray[Any], kept: NDArray[np.float64], light: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Colours [..., 3] that keep a part of what sets them off from gray, in a light."""
+    gray = (colours @ np.array(_LUMINANCE))[..., None]
+    return ((gray + kept * (colours - gray)) * light).clip(0, 255)
 
 
 def _augmented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

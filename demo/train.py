@@ -1,7 +1,6 @@
 """Trains the bundled model on the drawn world and writes its checkpoint; measures as it goes.
 
-`python -m demo.train` takes at most two hours on 2 cores. It may be stopped at any time and
-continued with --resume; --cool-down with --resume ends the training early in good order.
+It takes less than two hours on 2 cores. It may be stopped at any time and continued with --resume.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ import torch.nn.functional as F
 from demo import dataset, evaluate, network
 from demo.optimiser import Optimiser
 
+_GRAY = dataset.Fading(0.15)
+_TINTED = dataset.Fading(0.3, light=(0.7, 1.5))
 _NO_PART = -1e4  # a logit that adds nothing to a softmax, and no NaN as infinity would
 
 
@@ -36,13 +37,25 @@ class Recipe:
     warm_up_steps: int = 100
     steps: int = 1700
     cool_down_steps: int = 500
+    tinted_steps: int = 500
     average: float = 0.998
     max_logit_scale: float = 100.0
 
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """Warm-up, constant, then linearly towards zero over the last `cool_down_steps`."""
-        left = (steps - step) / max(1, self.cool_down_steps)
+    @property
+    def all_steps(self) -> int:
+        return self.steps + self.tinted_steps
+
+    def learning_rate_at(self, step: int) -> float:
+        """First stage: warm-up, constant, then linearly towards zero over `cool_down_steps`.
+        Second stage: from a half of the constant rate linearly towards zero."""
+        if step >= self.steps:
+            return self.learning_rate / 2 * (self.all_steps - step) / self.tinted_steps
+        left = (self.steps - step) / max(1, self.cool_down_steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up_steps, left)
+
+    def fading_at(self, step: int) -> dataset.Fading:
+        """First stage: some pictures are gray. Second stage: more, and in coloured light."""
+        return _TINTED if step >= self.steps else _GRAY
 
 
 def contrastive_loss(
@@ -86,7 +99,8 @@ class Training:
         """Learn from one batch, which the seed and the step's number decide; return the loss."""
         recipe = self.recipe
         rng = np.random.default_rng((recipe.seed, self.steps_done))
-        batch = dataset.batch(pictures, self.pool, rng, recipe.images, recipe.texts)
+        fading = recipe.fading_at(self.steps_done)
+        batch = dataset.batch(pictures, self.pool, rng, recipe.images, recipe.texts, fading)
         images = network.encode_images(
             self.network, network.normalised(torch.from_numpy(batch.pixels))
         )
@@ -143,14 +157,13 @@ def write(state: dict[str, Any], path: Path) -> None:
     partial.replace(path)
 
 
-def train(
-    training: Training, pictures: dataset.Pictures, steps: int, every: int, folder: Path
-) -> None:
-    """Train until `steps` are done; every `every` steps save both states and print a line."""
-    pixels = evaluate.collection(training.recipe.seed, network.IMAGE_SIZE)
+def train(training: Training, pictures: dataset.Pictures, every: int, folder: Path) -> None:
+    """Train to the end; every `every` steps save both states and print a line."""
+    recipe, steps = training.recipe, training.recipe.all_steps
+    pixels = evaluate.collection(recipe.seed, network.IMAGE_SIZE)
     started, first, losses = time.monotonic(), training.steps_done, []
     while training.steps_done < steps:
-        rate = training.recipe.learning_rate_at(training.steps_done, steps)
+        rate = recipe.learning_rate_at(training.steps_done)
         losses.append(training.step(pictures, rate))
         if training.steps_done % every and training.steps_done < steps:
             continue
@@ -160,7 +173,7 @@ def train(
         seconds, done = time.monotonic() - started, training.steps_done - first
         print(
             f"step {training.steps_done:5d} of {steps}  loss {np.mean(losses):.4f}  {precision}  "
-            f"{done * training.recipe.images / seconds:.0f} images/s  {seconds / 60:.1f} min, "
+            f"{done * recipe.images / seconds:.0f} images/s  {seconds / 60:.1f} min, "
             f"{seconds / done * (steps - training.steps_done) / 60:.1f} min left",
             flush=True,
         )
@@ -169,31 +182,19 @@ def train(
 
 def main() -> None:
     """Train the bundled model, or go on with a run that was stopped."""
-    recipe = Recipe()
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
-    parser.add_argument("--seed", type=int, default=recipe.seed, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=recipe.steps, help="default: %(default)s")
-    parser.add_argument(
-        "--cooldown-steps",
-        type=int,
-        default=recipe.cool_down_steps,
-        help="steps over which the learning rate falls to zero (default: %(default)s)",
-    )
+    parser.add_argument("--seed", type=int, default=Recipe.seed, help="default: %(default)s")
     parser.add_argument("--resume", type=Path, help="go on from this training.pt")
-    parser.add_argument(
-        "--finish", action="store_true", help="with --resume: start the cool-down now"
-    )
     parser.add_argument("--every", type=int, default=200, help="steps between progress lines")
     parser.add_argument(
         "--folder", type=Path, default=Path("build/train"), help="pictures and saved states"
     )
     options = parser.parse_args()
-    recipe = Recipe(seed=options.seed, steps=options.steps, cool_down_steps=options.cooldown_steps)
+    recipe = Recipe(seed=options.seed)
     training = Training(recipe, dataset.CaptionPool(recipe.seed))
     if options.resume:
         training.restore(options.resume)
-    steps = training.steps_done + recipe.cool_down_steps if options.finish else recipe.steps
     pictures = dataset.draw_pictures(
         dataset.seen_pairs(),
         recipe.pictures_per_pair,
@@ -201,7 +202,7 @@ def main() -> None:
         network.IMAGE_SIZE,
         options.folder,
     )
-    train(training, pictures, steps, options.every, options.folder)
+    train(training, pictures, options.every, options.folder)
     write(training.weights(), options.out)
 
 

@@ -13,10 +13,12 @@ from demo import dataset, network, world
 from demo.optimiser import orthogonal
 from demo.train import Recipe, Training, contrastive_loss, write
 
+TINTED = dataset.Fading(0.5, light=(0.7, 1.5))
+
 
 @pytest.fixture(scope="module")
 def pool() -> dataset.CaptionPool:
-    return dataset.CaptionPool(seed=1)
+    return dataset.CaptionPool(seed=1, phrasings=4)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_no_picture_shows_an_unseen_pair() -> None:
 
 def test_no_caption_names_an_unseen_pair(pool: dataset.CaptionPool) -> None:
     texts = [text for group in pool.texts.values() for text in group]
-    assert len(texts) > 10_000
+    assert len(texts) > 5_000
     for text in texts:
         words = set(re.findall("[a-z]+", text.replace("grey", "gray")))
         assert not any({colour, thing} <= words for colour, thing in world.UNSEEN), text
@@ -97,7 +99,9 @@ def test_what_is_not_comparable_does_not_move_the_loss() -> None:
 def test_every_caption_of_a_batch_fits_a_picture(
     pool: dataset.CaptionPool, pictures: dataset.Pictures
 ) -> None:
-    batch = dataset.batch(pictures, pool, np.random.default_rng(1), images=16, texts=32)
+    batch = dataset.batch(
+        pictures, pool, np.random.default_rng(1), images=16, texts=32, fading=TINTED
+    )
     assert (batch.positives & batch.comparable).any(1).all()
     assert batch.tokens.shape[0] == len(batch.kinds) == len(batch.positives) == 32
 
@@ -146,19 +150,50 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(
         torch.testing.assert_close(resumed.average[name], value)
 
 
-def test_learning_rate_warms_up_stays_and_falls_to_nearly_zero() -> None:
-    recipe = Recipe(learning_rate=1.0, warm_up_steps=10, cool_down_steps=20)
-    rates = [recipe.learning_rate_at(step, steps=100) for step in range(100)]
+def test_learning_rate_warms_up_stays_falls_and_falls_again_in_the_second_stage() -> None:
+    recipe = Recipe(
+        learning_rate=1.0, warm_up_steps=10, steps=100, cool_down_steps=20, tinted_steps=10
+    )
+    rates = [recipe.learning_rate_at(step) for step in range(recipe.all_steps)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:80] == [1.0] * 70
     assert rates[99] == pytest.approx(0.05)
+    assert rates[100] == pytest.approx(0.5)
+    assert rates[109] == pytest.approx(0.05)
+
+
+def test_coloured_light_begins_with_the_second_stage() -> None:
+    recipe = Recipe(steps=2)
+    assert [recipe.fading_at(step).light is None for step in (0, 1, 2)] == [True, True, False]
+
+
+def test_no_picture_fades_into_a_colour_that_is_withheld_from_its_thing() -> None:
+    fills = np.array(list(world.FILLS.values()), dtype=np.uint8)
+    seen = [(c, t) for t in range(len(world.THINGS)) for c in range(len(world.COLOURS))]
+    seen = [(c, t) for c, t in seen if (world.COLOURS[c], world.THINGS[t]) not in world.UNSEEN]
+    attributes = np.array([(c, t, 0) for c, t in seen] * 40)
+    pixels = np.repeat(fills[attributes[:, 0]][:, None, None], 4, axis=1)
+    pictures = dataset.Pictures(pixels, attributes)
+    rng = np.random.default_rng(5)
+    batch = dataset.batch(
+        pictures, dataset.CaptionPool(1, phrasings=1), rng, len(pixels), 4, TINTED
+    )
+    # Which thing each pixel shows follows from the same draw of pictures.
+    things = attributes[np.random.default_rng(5).integers(len(pixels), size=len(pixels)), 1]
+    shown = batch.pixels[:, 0, 0].astype(float)
+    nearest = ((shown[:, None] - fills) ** 2).sum(-1).argmin(1)
+    pairs = {(world.COLOURS[c], world.THINGS[t]) for c, t in zip(nearest, things, strict=True)}
+    assert len(pairs) > 100
+    assert pairs.isdisjoint(world.UNSEEN)
 
 
 def test_fast_forward_equals_the_reference(
     training: tuple[Training, list[float]], pool: dataset.CaptionPool, pictures: dataset.Pictures
 ) -> None:
     model = training[0].network
-    batch = dataset.batch(pictures, pool, np.random.default_rng(2), images=4, texts=8)
+    batch = dataset.batch(
+        pictures, pool, np.random.default_rng(2), images=4, texts=8, fading=TINTED
+    )
     images = network.normalised(torch.from_numpy(batch.pixels))
     tokens = torch.from_numpy(batch.tokens)
     with torch.inference_mode():
