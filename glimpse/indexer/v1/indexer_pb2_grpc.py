@@ -87,8 +87,12 @@ class IndexerServicer:
     def IndexImages(self, request_iterator, context):
         """IndexImages takes a stream of images and acknowledges each one once Milvus has taken its row.
 
+        Of images that share an id the later one wins; each is acknowledged. What a stream holds is bounded:
+        a caller that does not read acknowledgements cannot send on. Too many streams: RESOURCE_EXHAUSTED.
+
         A stream that is cut (UNAVAILABLE, a restart, a lost connection) is resumed by sending everything
-        that was not acknowledged again: what is there already comes back as OUTCOME_UNCHANGED.
+        that was not acknowledged again: what is there already comes back as OUTCOME_UNCHANGED. A service
+        that stops acknowledges what it has taken and ends the stream with UNAVAILABLE, reason RESUME.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

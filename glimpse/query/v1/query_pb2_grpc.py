@@ -31,7 +31,8 @@ class QueryStub:
     An unknown collection: NOT_FOUND. A collection filled by another model than the encoder's:
     FAILED_PRECONDITION, reason MODEL_MISMATCH. Encoder or Milvus out of reach: UNAVAILABLE. Failed calls carry
     google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo. An answer larger than a message: INVALID_ARGUMENT, reason
+    ANSWER_TOO_LARGE. A message nested too deeply or not encoded rightly: INVALID_ARGUMENT.
     """
 
     def __init__(self, channel):
@@ -63,7 +64,8 @@ class QueryServicer:
     An unknown collection: NOT_FOUND. A collection filled by another model than the encoder's:
     FAILED_PRECONDITION, reason MODEL_MISMATCH. Encoder or Milvus out of reach: UNAVAILABLE. Failed calls carry
     google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo. An answer larger than a message: INVALID_ARGUMENT, reason
+    ANSWER_TOO_LARGE. A message nested too deeply or not encoded rightly: INVALID_ARGUMENT.
     """
 
     def Search(self, request, context):
@@ -119,7 +121,8 @@ class Query:
     An unknown collection: NOT_FOUND. A collection filled by another model than the encoder's:
     FAILED_PRECONDITION, reason MODEL_MISMATCH. Encoder or Milvus out of reach: UNAVAILABLE. Failed calls carry
     google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo. An answer larger than a message: INVALID_ARGUMENT, reason
+    ANSWER_TOO_LARGE. A message nested too deeply or not encoded rightly: INVALID_ARGUMENT.
     """
 
     @staticmethod
