@@ -38,6 +38,8 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "versions": {"python": platform.python_version(), **_versions()},
+        # Of the last minute, before the run: what others did on this machine.
+        "load_average": round(os.getloadavg()[0], 2),
         "date": datetime.date.today().isoformat(),
         "gflops_fp32": round(matrix_gflops(torch.float32), 1),
         # Where bf16 is emulated, its rate says nothing, and measuring it takes minutes.

@@ -45,8 +45,7 @@ def running_store(kind: str) -> Iterator[str]:
         asyncio.run(_wait_until_ready(store.uri))
         yield store.uri
     finally:
-        store.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        store.stop()  # its log stays, until the next run
 
 
 @contextlib.contextmanager
