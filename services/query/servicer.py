@@ -15,7 +15,6 @@ from services.common.errors import GlimpseError, InvalidInput
 from services.common.interceptors import time_left_s
 from services.query import conversion
 from services.query.deadline import Deadline
-from services.query.pace import Pace
 from services.query.page_tokens import PageTokens
 from services.query.queries import MAX_QUERIES, Options, Query
 from services.query.search import Page, Searcher
@@ -32,7 +31,6 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         self._searcher = searcher
         self._tokens = tokens
         self._settings = settings
-        self._pace = Pace()
 
     async def Search(
         self, request: pb.SearchRequest, context: grpc.aio.ServicerContext
@@ -40,11 +38,9 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         started_s = time.perf_counter()
         query = conversion.query_of(request, "", self._settings.max_image_bytes)
         options = self._page_options(request)
-        left_s = time_left_s(context, self._settings.default_timeout_s)
-        with self._pace.place(left_s):
-            answers = await self._searcher.search(
-                request.collection, [query], options, Deadline(left_s)
-            )
+        answers = await self._searcher.search(
+            request.collection, [query], options, self._deadline(context)
+        )
         page = answers.results[0]
         if isinstance(page, GlimpseError):
             raise page
@@ -64,11 +60,9 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         started_s = time.perf_counter()
         options = conversion.options_of(request.options)
         queries = self._batch_queries(request)
-        left_s = time_left_s(context, self._settings.default_timeout_s)
-        with self._pace.place(left_s, len(queries)):
-            answers = await self._searcher.search(
-                request.collection, queries, options, Deadline(left_s)
-            )
+        answers = await self._searcher.search(
+            request.collection, queries, options, self._deadline(context)
+        )
         response = pb.BatchSearchResponse(
             results=conversion.results_to_messages(answers),
             model=conversion.model_to_message(answers.collection),
