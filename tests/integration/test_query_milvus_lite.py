@@ -232,7 +232,9 @@ async def until_health(channel, status):
 
 async def until_answered(call, *arguments, **fields):
     """The answer once the peers are back; until then nothing but UNAVAILABLE and lost time."""
-    for _ in range(60):
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + 60  # seconds; Milvus Lite needs a third of it on a busy machine
+    while loop.time() < ends_at:
         try:
             return await call(*arguments, **fields, timeout=5.0)
         except grpc.aio.AioRpcError as error:
