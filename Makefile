@@ -27,10 +27,11 @@ help: ## list the targets
 demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search them, write build/demo/
 	@$(BIN)/python -m demo.run $(if $(IMAGES),--images "$(IMAGES)") $(if $(QUERY),--query "$(QUERY)") $(if $(MODEL),--model "$(MODEL)")
 
-# The stores' contract goes first and alone: a machine can run only one Milvus server.
+# The stores' contract goes first and alone: a machine can run only one Milvus server. Then the files
+# in their order, so that those that start whole stacks do not come last.
 test: $(VENV)/.dev milvus-server ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest tests/contract
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/contract
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/contract
 
 # Results go to build/bench/*.json. Options of one: BENCH="--rounds 5 --seconds 10"
 bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop
