@@ -36,33 +36,45 @@ class Admission:
         """Those who hold a place."""
         return frozenset(self._calls)
 
-    @contextlib.contextmanager
-    def place(self, caller: str, streaming: bool) -> Iterator[None]:
-        """Holds one place; raises Overloaded at once when there is none."""
+    def check(self, caller: str, streaming: bool) -> None:
+        """Raises Overloaded when there is no place for one call more; "" is an unknown caller.
+
+        Before a call's message is read; whether it is taken is decided at `place`.
+        """
         retry_after_ms = _RETRY_STREAM_MS if streaming else _RETRY_CALL_MS
         if 0 < self._max_in_flight <= self._in_flight:
             raise Overloaded(
                 f"{self._max_in_flight} calls are under way; try again shortly",
                 retry_after_ms=retry_after_ms,
             )
-        counts = [(self._calls, self._max_in_flight_per_caller, "calls")]
-        if streaming:
-            counts.append((self._streams, self._max_streams_per_caller, "streams"))
-        for count, most, what in counts:
+        for count, most, what in self._counts(streaming):
             if 0 < most <= count[caller]:
                 raise Overloaded(
                     f"{most} {what} of this caller are under way; try again shortly",
                     reason="CALLER_LIMIT",
                     retry_after_ms=retry_after_ms,
                 )
+
+    @contextlib.contextmanager
+    def place(self, caller: str, streaming: bool) -> Iterator[None]:
+        """Holds one place; raises Overloaded at once when there is none."""
+        self.check(caller, streaming)
+        counts = [count for count, _, _ in self._counts(streaming)]
         self._in_flight += 1
-        for count, _, _ in counts:
+        for count in counts:
             count[caller] += 1
         try:
             yield
         finally:
             self._in_flight -= 1
-            for count, _, _ in counts:
+            for count in counts:
                 count[caller] -= 1
                 if not count[caller]:
                     del count[caller]  # callers come and go; their names must not pile up
+
+    def _counts(self, streaming: bool) -> list[tuple[Counter[str], int, str]]:
+        """What a call counts towards: how many each caller has, the most it may have, of what."""
+        counts = [(self._calls, self._max_in_flight_per_caller, "calls")]
+        if streaming:
+            counts.append((self._streams, self._max_streams_per_caller, "streams"))
+        return counts

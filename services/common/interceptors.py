@@ -70,15 +70,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(_WRAPPED):
             return handler
         caller = ""
-        if self._authenticator is not None:
-            metadata = handler_call_details.invocation_metadata  # type: ignore[attr-defined]
-            try:
+        try:
+            if self._authenticator is not None:
+                metadata = handler_call_details.invocation_metadata  # type: ignore[attr-defined]
                 caller = self._authenticator.caller(method, metadata)
-            except errors.GlimpseError as error:
-                # As a stream, even where the method is unary: that does not wait for the message.
-                return grpc.stream_stream_rpc_method_handler(
-                    self._streaming(method, _refusal(error), "")
-                )
+            self._admission.check(caller, streaming=handler.stream_stream is not None)
+        except errors.GlimpseError as error:
+            # As a stream, even where the method is unary: that does not wait for the message.
+            return grpc.stream_stream_rpc_method_handler(self._refusing(method, error, caller))
         codec = {
             "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
@@ -126,6 +125,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return wrapped
 
+    def _refusing(
+        self, method: str, error: errors.GlimpseError, caller: str
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
+            with self._observed(method, context):
+                await self._abort(method, context, error, caller)
+            yield  # what makes it a stream
+
+        return wrapped
+
     @contextlib.contextmanager
     def _observed(self, method: str, context: Any) -> Iterator[None]:
         identity = _request_id(context)
@@ -159,16 +168,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             extra={"caller": caller or _peer(context)},
         )
         await context.abort_with_status(rpc_status.to_status(status))
-
-
-def _refusal(error: errors.GlimpseError) -> Callable[..., AsyncIterator[Any]]:
-    """A streaming handler that does nothing but fail."""
-
-    async def refuse(requests: Any, context: Any) -> AsyncIterator[Any]:
-        raise error
-        yield  # what makes it a generator
-
-    return refuse
 
 
 def _peer(context: Any) -> str:

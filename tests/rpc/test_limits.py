@@ -65,6 +65,22 @@ async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
         await encode(TEXTS, timeout=T)
 
 
+async def test_call_past_the_bound_is_refused_before_its_message_has_arrived():
+    async with (
+        small_service(max_in_flight=1) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        running = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts(TEXTS, timeout=60)
+        await until(lambda: service.entered == 1)
+        # On the wire a unary call is a stream of one message; this one never sends it.
+        mute = channel.stream_stream("/glimpse.encoder.v1.Encoder/EncodeTexts")(timeout=T)
+        error = await failure(mute.read())
+        assert (type(error), error.reason) == (errors.Overloaded, "OVERLOADED")
+        service.open.set()
+        await running
+
+
 async def test_one_caller_does_not_take_the_places_of_another(tmp_path):
     greedy, modest = new_token(), new_token()
     path = tmp_path / "tokens"
