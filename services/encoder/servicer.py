@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from services.common import errors
 from services.common.interceptors import time_left_s
+from services.common.texts import check_text
 from services.encoder.batcher import Batcher, Encoded, Outcome
 from services.encoder.decoder import Decoder, Pixels
 from services.encoder.settings import EncoderSettings
@@ -24,7 +24,6 @@ from services.encoder.work_queue import Lane
 
 # Longer requests are tokenised on a thread, so that they do not hold up the event loop.
 _MAX_INLINE_CHARACTERS = 2_000
-_WHITE_SPACE = frozenset("\t\n\v\f\r")
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         tokens: list[Tokens | Exception] = []
         for index, text in enumerate(texts):
             try:
-                _check_text(f"texts[{index}]", text, self._settings.max_text_characters)
+                check_text(f"texts[{index}]", text, self._settings.max_text_characters)
                 tokens.append(tokenizer.encode(text))
             except errors.InvalidInput as error:
                 tokens.append(error)
@@ -149,24 +148,6 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
 def _check_count(field: str, count: int, bound: int) -> None:
     if not 1 <= count <= bound:
         raise errors.InvalidInput(field, f"takes 1 to {bound}, not {count}")
-
-
-def _check_text(field: str, text: str, max_characters: int) -> None:
-    if not text.strip():
-        raise errors.InvalidInput(field, "is empty", reason="TEXT_EMPTY")
-    if len(text) > max_characters:
-        raise errors.InvalidInput(
-            field,
-            f"has {len(text)} characters; at most {max_characters} are taken",
-            reason="TEXT_TOO_LONG",
-        )
-    for character in text:
-        if unicodedata.category(character) == "Cc" and character not in _WHITE_SPACE:
-            raise errors.InvalidInput(
-                field,
-                f"holds the control character U+{ord(character):04X}",
-                reason="TEXT_CONTROL_CHARACTER",
-            )
 
 
 def _placed(outcome: Pixels | Exception, field: str) -> Pixels | Exception:

@@ -5,7 +5,6 @@ Each part knows its `field`, the path in the request that errors name.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.common.errors import InvalidImage, InvalidInput
+from services.common.texts import check_text
 from services.vectors import bounds
 from services.vectors.store import ALL_FIELDS, AnyFilter
 
@@ -28,8 +28,6 @@ DEFAULT_LIMIT = 10
 
 DEFAULT_FIELDS = ("uri", "width", "height", "format", "metadata")
 
-_WHITE_SPACE_CONTROLS = "\t\n\v\f\r\x85"
-
 
 @dataclass(frozen=True)
 class Text:
@@ -39,14 +37,7 @@ class Text:
     text: str
 
     def __post_init__(self) -> None:
-        if len(self.text) > MAX_TEXT_CHARACTERS:
-            raise InvalidInput(
-                self.field,
-                f"has {len(self.text)} characters; at most {MAX_TEXT_CHARACTERS} are taken",
-            )
-        if not self.text.strip():
-            raise InvalidInput(self.field, "must hold more than white space", reason="EMPTY_TEXT")
-        _refuse_control_characters(self.field, self.text)
+        check_text(self.field, self.text, MAX_TEXT_CHARACTERS)
 
 
 @dataclass(frozen=True)
@@ -162,14 +153,9 @@ class Options:
         field, template = "options.prompt_template", self.prompt_template
         if not template:
             return
-        if len(template) > MAX_TEMPLATE_CHARACTERS:
-            raise InvalidInput(
-                field,
-                f"has {len(template)} characters; at most {MAX_TEMPLATE_CHARACTERS} are taken",
-            )
+        check_text(field, template, MAX_TEMPLATE_CHARACTERS)
         if template.count("{}") != 1:
             raise InvalidInput(field, 'must hold "{}" exactly once, such as "a photo of a {}"')
-        _refuse_control_characters(field, template)
 
     def prompt(self, text: Text) -> str:
         """The text with the template around it; raises InvalidInput if that is too long."""
@@ -181,6 +167,7 @@ class Options:
                 text.field,
                 f"has {len(prompt)} characters with options.prompt_template around it; "
                 f"at most {MAX_TEXT_CHARACTERS} are taken",
+                reason="TEXT_TOO_LONG",
             )
         return prompt
 
@@ -211,13 +198,3 @@ def check_batch(queries: int, options: Options) -> None:
             "options.limit",
             f"queries x (offset + limit) must be at most {MAX_BATCH_WINDOW}, not {window}",
         )
-
-
-def _refuse_control_characters(field: str, text: str) -> None:
-    for index, character in enumerate(text):
-        if unicodedata.category(character) == "Cc" and character not in _WHITE_SPACE_CONTROLS:
-            raise InvalidInput(
-                field,
-                f"must not hold control characters (U+{ord(character):04X} at {index})",
-                reason="CONTROL_CHARACTER",
-            )

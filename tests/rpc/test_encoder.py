@@ -175,7 +175,7 @@ async def test_the_model_and_its_limits_are_told(serve, weights) -> None:
 
 async def test_bad_texts_fail_alone_and_name_their_place(serve) -> None:
     stub = await serve()
-    request = texts("a dog", "", "  \n", "bad\x00", "bad\x1b[0m", "x" * 8193, "a cat")
+    request = texts("a dog", "", "  \n", "bad\x00", "bad\x1b[0m", "x" * 8193, "a\x85cat")
     response = await stub.EncodeTexts(request, timeout=20)
     assert item_errors(response) == {
         1: ("TEXT_EMPTY", "texts[1]"),

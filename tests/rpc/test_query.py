@@ -395,6 +395,20 @@ async def test_bad_input_is_refused_and_named(store, encoder, fields, field):
         assert ids(await search(query, text="dog"))[0] == "dog"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "TEXT_EMPTY"),
+        ("bad\x1b[0m", "TEXT_CONTROL_CHARACTER"),
+        ("x" * 8_193, "TEXT_TOO_LONG"),
+        ("x" * 8_190, "TEXT_TOO_LONG"),  # with the template around it
+    ],
+)
+async def test_bad_text_is_refused_for_the_reason_that_the_encoder_gives(query, text, reason):
+    error = await failure(search(query, {"prompt_template": "a {}!"}, text=text))
+    assert (error.field, error.reason) == ("text", reason)
+
+
 async def test_bytes_that_are_no_message_are_invalid_not_unknown(store, encoder):
     async with (
         encoder.serve() as encoder_target,
