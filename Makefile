@@ -13,12 +13,13 @@ MODEL ?=
 # For the benchmarks: the store that they run on, and options, which --help of each lists.
 STORE ?= milvus
 BENCH ?=
+LOAD ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-encoder bench-search bench-ingest milvus-server check format lint types \
+.PHONY: help demo test bench-encoder bench-search bench-ingest load ghz milvus-server check format lint types \
 	protos protos-check protos-release example-go constraints clean
 
 help: ## list the targets
@@ -42,6 +43,21 @@ bench-search: $(VENV)/.dev milvus-server ## measure searches, STORE=milvus or li
 
 bench-ingest: $(VENV)/.dev milvus-server ## measure indexing, STORE=milvus or lite
 	$(BIN)/python -m benchmarks.ingest --store $(STORE) $(if $(IMAGES),--images "$(IMAGES)") $(BENCH)
+
+# Reports go to build/load/. Options: LOAD="--only search-32 --by proto"; the program exits with 1 when a
+# gate fails, with 3 when ghz cannot be had.
+load: $(VENV)/.dev milvus-server ghz ## load the services with ghz, on STORE=lite or milvus
+	$(BIN)/python -m tests.load.run --store $(if $(filter file,$(origin STORE)),lite,$(STORE)) $(LOAD)
+
+# Nothing to do where ghz is on the PATH.
+ghz: ## the load generator, where Go is; without it the tests that want it are skipped
+	@command -v ghz > /dev/null || test -e build/go/ghz || { command -v go > /dev/null && $(MAKE) build/go/ghz; } \
+		|| echo "there is no ghz here: its tests are skipped" >&2
+
+build/go/ghz:
+	mkdir -p build/go
+	cd tests/load/html && go build -o $(CURDIR)/build/go/ghz-html .
+	GOBIN=$(CURDIR)/build/go go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 
 # The package carries the Go and C++ server for Linux on x86-64, and does not agree with ours.
 milvus-server: $(VENV)/.uv ## a real Milvus for the tests that want one; without it they are skipped

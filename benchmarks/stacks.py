@@ -50,7 +50,7 @@ def running_store(kind: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running_stack(
-    milvus_uri: str, model: Path, environment: Mapping[str, str] | None = None
+    milvus_uri: str, model: Path | str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
     """Encoder, indexer and query on top of a store, in folders of their own."""
     folder = OUTPUT / "stack"

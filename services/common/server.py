@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from glimpse.errors import UnusableCredentials
@@ -21,6 +20,7 @@ from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.health import HealthServicer
 from services.common.interceptors import CallInterceptor
+from services.common.reflection import add_reflection
 from services.common.settings import ServiceSettings, is_loopback
 from services.common.tls import server_credentials
 
@@ -71,8 +71,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         if settings.reflection:
-            names = (*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self.grpc)
+            add_reflection((*self._service_names, health.SERVICE_NAME), self.grpc)
         if settings.channelz:
             from grpc_channelz.v1 import channelz  # a package that most never need
 

@@ -9,6 +9,7 @@ import sys
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -143,6 +144,26 @@ async def test_health_and_reflection_answer(channel):
     async for answer in stub.ServerReflectionInfo(iter([request])):
         names = [service.name for service in answer.list_services_response.service]
         assert SERVICE in names
+
+
+@pytest.mark.parametrize("symbol", [SERVICE, f"{SERVICE}.EncodeTexts"])
+async def test_reflection_finds_a_service_by_its_name_and_by_that_of_a_method(channel, symbol):
+    (answer,) = await reflected(channel, symbol)
+    file = descriptor_pb2.FileDescriptorProto()
+    file.ParseFromString(answer.file_descriptor_response.file_descriptor_proto[0])
+    assert file.service[0].name == "Encoder"
+
+
+@pytest.mark.parametrize("symbol", ["no.such.Service", f"{SERVICE}.NoSuchMethod", "nonsense", ""])
+async def test_reflection_says_when_there_is_no_such_symbol(channel, symbol):
+    (answer,) = await reflected(channel, symbol)
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def reflected(channel, symbol: str) -> list[reflection_pb2.ServerReflectionResponse]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    return [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
 
 
 async def test_sigterm_stops_the_service_with_exit_code_0(process, channel):
