@@ -19,8 +19,8 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-encoder bench-search bench-ingest load ghz milvus-server check format lint types \
-	protos protos-check protos-release example-go constraints clean
+.PHONY: help demo test bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
+	ghz milvus-server check format lint types protos protos-check protos-release example-go constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,10 +44,19 @@ bench-search: $(VENV)/.dev milvus-server ## measure searches, STORE=milvus or li
 bench-ingest: $(VENV)/.dev milvus-server ## measure indexing, STORE=milvus or lite
 	$(BIN)/python -m benchmarks.ingest --store $(STORE) $(if $(IMAGES),--images "$(IMAGES)") $(BENCH)
 
+bench-peers: $(VENV)/.dev ## measure what one would use instead, each in its own environment
+	$(BIN)/python -m benchmarks.peers.run $(BENCH)
+
+bench-compare: $(VENV)/.dev ## hold a run against an earlier one: BASE=file.json, NEW=file.json, LOSS=0.1
+	$(BIN)/python -m benchmarks.compare $(BASE) $(NEW) $(if $(LOSS),--loss $(LOSS))
+
 # Reports go to build/load/. Options: LOAD="--only search-32 --by proto"; the program exits with 1 when a
 # gate fails, with 3 when ghz cannot be had.
 load: $(VENV)/.dev milvus-server ghz ## load the services with ghz, on STORE=lite or milvus
 	$(BIN)/python -m tests.load.run --store $(if $(filter file,$(origin STORE)),lite,$(STORE)) $(LOAD)
+
+capacity: $(VENV)/.dev milvus-server ghz ## find the rate that breaks the objective, and what is full then
+	$(BIN)/python -m tests.load.capacity --store $(if $(filter file,$(origin STORE)),lite,$(STORE)) $(LOAD)
 
 # Nothing to do where ghz is on the PATH.
 ghz: ## the load generator, where Go is; without it the tests that want it are skipped

@@ -29,7 +29,7 @@ INGESTED = "load_ingested"
 
 # More than the services keep vectors for: going round the file, no text is still in a cache.
 SEARCHES = 20_000
-STREAM_IMAGES = 32
+STREAM_IMAGES = 256
 BATCH_QUERIES = 16
 CALL_TEXTS = 16
 CALL_IMAGES = 8
@@ -131,6 +131,14 @@ def jpegs(seed: int) -> Iterator[bytes]:
         )
         yield buffer.getvalue()
 
+
+ITEMS_PER_CALL = {
+    "batch-search": BATCH_QUERIES,
+    "encode-texts": CALL_TEXTS,
+    "encode-images": CALL_IMAGES,
+    "index-images": STREAM_IMAGES,
+}
+"""Queries, texts or images in one call, by kind; where a kind is missing: 1."""
 
 KINDS: Mapping[str, Callable[[int, World], Iterator[Message]]] = {
     "search-new": search_new,

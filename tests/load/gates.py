@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from benchmarks.report import Bar, Figure
+from tests.load.bodies import ITEMS_PER_CALL
 from tests.load.ghz import Configuration, GhzReport
 
 
@@ -13,9 +14,10 @@ from tests.load.ghz import Configuration, GhzReport
 class Gate:
     """The content of NAME.gate.json.
 
-    min_share_of_reference: calls that went well per second, as a share of what the calibration run
-    gave on this machine just before. max_p99_ms: of calls that went well. max_error_share: of all
-    calls, those that ended otherwise than OK or tolerated (statuses as ghz spells them).
+    min_share_of_reference: items (a text, an image, a query) of calls that went well per second, as
+    a share of the calls per second that the calibration run gave on this machine just before.
+    max_p99_ms: of calls that went well. max_error_share: of all calls, those that ended otherwise
+    than OK or tolerated (statuses as ghz spells them).
     """
 
     min_share_of_reference: float
@@ -35,15 +37,22 @@ def figures(
     configuration: Configuration, gate: Gate, report: GhzReport, reference_per_s: float
 ) -> list[Figure]:
     """Rate, latency and errors of a run, each with its bar."""
-    name, share = configuration.name, report.per_s / reference_per_s
+    name = configuration.name
     call = str(configuration.settings["call"]).partition(".v1.")[2]
+    items = ITEMS_PER_CALL.get(configuration.bodies.stem, 1)
+    items_per_s = report.per_s * items
     others = {s: n for s, n in sorted(report.statuses.items()) if s != "OK"}
     return [
         Figure(
             f"{name}.per_s",
-            f"{call} per second, {share:.1%} of the calibration's "
+            (
+                f"items of {call} per second, {items} in a call"
+                if items > 1
+                else f"{call} per second"
+            )
+            + f", {items_per_s / reference_per_s:.1%} of the calibration's "
             f"(bar: {gate.min_share_of_reference:.1%})",
-            report.per_s,
+            items_per_s,
             Bar("at least", gate.min_share_of_reference * reference_per_s),
         ),
         Figure(f"{name}.p50_ms", "half of the calls that went well took no longer", report.ms(0.5)),

@@ -1,0 +1,219 @@
+"""`make bench-peers`: the same images and texts through what one would use instead of glimpse.
+
+Random weights in the shape of ViT-B/32, the same number of threads for all, everything loaded, then
+measured in turn, again and again: the machine's moods hit all alike. What cannot be installed or
+does not run appears with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, stacks
+from benchmarks.peers.catalogue import PEERS, ROOT, Peer, environments
+from benchmarks.report import Figure, Report, Spread, percentile
+from benchmarks.weights import random_vit_b_32
+from glimpse.cli.console import say
+from services.encoder.hardware import usable_cpus
+
+_OURS = "glimpse"
+_COLUMNS = ("images_per_s", "texts_per_s", "p50_ms", "p99_ms", "rss_mb", "start_s")
+_HIGHER_IS_BETTER = frozenset({"images_per_s", "texts_per_s"})
+
+
+@dataclass
+class Measured:
+    """What one peer showed. `reason`: why it showed nothing."""
+
+    reason: str = ""
+    images_per_s: list[float] = field(default_factory=list)
+    texts_per_s: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    rss_mb: list[float] = field(default_factory=list)
+    start_s: list[float] = field(default_factory=list)
+
+    def median(self, column: str) -> float | None:
+        values = getattr(self, column)
+        return statistics.median(values) if values else None
+
+
+class Loaded:
+    """A peer's process. Raises RuntimeError, with what it wrote last, wherever it ends early."""
+
+    def __init__(self, peer: Peer, python: Path, weights: Path, threads: int) -> None:
+        self._log = (stacks.OUTPUT / f"peer-{peer.name}.log").open("w+", encoding="utf-8")
+        started_s = time.perf_counter()
+        self._process = subprocess.Popen(
+            [python, "-m", "benchmarks.peers.worker", peer.name, weights, str(threads)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        ready = self._answer()
+        self.start_s: float = ready["start_s"] or time.perf_counter() - started_s
+        self._pid: int = ready["pid"]
+
+    def run(self, what: str, seconds: float) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"what": what, "seconds": seconds}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def peak_rss_mb(self) -> float:
+        return stacks.peak_rss_mb(self._pid)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._log.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        self._process.wait()
+        self._log.seek(0)
+        said = self._log.read().strip().splitlines()
+        raise RuntimeError(said[-1] if said else "it ended without a word")
+
+
+def measure(options: argparse.Namespace, weights: Path) -> dict[str, Measured]:
+    """By name, in the table's order."""
+    measured = {name: Measured() for name in options.only or PEERS}
+    loaded: dict[str, Loaded] = {}
+    try:
+        for name in measured:
+            try:
+                loaded[name] = _load(PEERS[name], weights, options.threads)
+            except RuntimeError as error:
+                measured[name].reason = str(error)
+                say(f"  {name}: {error}")
+        for number in range(options.rounds):
+            say(f"Round {number + 1} of {options.rounds} ...")
+            for name in list(loaded):
+                try:
+                    _round(loaded[name], measured[name], options.seconds)
+                except RuntimeError as error:
+                    measured[name] = Measured(reason=str(error))
+                    loaded.pop(name).close()
+        for name, peer in loaded.items():
+            measured[name].rss_mb.append(peer.peak_rss_mb())
+            measured[name].start_s.append(peer.start_s)
+    finally:
+        for peer in loaded.values():
+            peer.close()
+    return measured
+
+
+def _load(peer: Peer, weights: Path, threads: int) -> Loaded:
+    environment = environments(weights)[peer.environment]
+    say(f"  {peer.name}")
+    environment.install()
+    return Loaded(peer, environment.python, weights, threads)
+
+
+def _round(peer: Loaded, measured: Measured, seconds: float) -> None:
+    measured.images_per_s.append(peer.run("images", seconds)["items_per_s"])
+    measured.texts_per_s.append(peer.run("texts", seconds)["items_per_s"])
+    latencies_ms = peer.run("text", seconds)["latencies_ms"]
+    measured.p50_ms.append(percentile(latencies_ms, 0.5))
+    measured.p99_ms.append(percentile(latencies_ms, 0.99))
+
+
+def ahead(name: str, measured: dict[str, Measured]) -> list[str]:
+    """The columns in which a peer beats the best of glimpse's rows."""
+    found = []
+    for column in _COLUMNS:
+        ours = [
+            value
+            for other, row in measured.items()
+            if other.startswith(_OURS) and (value := row.median(column)) is not None
+        ]
+        theirs = measured[name].median(column)
+        if not ours or theirs is None or name.startswith(_OURS):
+            continue
+        if theirs > max(ours) if column in _HIGHER_IS_BETTER else theirs < min(ours):
+            found.append(column)
+    return found
+
+
+def table(measured: dict[str, Measured]) -> str:
+    """Markdown: a row for each peer; where one is ahead, its last column says in what."""
+    lines = [
+        "| | images/s | texts/s | p50 ms | p99 ms | memory MB | start s | ahead of glimpse in |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in measured.items():
+        what = PEERS[name].what
+        if row.reason:
+            lines.append(f"| {what} | not run: {row.reason} | | | | | | |")
+            continue
+        values = [f"{row.median(column):.3g}" for column in _COLUMNS[:4]]
+        values += [f"{row.median('rss_mb'):.0f}", f"{row.median('start_s'):.1f}"]
+        words = ", ".join(
+            column.rpartition("_")[0].replace("_per", "") for column in ahead(name, measured)
+        )
+        lines.append(f"| {what} | {' | '.join(values)} | {words} |")
+    return "\n".join(lines)
+
+
+def figures(measured: dict[str, Measured]) -> list[Figure]:
+    """Every cell of the table, with its spread."""
+    found = []
+    for name, row in measured.items():
+        for column in _COLUMNS:
+            values: Sequence[float] = getattr(row, column)
+            spread = Spread.of(values) if values else None
+            meaning = f"{PEERS[name].what}: {column}"
+            value = spread.median if spread else None
+            found.append(
+                Figure(f"{name}.{column}", meaning, value, spread=spread, reason=row.reason)
+            )
+    return found
+
+
+def main() -> int:
+    """Writes build/bench/peers.json, prints the table."""
+    options = _options()
+    stacks.end_on_sigterm()
+    weights = random_vit_b_32(stacks.OUTPUT)
+    report = Report("peers", "make bench-peers", machine.describe())
+    say("Installing and loading ...")
+    measured = measure(options, weights)
+    report.figures = figures(measured)
+    report.details = {
+        "table": table(measured),
+        "rows": {name: asdict(row) for name, row in measured.items()},
+        "options": dict(sorted(vars(options).items())),
+    }
+    report.write(stacks.OUTPUT / "peers.json")
+    print(table(measured))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.run", description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=PEERS, help="some of the peers")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
