@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from glimpse import convert, errors
 from glimpse.channel import MAX_MESSAGE_BYTES, open_aio_channel
@@ -14,6 +15,7 @@ from glimpse.client import DEFAULT_QUERY
 from glimpse.credentials import client_credentials
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from glimpse.results import FoundImages, SearchResult, Term
+from glimpse.tracing import calling
 
 
 class AsyncClient:
@@ -96,8 +98,9 @@ class AsyncClient:
         )
         return convert.found_images(await self._ask(self._query.GetImages, request))
 
-    async def _ask(self, method: Any, request: object, timeout_s: float | None = None) -> Any:
-        try:
-            return await method(request, timeout=timeout_s or self._timeout_s)
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error, self._name) from error
+    async def _ask(self, method: Any, request: Message, timeout_s: float | None = None) -> Any:
+        with calling(request) as trace:
+            try:
+                return await method(request, timeout=timeout_s or self._timeout_s, metadata=trace)
+            except grpc.RpcError as error:
+                raise errors.from_rpc_error(error, self._name) from error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse import convert, errors
@@ -17,6 +18,7 @@ from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.ingest import Ingest
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from glimpse.results import Collection, FoundImages, ImageFile, SearchResult, Term
+from glimpse.tracing import calling
 from glimpse.window import IngestLimits
 
 DEFAULT_QUERY = "127.0.0.1:50053"
@@ -35,6 +37,8 @@ class Client:
     and turns TLS on; `tls_cert` and `tls_key` are shown to services that ask for a certificate.
     `token` is sent with each call: the token itself, or the path of its file. Files are read again
     when they change. The constructor raises UnusableCredentials.
+
+    In a program that traces with OpenTelemetry, each call is a span, which the services continue.
     """
 
     def __init__(
@@ -205,19 +209,20 @@ class Client:
                 raise failure from error
 
     def _ask(
-        self, method: Callable[..., Any], request: object, timeout_s: float | None = None
+        self, method: Callable[..., Any], request: Message, timeout_s: float | None = None
     ) -> Any:
         return self._call(method, request, self._query_name, timeout_s or self._timeout_s)
 
-    def _manage(self, method: Callable[..., Any], request: object) -> Any:
+    def _manage(self, method: Callable[..., Any], request: Message) -> Any:
         return self._call(method, request, self._indexer_name, self._timeout_s)
 
     @staticmethod
-    def _call(method: Callable[..., Any], request: object, peer: str, timeout_s: float) -> Any:
-        try:
-            return method(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error, peer) from error
+    def _call(method: Callable[..., Any], request: Message, peer: str, timeout_s: float) -> Any:
+        with calling(request) as trace:
+            try:
+                return method(request, timeout=timeout_s, metadata=trace)
+            except grpc.RpcError as error:
+                raise errors.from_rpc_error(error, peer) from error
 
 
 def _number(kinds: Any, prefix: str, name: str, field: str) -> int:

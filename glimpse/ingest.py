@@ -21,6 +21,7 @@ from google.rpc import code_pb2
 from glimpse import convert, errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.results import Acknowledgement, ImageFile, Outcome
+from glimpse.tracing import calling
 from glimpse.window import FIRST_DELAY_S, MAX_DELAY_S, Entry, IngestLimits, Window
 
 _OUTCOMES = {
@@ -102,19 +103,23 @@ class Ingest(Iterator[Acknowledgement]):
 
     def _one_stream(self) -> Generator[Acknowledgement, None, errors.GlimpseError | None]:
         """One stream until its end; returns why it ended early, or None."""
-        call = self._stub.IndexImages(self._requests(self._window.restart()))
-        self._call = call
+        first = indexer_pb2.IndexImagesRequest(options=self._options)
         try:
-            for response in call:
-                yield from self._drain_unreadable()
-                if response.WhichOneof("message") == "acknowledgement":
-                    yield from self._acknowledge(response.acknowledgement)
+            with calling(first) as trace:
+                requests = self._requests(first, self._window.restart())
+                self._call = call = self._stub.IndexImages(requests, metadata=trace)
+                for response in call:
+                    yield from self._drain_unreadable()
+                    if response.WhichOneof("message") == "acknowledgement":
+                        yield from self._acknowledge(response.acknowledgement)
         except grpc.RpcError as error:
             return errors.from_rpc_error(error, self._peer)
         return None
 
-    def _requests(self, stream: int) -> Iterator[indexer_pb2.IndexImagesRequest]:
-        yield indexer_pb2.IndexImagesRequest(options=self._options)
+    def _requests(
+        self, first: indexer_pb2.IndexImagesRequest, stream: int
+    ) -> Iterator[indexer_pb2.IndexImagesRequest]:
+        yield first
         while (request := self._window.next_unsent(stream)) is not None:
             yield request
 

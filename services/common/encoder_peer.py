@@ -14,6 +14,7 @@ from glimpse.channel import open_aio_channel
 from glimpse.credentials import PLAINTEXT, Credentials
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.tracing import calling
 from services.common import errors
 from services.common.interceptors import REQUEST_ID
 from services.common.telemetry import request_id
@@ -114,10 +115,11 @@ class EncoderPeer:
     async def _call(self, method, request, timeout_s: float):  # noqa: ANN001, ANN202
         identity = request_id.get()
         metadata = ((REQUEST_ID, identity),) if identity else ()
-        try:
-            return await method(request, timeout=timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise _ours(errors.from_rpc_error(error, "encoder")) from error
+        with calling(request) as trace:
+            try:
+                return await method(request, timeout=timeout_s, metadata=(*metadata, *trace))
+            except grpc.aio.AioRpcError as error:
+                raise _ours(errors.from_rpc_error(error, "encoder")) from error
 
 
 def _ours(error: errors.GlimpseError) -> errors.GlimpseError:

@@ -1,5 +1,5 @@
 """What happens around every call: who calls, whether there is a place for it, its id, its status,
-its metrics, one log line if it fails.
+its metrics, its span, one log line if it fails.
 
 Streaming handlers are async generators: that is the style that interceptors can wrap without
 breaking cancellation.
@@ -20,7 +20,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from services.common import errors, telemetry
+from services.common import errors, telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
 
@@ -140,6 +140,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         identity = _request_id(context)
         telemetry.request_id.set(identity)
         context.set_trailing_metadata(((REQUEST_ID, identity),))
+        span = tracing.begin(method, context.invocation_metadata(), identity)
         in_flight = self._metrics.in_flight.labels(method)
         in_flight.inc()
         started_s = time.perf_counter()
@@ -152,9 +153,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
         finally:
             in_flight.dec()
-            self._metrics.latency_s.labels(method).observe(time.perf_counter() - started_s)
             code = _code_name(context) if finished else "CANCELLED"
+            self._metrics.latency_s.labels(method, code).observe(time.perf_counter() - started_s)
             self._metrics.calls.labels(method, code).inc()
+            tracing.end(span, code)
 
     async def _abort(self, method: str, context: Any, error: Exception, caller: str) -> None:
         status = errors.to_status(error)

@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from glimpse.errors import UnusableCredentials
-from services.common import telemetry
+from services.common import telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.health import HealthServicer
@@ -158,6 +158,7 @@ def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any
     """Sets up logs, runs a service's main, returns the exit code; 2 if it cannot start."""
     telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
     log.info("settings", extra={"settings": settings.effective()})
+    flush_traces = tracing.set_up(settings)
     try:
         return asyncio.run(main())
     except (StartFailure, UnusableCredentials) as failure:
@@ -165,6 +166,8 @@ def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        flush_traces()
 
 
 def _authenticator(settings: ServiceSettings) -> Authenticator | None:

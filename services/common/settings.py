@@ -49,6 +49,20 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         "json", description="json for machines, text for people"
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+:\d+$",
+        description=(
+            "where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317; https:// for TLS; "
+            "none: nothing is traced"
+        ),
+    )
+    trace_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the calls that is traced where the caller has not decided on it",
+    )
     max_message_bytes: int = Field(
         64 * 2**20, ge=2**20, le=2**30, description="largest gRPC message taken or sent, in bytes"
     )

@@ -1,4 +1,5 @@
-"""Logs, the request's id, and the metrics all services have; a service's own live with it."""
+"""Logs, the request's id, and the metrics all services have; a service's own live with it, traces
+are services.common.tracing's."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from contextvars import ContextVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from pythonjsonlogger.json import JsonFormatter
+
+from services.common import tracing
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -40,7 +43,7 @@ class RpcMetrics:
         self.latency_s = Histogram(
             "glimpse_rpc_latency_seconds",
             "Calls' duration",
-            ["method"],
+            ["method", "code"],
             buckets=_LATENCY_BUCKETS_S,
             registry=registry,
         )
@@ -52,9 +55,9 @@ class RpcMetrics:
 def set_up_logs(level: str, log_format: str, service: str) -> None:
     """Sends every log line of the process to standard error, as JSON or as text."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_add_request_id)
+    handler.addFilter(_add_ids)
     if log_format == "json":
-        fields = "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s"
+        fields = "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s %(trace_id)s"
         renamed = {"asctime": "time", "levelname": "level", "name": "logger"}
         handler.setFormatter(
             JsonFormatter(fields, rename_fields=renamed, static_fields={"service": service})
@@ -64,6 +67,7 @@ def set_up_logs(level: str, log_format: str, service: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def _add_request_id(record: logging.LogRecord) -> bool:
+def _add_ids(record: logging.LogRecord) -> bool:
     record.request_id = request_id.get()
+    record.trace_id = tracing.trace_id()
     return True

@@ -19,6 +19,7 @@ from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
+from services.vectors.metrics import MilvusMetrics
 from services.vectors.store import VectorStore, open_store
 
 _ASK_AGAIN_S = 1.0
@@ -36,7 +37,9 @@ def main() -> int:
 async def _serve(settings: IndexerSettings) -> int:
     try:
         token = settings.milvus_token.get_secret_value()
-        store = open_store(settings.milvus_uri, token, settings.milvus_credentials)
+        store = open_store(
+            settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics()
+        )
     except errors.InvalidInput as error:
         raise StartFailure(f"INDEXER_MILVUS_URI: {error}") from None
     encoder = EncoderPeer(

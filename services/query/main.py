@@ -18,6 +18,7 @@ from services.query.search import Searcher
 from services.query.servicer import QueryServicer
 from services.query.settings import QuerySettings
 from services.query.text_cache import TextCache
+from services.vectors.metrics import MilvusMetrics
 from services.vectors.store import VectorStore, open_store
 
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["Query"].full_name
@@ -42,7 +43,9 @@ async def serve(settings: QuerySettings) -> int:
     """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
     try:
         token = settings.milvus_token.get_secret_value()
-        store = open_store(settings.milvus_uri, token, settings.milvus_credentials)
+        store = open_store(
+            settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics()
+        )
     except InvalidInput as error:
         message = str(error).removeprefix(f"{error.field}: ")
         raise StartFailure(f"{settings.prefix()}MILVUS_URI: {message}") from None

@@ -16,6 +16,7 @@ from pymilvus import AsyncMilvusClient
 from glimpse.credentials import Credentials
 from services.common.errors import DeadlineExceeded, GlimpseError
 from services.vectors import faults
+from services.vectors.metrics import MilvusMetrics
 
 _CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadline holds besides
 
@@ -51,7 +52,10 @@ class Connection:
     by the event loop of its first use.
     """
 
-    def __init__(self, uri: str, token: str, credentials: Credentials) -> None:
+    def __init__(
+        self, uri: str, token: str, credentials: Credentials, metrics: MilvusMetrics
+    ) -> None:
+        self.metrics = metrics
         # pymilvus logs a traceback for every failed call, before the caller has judged it.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         self._uri = uri
@@ -173,11 +177,12 @@ class Call:
         return await self._send(method, *args, **options)
 
     async def _send(self, method: str, *args: Any, **options: Any) -> Any:
-        try:
-            client, _ = await self._connection.get()
-            return await getattr(client, method)(*args, timeout=self._left_s(), **options)
-        except faults.FOREIGN as error:
-            raise faults.translate(error, self.collection, self.expression) from error
+        with self._connection.metrics.request(method, self.collection):
+            try:
+                client, _ = await self._connection.get()
+                return await getattr(client, method)(*args, timeout=self._left_s(), **options)
+            except faults.FOREIGN as error:
+                raise faults.translate(error, self.collection, self.expression) from error
 
     async def _answers_without_filter(self) -> bool:
         """Tells an unknown error that the filter causes from one of Milvus' own."""

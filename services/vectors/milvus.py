@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from glimpse.credentials import PLAINTEXT, Credentials
 from services.common.errors import (
@@ -25,6 +26,7 @@ from services.common.errors import (
 )
 from services.vectors import bounds, filters, indexing, rowwise, schema
 from services.vectors.connection import Call, Connection
+from services.vectors.metrics import MilvusMetrics
 from services.vectors.store import (
     ALL_FIELDS,
     AnyFilter,
@@ -59,8 +61,15 @@ def _bounded(method: Method) -> Method:
 class MilvusStore:
     """A VectorStore. Owned by the event loop of its first call; holds one connection."""
 
-    def __init__(self, uri: str, token: str = "", credentials: Credentials = PLAINTEXT) -> None:
-        self._connection = Connection(uri, token, credentials)
+    def __init__(
+        self,
+        uri: str,
+        token: str = "",
+        credentials: Credentials = PLAINTEXT,
+        metrics: MilvusMetrics | None = None,
+    ) -> None:
+        metrics = metrics or MilvusMetrics(CollectorRegistry())
+        self._connection = Connection(uri, token, credentials, metrics)
         self._known: dict[str, tuple[float, schema.Known]] = {}
         self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
         self._settled_writes: defaultdict[str, int] = defaultdict(int)

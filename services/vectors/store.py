@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from glimpse.credentials import PLAINTEXT, Credentials
 from services.common.errors import InvalidInput
 from services.vectors.filters import Filter
+from services.vectors.metrics import MilvusMetrics
 
 IndexKind = Literal["AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
 Metric = Literal["IP", "COSINE"]
@@ -191,12 +192,17 @@ def estimated_bytes(rows: int, dimension: int) -> int:
     return rows * (4 * dimension + 512)
 
 
-def open_store(uri: str, token: str = "", credentials: Credentials = PLAINTEXT) -> VectorStore:
+def open_store(
+    uri: str,
+    token: str = "",
+    credentials: Credentials = PLAINTEXT,
+    metrics: MilvusMetrics | None = None,
+) -> VectorStore:
     """The store at `uri`: "memory://", or a Milvus (Lite server, server, Zilliz Cloud).
 
     Connects at the first call, and again whenever the connection is lost or the files of
-    `credentials`, of which only the certificates count, change. Raises InvalidInput and
-    UnusableCredentials.
+    `credentials`, of which only the certificates count, change. Requests to Milvus are counted in
+    `metrics`. Raises InvalidInput and UnusableCredentials.
     """
     if uri == "memory://":
         from services.vectors.memory import MemoryStore
@@ -208,4 +214,4 @@ def open_store(uri: str, token: str = "", credentials: Credentials = PLAINTEXT) 
         )
     from services.vectors.milvus import MilvusStore
 
-    return MilvusStore(uri, token, credentials)
+    return MilvusStore(uri, token, credentials, metrics)
