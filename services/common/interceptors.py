@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from services.common import errors, telemetry, tracing
@@ -167,7 +168,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             method,
             status.message if foreseen else repr(error),
             exc_info=None if foreseen else error,
-            extra={"caller": caller or _peer(context)},
+            extra={
+                "caller": caller or _peer(context),
+                "code": code_pb2.Code.Name(status.code),
+                "reason": error.reason if isinstance(error, errors.GlimpseError) else "INTERNAL",
+            },
         )
         await context.abort_with_status(rpc_status.to_status(status))
 

@@ -37,9 +37,7 @@ def main() -> int:
 async def _serve(settings: IndexerSettings) -> int:
     try:
         token = settings.milvus_token.get_secret_value()
-        store = open_store(
-            settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics()
-        )
+        store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
     except errors.InvalidInput as error:
         raise StartFailure(f"INDEXER_MILVUS_URI: {error}") from None
     encoder = EncoderPeer(

@@ -43,9 +43,7 @@ async def serve(settings: QuerySettings) -> int:
     """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
     try:
         token = settings.milvus_token.get_secret_value()
-        store = open_store(
-            settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics()
-        )
+        store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
     except InvalidInput as error:
         message = str(error).removeprefix(f"{error.field}: ")
         raise StartFailure(f"{settings.prefix()}MILVUS_URI: {message}") from None
