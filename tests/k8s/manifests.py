@@ -24,6 +24,7 @@ DEPLOYMENTS = {
     "local": ("overlays/local",),
     "local, indexing a volume": ("overlays/local", "jobs/from-volume"),
     "local, indexing a bucket": ("overlays/local", "jobs/from-object-store"),
+    "local, under load": ("overlays/local", "jobs/load"),
     "production": ("overlays/production",),
     "production, indexing a bucket": ("overlays/production", "jobs/production"),
     "production, making users": ("overlays/production", "jobs/milvus-users"),

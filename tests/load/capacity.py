@@ -227,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.ExitStack() as running:
         stack = running.enter_context(filled_stack(options.store, options.rows))
         world = bodies.World(options.rows, model_of(stack.addresses["encoder"]).image_size)
-        suite = Suite(stack.addresses, SuiteOptions(output / report.name, world))
+        suite = Suite(stack.addresses, SuiteOptions(output / report.name, world, options.store))
         ports = stack.options.ports
         meter = Meter(f"127.0.0.1:{ports.encoder_metrics}", f"127.0.0.1:{ports.query_metrics}")
         finder = Finder(suite, meter, options.objective_ms, options.seconds)

@@ -12,7 +12,7 @@ from tests.load.ghz import Configuration, GhzReport
 
 @dataclass(frozen=True)
 class Gate:
-    """The content of NAME.gate.json.
+    """One store's part of NAME.gate.json.
 
     min_share_of_reference: items (a text, an image, a query) of calls that went well per second, as
     a share of the calls per second that the calibration run gave on this machine just before.
@@ -26,10 +26,10 @@ class Gate:
     tolerated: frozenset[str] = frozenset()
 
     @classmethod
-    def beside(cls, configuration: Configuration) -> Gate:
-        """Raises FileNotFoundError: a configuration without a gate is a mistake."""
+    def beside(cls, configuration: Configuration, store: str) -> Gate:
+        """For "lite" or "milvus". Raises FileNotFoundError: each configuration needs its gate."""
         path = configuration.path.with_name(f"{configuration.name}.gate.json")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))[store]
         return cls(**{**content, "tolerated": frozenset(content.get("tolerated", ()))})
 
 

@@ -137,6 +137,8 @@ def run(
     command += ["--output", str(path)]
     for option, value in changes.items():
         command.append(f"--{option.replace('_', '-')}={value}")
+    if target.startswith("dns:///"):
+        command.append("--lb-strategy=round_robin")
     if by_proto:
         command += _proto_options(configuration.service)
     done = subprocess.run([*command, target], cwd=ROOT, capture_output=True, text=True)

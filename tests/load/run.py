@@ -106,7 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
         world = bodies.World(options.rows, model_of(addresses["encoder"]).image_size)
         suite = Suite(
             addresses,
-            SuiteOptions(output / where, world, options.seconds, options.by == "proto"),
+            SuiteOptions(
+                output / where, world, options.store, options.seconds, options.by == "proto"
+            ),
         )
         say("Loading ...")
         suite.run(options.only or NAMES)

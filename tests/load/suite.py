@@ -38,10 +38,11 @@ _CALIBRATIONS = 3
 @dataclass(frozen=True)
 class SuiteOptions:
     """`seconds` 0: as long as each configuration says. `by_proto`: contracts from protos/, not
-    from the servers' reflection. `seed` decides every body."""
+    from the servers' reflection. `seed` decides every body; `store`, which gates apply."""
 
     output: Path
     world: bodies.World
+    store: str
     seconds: float = 0.0
     by_proto: bool = False
     seed: int = 1
@@ -74,7 +75,7 @@ class Suite:
             configuration = Configuration.read(name)
             report = self.run_one(configuration, **self._ramp() if name == RAMP else {})
             self.reports[name] = report
-            gate = Gate.beside(configuration)
+            gate = Gate.beside(configuration, self.options.store)
             self.figures += figures(configuration, gate, report, reference.median)
             if name == RAMP:
                 self.figures += self._steps(report)

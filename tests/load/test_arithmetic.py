@@ -56,7 +56,8 @@ def test_every_configuration_of_the_set_has_a_gate_and_bodies_and_calls_a_servic
         assert configuration.settings["name"] == name
         assert configuration.service in run.SERVICES
         assert configuration.bodies.stem in bodies.KINDS
-        assert 0 < Gate.beside(configuration).min_share_of_reference < 1
+        for store in STORES:
+            assert 0 < Gate.beside(configuration, store).min_share_of_reference < 1
 
 
 def test_a_report_counts_only_calls_that_went_well():

@@ -86,7 +86,7 @@ def arguments(stack: Stack, output: Path, query: str = "") -> list[str]:
 
 def suite(stack: Stack, output: Path, by_proto: bool) -> Suite:
     world = bodies.World(ROWS, run.model_of(stack.addresses["encoder"]).image_size)
-    return Suite(stack.addresses, SuiteOptions(output, world, SECONDS, by_proto))
+    return Suite(stack.addresses, SuiteOptions(output, world, "lite", SECONDS, by_proto))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.k8s.manifests import Container, Manifests
 
 MILVUS_PORT = 19530
-_SETTINGS = re.compile(r"(INDEXER|QUERY)_(ENCODER|MILVUS_URI)|GLIMPSE_INDEXER")
+_SETTINGS = re.compile(r"(INDEXER|QUERY)_(ENCODER|MILVUS_URI)|GLIMPSE_(ENCODER|INDEXER|QUERY)")
 
 
 def _addresses(manifests: Manifests) -> Iterator[tuple[Container, str, str, str, int]]:

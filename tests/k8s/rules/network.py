@@ -71,6 +71,8 @@ def expected_edges(manifests: Manifests) -> set[tuple[str, str, int]]:
     found |= {("searcher", "query", SERVING["query"]), ("ingester", "indexer", SERVING["indexer"])}
     found.add(("encoder", "internet", 443))  # the weights
     for pod in manifests.pods:
+        if pod.name == "load":
+            found |= {(pod.name, name, port) for name, port in SERVING.items()}
         if pod.name == "bulk-index":
             found.add((pod.name, "indexer", SERVING["indexer"]))
             if any("rclone" in container.spec["image"] for container in pod.containers):
