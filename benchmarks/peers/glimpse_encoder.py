@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.peers.backend import Backend, Callers, Pixels
 from benchmarks.peers.server import ServerProcess, free_port
 from glimpse.channel import open_channel
 from glimpse.cli.probes import is_serving
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from services.encoder.hardware import RequestedPrecision
 
 _MAX_MESSAGE_BYTES = 64 * 2**20
 
@@ -22,6 +23,8 @@ class GlimpseEncoder(Backend):
     callers = Callers(images=4, texts=32)
 
     def __init__(self, weights: Path, threads: int, precision: str) -> None:
+        if precision not in get_args(RequestedPrecision):
+            raise RuntimeError(f"the encoder has no {precision}")
         address = f"127.0.0.1:{free_port()}"
         environment = {
             "ENCODER_LISTEN": address,

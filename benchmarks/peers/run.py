@@ -89,7 +89,9 @@ class Loaded:
         self._process.wait()
         self._log.seek(0)
         said = self._log.read().strip().splitlines()
-        raise RuntimeError(said[-1] if said else "it ended without a word")
+        raise RuntimeError(
+            said[-1].removeprefix("RuntimeError: ") if said else "it ended without a word"
+        )
 
 
 def measure(options: argparse.Namespace, weights: Path) -> dict[str, Measured]:
