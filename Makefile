@@ -19,7 +19,7 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
+.PHONY: help demo test bench bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
 	ghz milvus-server check format lint types protos protos-check protos-release example-go constraints clean
 
 help: ## list the targets
@@ -33,6 +33,10 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 test: $(VENV)/.dev milvus-server ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/contract
+
+bench: ## measure encoder, indexing and searches; one table; docs/benchmarks.md's section for this machine
+	$(MAKE) bench-encoder bench-ingest bench-search
+	$(BIN)/python -m benchmarks.document
 
 # Results go to build/bench/*.json. Options of one: BENCH="--rounds 5 --seconds 10"
 bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop

@@ -21,12 +21,20 @@ from typing import Any
 from benchmarks import machine, stacks
 from benchmarks.peers.catalogue import PEERS, ROOT, Peer, environments
 from benchmarks.report import Figure, Report, Spread, percentile
+from benchmarks.side_by_side import shown
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
 from services.encoder.hardware import usable_cpus
 
 _OURS = "glimpse"
-_COLUMNS = ("images_per_s", "texts_per_s", "p50_ms", "p99_ms", "rss_mb", "start_s")
+_COLUMNS = {
+    "images_per_s": "images/s",
+    "texts_per_s": "texts/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "rss_mb": "memory MB",
+    "start_s": "start s",
+}
 _HIGHER_IS_BETTER = frozenset({"images_per_s", "texts_per_s"})
 
 
@@ -157,7 +165,7 @@ def ahead(name: str, measured: dict[str, Measured]) -> list[str]:
 def table(measured: dict[str, Measured]) -> str:
     """Markdown: a row for each peer; where one is ahead, its last column says in what."""
     lines = [
-        "| | images/s | texts/s | p50 ms | p99 ms | memory MB | start s | ahead of glimpse in |",
+        f"| | {' | '.join(_COLUMNS.values())} | ahead of glimpse's best in |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in measured.items():
@@ -165,11 +173,8 @@ def table(measured: dict[str, Measured]) -> str:
         if row.reason:
             lines.append(f"| {what} | not run: {row.reason} | | | | | | |")
             continue
-        values = [f"{row.median(column):.3g}" for column in _COLUMNS[:4]]
-        values += [f"{row.median('rss_mb'):.0f}", f"{row.median('start_s'):.1f}"]
-        words = ", ".join(
-            column.rpartition("_")[0].replace("_per", "") for column in ahead(name, measured)
-        )
+        values = [shown(row.median(column)) for column in _COLUMNS]
+        words = ", ".join(_COLUMNS[column].split()[0] for column in ahead(name, measured))
         lines.append(f"| {what} | {' | '.join(values)} | {words} |")
     return "\n".join(lines)
 
