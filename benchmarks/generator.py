@@ -58,6 +58,10 @@ class Generator:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def __enter__(self) -> Generator:
         return self
 

@@ -1,7 +1,8 @@
 """`make bench-search`: searches per second and their latencies, beside the tutorial's loop.
 
 Everything runs on one machine: a Milvus with 20,000 clustered vectors, encoder, indexer, query, and
-the load generator. The tutorial's loop searches the same vectors in a collection of its own.
+the load generator. The tutorial's loop searches the same vectors in a collection of its own. Beside
+each load stands what a call of it took of the processors, by process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from benchmarks.load import Answers
 from benchmarks.report import Bar, Figure, Report, Spread, percentile
 from benchmarks.texts import new_texts
 from benchmarks.tutorial import Tutorial
+from benchmarks.usage import Usage
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
 from glimpse.cli.stack import Stack
@@ -31,7 +33,9 @@ _DIMENSION = 512
 _POPULAR_TEXTS = 1_000
 _BATCH = 64
 _RECALL_QUERIES = 200
+_PARTS = ("rounds", "recall", "ingest", "overload")
 _MAX_REFUSAL_MS = 50.0
+_WARM_UP_S = 2.0
 _SLACK_MS = 50.0  # between the service's end of a call at its deadline and the caller's clock
 
 
@@ -39,7 +43,12 @@ class SearchBenchmark:
     """The measurements, each a method; they share the stack, the generator and the tutorial."""
 
     def __init__(
-        self, options: argparse.Namespace, stack: Stack, generator: Generator, tutorial: Tutorial
+        self,
+        options: argparse.Namespace,
+        stack: Stack,
+        milvus_pid: int,
+        generator: Generator,
+        tutorial: Tutorial,
     ) -> None:
         self.options = options
         self.stack = stack
@@ -48,15 +57,29 @@ class SearchBenchmark:
         self.figures: list[Figure] = []
         self.details: dict[str, object] = {}
         self._texts = new_texts(seed=2)
+        self._pids = {name: process.pid for name, process in stack.processes.items()}
+        self._pids |= {"milvus": milvus_pid, "generator": generator.pid}
 
     def run(self, stored: np.ndarray) -> None:
-        say("Searching, ours and the tutorial's in turn ...")
-        self._measure_rounds()
-        self._measure_recall(stored)
-        say("Searching while images are indexed ...")
-        self._measure_under_ingest()
-        say("Searching at twice the capacity ...")
-        self._measure_overload()
+        parts = self.options.only or _PARTS
+        if "rounds" in parts:
+            say("Searching, ours and the tutorial's in turn ...")
+            self._measure_rounds()
+        if "recall" in parts:
+            self._measure_recall(stored)
+        if "ingest" in parts:
+            say("Searching while images are indexed ...")
+            self._measure_under_ingest()
+        if "overload" in parts:
+            say("Searching at twice the capacity ...")
+            self._measure_overload()
+
+    def _load(self, job: Job) -> tuple[Answers, dict[str, object]]:
+        """The answers, and their summary with what a call took of the processors, in ms."""
+        before = Usage.now(self._pids)
+        answers = self.generator.run(job)
+        usage = before.until(Usage.now(self._pids), sum(map(len, answers.latencies_ms.values())))
+        return answers, answers.summary() | {"processor_ms_per_call": usage}
 
     def _measure_rounds(self) -> None:
         """Ours and the tutorial's in turn, so that the machine's moods hit both."""
@@ -68,22 +91,22 @@ class SearchBenchmark:
             "callers_32_repeated": Job("search", seconds, callers=32, popular=_POPULAR_TEXTS),
         }
         rounds: dict[str, list[Answers]] = {name: [] for name in ("tutorial", *jobs)}
+        summaries: dict[str, list[dict[str, object]]] = {name: [] for name in rounds}
         batch_s, singles_s = [], []
         for _ in range(self.options.rounds):
             rounds["tutorial"].append(self._tutorial_round(seconds))
+            summaries["tutorial"].append(rounds["tutorial"][-1].summary())
             for name, job in jobs.items():
-                rounds[name].append(self.generator.run(job).whole())
+                answers, summary = self._load(job)
+                rounds[name].append(answers.whole())
+                summaries[name].append(summary)
             batch = self.generator.run(Job("batch_search", 0, size=_BATCH, max_calls=2))
             batch_s.append(statistics.median(batch.whole().ok) / 1000)
             singles = self.generator.run(Job("search", 0, max_calls=_BATCH))
             singles_s.append(singles.whole().seconds)
-        self.details["rounds"] = {
-            name: [answers.summary() for answers in each] for name, each in rounds.items()
-        }
+        self.details["rounds"] = summaries
         self.details["batch"] = {"batch_s": batch_s, "singles_s": singles_s, "size": _BATCH}
-        self._rounds = rounds
         rates = {name: [answers.per_s for answers in each] for name, each in rounds.items()}
-        self.capacity_per_s = statistics.median(rates["callers_32"])
         tails = [answers.ms(0.99) / answers.ms(0.5) for answers in rounds["callers_8"]]
         tail = Spread.of(tails)
         self.figures += [
@@ -149,41 +172,42 @@ class SearchBenchmark:
 
     def _measure_under_ingest(self) -> None:
         job = Job("search", self.options.ingest_seconds)
-        idle = self.generator.run(job).whole()
+        idle, idle_summary = self._load(job)
         files = stacks.picture_files(self.options.images, self.options.pictures)
         client = Client(self.stack.query, self.stack.indexer, timeout_s=60)
         with client, stacks.Ingesting(client, _INGESTED, files) as ingesting:
-            busy = self.generator.run(job).whole()
+            busy, busy_summary = self._load(job)
             images_per_s = ingesting.images_per_s
         self.details["under_ingest"] = {
-            "idle": idle.summary(),
-            "busy": busy.summary(),
+            "idle": idle_summary,
+            "busy": busy_summary,
             "images_per_s": round(images_per_s, 2),
         }
         self.figures.append(
             Figure(
                 "p99_under_ingest",
                 "p99 at one caller while the indexer ingests at full rate ÷ p99 idle",
-                busy.ms(0.99) / idle.ms(0.99),
+                busy.whole().ms(0.99) / idle.whole().ms(0.99),
                 Bar("at most", 8),
             )
         )
 
     def _measure_overload(self) -> None:
         deadline_s = self.options.deadline_s
+        capacity = self.generator.run(Job("search", self.options.seconds, callers=32)).whole()
         job = Job(
             "search",
             self.options.overload_seconds,
-            per_s=2 * self.capacity_per_s,
+            per_s=2 * capacity.per_s,
             deadline_s=deadline_s,
         )
-        answers = self.generator.run(job)
+        answers, summary = self._load(job)
         refused = answers.latencies_ms.get("RESOURCE_EXHAUSTED", [])
         others = {s for s in answers.latencies_ms if s not in ("OK", "RESOURCE_EXHAUSTED")}
         slowest_refusal_ms = percentile(refused, 0.99) if refused else 0.0
-        self.details["overload"] = answers.summary() | {
+        self.details["overload"] = summary | {
             "rate_per_s": round(job.per_s, 1),
-            "capacity_per_s": round(self.capacity_per_s, 1),
+            "capacity_per_s": round(capacity.per_s, 1),
             "deadline_ms": deadline_s * 1000,
             "refusal_p50_ms": round(percentile(refused, 0.5), 2) if refused else None,
             "refusal_p99_ms": round(slowest_refusal_ms, 2),
@@ -214,20 +238,22 @@ def main() -> int:
     )
     stored = vectors.clustered(options.rows, _DIMENSION, seed=1)
     with (
-        stacks.running_store(options.store) as uri,
-        stacks.running_stack(uri, weights) as stack,
+        stacks.store_process(options.store) as store,
+        stacks.running_stack(store.uri, weights) as stack,
         Generator(stack.addresses["encoder"], stack.query, _COLLECTION, seed=3) as generator,
     ):
         with Client(stack.query, stack.indexer, timeout_s=60) as client:
             client.create_collection(_COLLECTION)
         say(f"Inserting {len(stored):,} vectors, for us and for the tutorial's loop ...")
-        vectors.insert(uri, _COLLECTION, stored)
-        tutorial = Tutorial(weights, uri)
+        vectors.insert(store.uri, _COLLECTION, stored)
+        tutorial = Tutorial(weights, store.uri)
         tutorial.create_collection()
         tutorial.fill(stored)
         for text in itertools.islice(new_texts(seed=4), 5):
             tutorial.search(text)
-        benchmark = SearchBenchmark(options, stack, generator, tutorial)
+        generator.run(Job("search", _WARM_UP_S, callers=8)).whole()
+        stacks.wait_until_idle()
+        benchmark = SearchBenchmark(options, stack, store.pid, generator, tutorial)
         benchmark.run(stored)
     report.figures = benchmark.figures
     report.details = benchmark.details | {"options": _recorded(options)}
@@ -247,6 +273,9 @@ def _recorded(options: argparse.Namespace) -> dict[str, object]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
     parser.add_argument("--store", choices=stacks.STORES, default="milvus")
+    parser.add_argument(
+        "--only", choices=_PARTS, nargs="+", help="those parts; without it, all of them"
+    )
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load in a round")

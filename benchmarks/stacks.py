@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.usage import Usage
 from demo import pictures
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
@@ -30,11 +31,20 @@ STORES = ("milvus", "lite")
 
 _START_TIMEOUT_S = 180.0
 _LOOK_S = 0.02
+_IDLE_LOOK_S = 1.0
+_IDLE_SHARE = 0.2  # of one core; a Milvus server without any call takes half of that
 
 
 @contextlib.contextmanager
 def running_store(kind: str) -> Iterator[str]:
     """A new, empty store of that kind; the value is its URI. Raises SystemExit if it cannot be."""
+    with store_process(kind) as store:
+        yield store.uri
+
+
+@contextlib.contextmanager
+def store_process(kind: str) -> Iterator[MilvusServer | MilvusLite]:
+    """As running_store; the value is the process."""
     if kind == "milvus" and not has_milvus_server():
         raise SystemExit("there is no Milvus server here: run `make milvus-server`, or STORE=lite")
     folder = OUTPUT / f"store-{kind}"
@@ -43,7 +53,7 @@ def running_store(kind: str) -> Iterator[str]:
     store.start()
     try:
         asyncio.run(_wait_until_ready(store.uri))
-        yield store.uri
+        yield store
     finally:
         store.stop()  # its log stays, until the next run
 
@@ -92,6 +102,16 @@ def running_process(
 def end_on_sigterm() -> None:
     """Lets SIGTERM unwind the program, so that what it started is stopped."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def wait_until_idle(timeout_s: float = 60.0) -> None:
+    """Waits until the machine has next to nothing to do: a store goes on working after a bulk."""
+    ends_at = time.monotonic() + timeout_s
+    while time.monotonic() < ends_at:
+        before = Usage.now({})
+        time.sleep(_IDLE_LOOK_S)
+        if Usage.now({}).machine_s - before.machine_s < _IDLE_SHARE * _IDLE_LOOK_S:
+            return
 
 
 def peak_rss_mb(pid: int) -> float:

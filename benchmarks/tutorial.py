@@ -7,6 +7,7 @@ because that is how such a loop is written.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from services.encoder import openai_clip
 
 _CONTEXT_TOKENS = 77
 _BATCH_ROWS = 1_000
+_LOOK_S = 0.25
 
 
 class Tutorial:
@@ -73,7 +75,7 @@ class Tutorial:
     def fill(self, vectors: np.ndarray) -> None:
         """Not the tutorial's: puts many vectors [N, 512] in at once, and has them indexed.
 
-        Flushing and loading anew is what it would have to do to be searched at its best.
+        Flushing, waiting and loading anew is what it would have to do to be searched at its best.
         """
         assert self.milvus is not None
         for start in range(0, len(vectors), _BATCH_ROWS):
@@ -83,6 +85,8 @@ class Tutorial:
             ]
             self.milvus.insert(self.collection, rows)
         self.milvus.flush(self.collection)
+        while self.milvus.describe_index(self.collection, "vector").get("pending_index_rows", 0):
+            time.sleep(_LOOK_S)
         self.milvus.release_collection(self.collection)
         self.milvus.load_collection(self.collection)
 

@@ -72,6 +72,12 @@ class _Process:
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process' id, also that of its group."""
+        assert self._process is not None, "was never started"
+        return self._process.pid
+
     def start(self) -> None:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # A shell's background jobs ignore it, and so would what they start.

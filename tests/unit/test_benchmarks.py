@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import math
+import os
 from collections import Counter
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmarks import vectors
 from benchmarks.load import Answers, closed_loop, open_loop
 from benchmarks.report import Bar, Figure, Report, Spread, alternate, percentile
 from benchmarks.texts import new_texts, repeated_texts
+from benchmarks.usage import Usage
 
 MACHINE = {
     "processor": "P",
@@ -165,3 +167,18 @@ def test_clustered_vectors_have_length_one_and_near_neighbours():
         for query, found in zip(queries, neighbours, strict=True)
     ]
     assert 0.6 < np.mean(cosines) < 0.85
+
+
+def test_processor_time_is_shared_out_per_call_and_the_rest_is_others():
+    start = Usage({"a": 1.0, "b": 0.0}, machine_s=5.0, stolen_s=1.0)
+    end = Usage({"a": 1.5, "b": 0.25}, machine_s=6.0, stolen_s=1.5)
+    per_call_ms = start.until(end, calls=100)
+    assert per_call_ms == {"a": 5.0, "b": 2.5, "others": 2.5, "stolen": 5.0}
+
+
+def test_processor_time_of_a_process_grows_with_what_it_computes():
+    start = Usage.now({"this": os.getpid()})
+    while os.times().user + os.times().system - start.by_process_s["this"] < 0.1:
+        sum(range(10_000))
+    end = Usage.now({"this": os.getpid()})
+    assert end.by_process_s["this"] - start.by_process_s["this"] == pytest.approx(0.1, abs=0.05)
