@@ -5,6 +5,8 @@ from glimpse.client import Client
 from glimpse.errors import GlimpseError
 from glimpse.results import (
     Acknowledgement,
+    Answer,
+    BatchSearchResult,
     Collection,
     Hit,
     ImageFile,
@@ -16,7 +18,9 @@ from glimpse.results import (
 
 __all__ = [
     "Acknowledgement",
+    "Answer",
     "AsyncClient",
+    "BatchSearchResult",
     "Client",
     "Collection",
     "GlimpseError",

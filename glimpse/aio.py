@@ -1,50 +1,63 @@
-"""The client for asyncio programs that search; indexing is the blocking client's job."""
+"""The client for asyncio programs; what its calls send and what comes back stands in calls."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 
-from glimpse import convert, errors
-from glimpse.channel import MAX_MESSAGE_BYTES, open_aio_channel
-from glimpse.client import DEFAULT_QUERY
-from glimpse.credentials import client_credentials
-from glimpse.query.v1 import query_pb2, query_pb2_grpc
-from glimpse.results import FoundImages, SearchResult, Term
-from glimpse.tracing import calling
+from glimpse import calls
+from glimpse.aio_ingest import AsyncIngest
+from glimpse.channel import open_aio_channel, open_channel
+from glimpse.connections import Connections, present
+from glimpse.indexer.v1 import indexer_pb2
+from glimpse.results import ImageFile
+from glimpse.window import IngestLimits
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-class AsyncClient:
-    """A connection to the query service, owned by the event loop that made it; made once and kept.
+def _awaited(
+    describe: Callable[Arguments, calls.Call[Result]],
+) -> Callable[Concatenate[AsyncClient, Arguments], Coroutine[Any, Any, Result]]:
+    """The method that makes the described call; its result is awaited."""
 
-    Address, time limit, credentials and errors are those of glimpse.Client. Cancelling a call stops
-    it in the service too.
+    async def method(
+        self: AsyncClient, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        return await self._make(describe(*args, **kwargs))
+
+    present(method, describe)
+    return method
+
+
+class AsyncClient(Connections):
+    """Connections whose methods are awaited; arguments as Connections takes them.
+
+    Owned by the event loop that made it. Cancelling a call stops it in the service too. A picture
+    to search by that is given by its path is read at once: give bytes where that must not hold up
+    the loop.
     """
 
-    def __init__(
-        self,
-        query: str = DEFAULT_QUERY,
-        *,
-        timeout_s: float = 10.0,
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
-        tls_ca: str | os.PathLike[str] | None = None,
-        tls_cert: str | os.PathLike[str] | None = None,
-        tls_key: str | os.PathLike[str] | None = None,
-        token: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self._timeout_s = timeout_s
-        credentials = client_credentials(tls_ca, tls_cert, tls_key, token)
-        self._name = f"the query service at {query}"
-        self._channel = open_aio_channel(query, max_message_bytes, credentials=credentials)
-        self._query = query_pb2_grpc.QueryStub(self._channel)
+    _open = staticmethod(open_aio_channel)
+    _ingest_channel: grpc.Channel | None = None  # opened when first needed
+
+    search = _awaited(calls.search)
+    batch_search = _awaited(calls.batch_search)
+    get_images = _awaited(calls.get_images)
+    create_collection = _awaited(calls.create_collection)
+    get_collection = _awaited(calls.get_collection)
+    collections = _awaited(calls.collections)
+    drop_collection = _awaited(calls.drop_collection)
 
     async def close(self) -> None:
-        """Closes the connection; calls under way fail."""
-        await self._channel.close()
+        """Closes the connections; calls under way fail."""
+        await self._query_channel.close()
+        await self._indexer_channel.close()
+        if self._ingest_channel is not None:
+            self._ingest_channel.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -52,55 +65,43 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def search(
+    async def delete(
         self,
         collection: str,
-        text: str | None = None,
         *,
-        image: bytes | os.PathLike[str] | None = None,
-        image_id: str | None = None,
-        vector: Sequence[float] | None = None,
-        terms: Sequence[Term] | None = None,
-        limit: int = 10,
-        offset: int = 0,
-        filter: str | query_pb2.Condition = "",
-        min_score: float | None = None,
-        output_fields: Sequence[str] = (),
-        strong: bool = False,
-        prompt_template: str = "",
-        include_query_images: bool = False,
-        page_token: str = "",
+        ids: Sequence[str] | None = None,
+        filter: str | None = None,
         timeout_s: float | None = None,
-    ) -> SearchResult:
-        """As Client.search. A picture given by its path is read at once: give bytes where that
-        must not hold up the loop."""
-        request = convert.search_request(
-            collection,
-            convert.terms_of(text, image, image_id, vector, terms),
-            page_token,
-            limit=limit,
-            offset=offset,
-            filter=filter,
-            min_score=min_score,
-            output_fields=output_fields,
-            strong=strong,
-            prompt_template=prompt_template,
-            include_query_images=include_query_images,
-        )
-        return convert.search_result(await self._ask(self._query.Search, request, timeout_s))
+    ) -> int:
+        """Deletes images by ids (any number of them) or by filter; returns how many there were."""
+        deletions = calls.deletions(collection, ids, filter, timeout_s)
+        return sum([await self._make(call) for call in deletions])
 
-    async def get_images(
-        self, collection: str, ids: Sequence[str], output_fields: Sequence[str] = ()
-    ) -> FoundImages:
-        """As Client.get_images."""
-        request = query_pb2.GetImagesRequest(
-            collection=collection, ids=ids, output_fields=output_fields
+    def index(
+        self,
+        collection: str,
+        images: Iterable[ImageFile] | AsyncIterable[ImageFile],
+        *,
+        create_collection: bool = True,
+        force: bool = False,
+        max_in_flight: int = 2_048,
+        max_in_flight_bytes: int = 256 * 2**20,
+        patience_s: float = 120.0,
+    ) -> AsyncIngest:
+        """As Client.index, for `async for`. Files and an iterable that blocks are read on a thread,
+        an asynchronous iterable on the loop."""
+        options = indexer_pb2.IndexOptions(
+            collection=collection, create_collection=create_collection, force=force
         )
-        return convert.found_images(await self._ask(self._query.GetImages, request))
+        limits = IngestLimits(
+            max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
+        )
+        if self._ingest_channel is None:
+            self._ingest_channel = open_channel(
+                self._indexer, self._max_message_bytes, self._credentials
+            )
+        return AsyncIngest(self._ingest_channel, self._names["indexer"], options, images, limits)
 
-    async def _ask(self, method: Any, request: Message, timeout_s: float | None = None) -> Any:
-        with calling(request) as trace:
-            try:
-                return await method(request, timeout=timeout_s or self._timeout_s, metadata=trace)
-            except grpc.RpcError as error:
-                raise errors.from_rpc_error(error, self._name) from error
+    async def _make(self, call: calls.Call[Result]) -> Result:
+        with self._begun(call) as answer:
+            return call.result(await answer)

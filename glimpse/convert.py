@@ -9,10 +9,13 @@ from typing import Any
 
 from google.protobuf import json_format, struct_pb2
 
+from glimpse import errors
 from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
 from glimpse.results import (
+    Answer,
+    BatchSearchResult,
     Collection,
     FoundImages,
     Hit,
@@ -42,10 +45,7 @@ def terms_of(
     return terms
 
 
-def search_request(
-    collection: str,
-    terms: Sequence[Term],
-    page_token: str,
+def search_options(
     *,
     limit: int,
     offset: int,
@@ -55,14 +55,15 @@ def search_request(
     strong: bool,
     prompt_template: str,
     include_query_images: bool,
-) -> query_pb2.SearchRequest:
-    """A search. Raises InvalidInput for numbers and texts that no message can hold."""
+) -> query_pb2.SearchOptions:
+    """A search's options. Raises InvalidInput for numbers and texts that no message can hold."""
     try:
         options = query_pb2.SearchOptions(
             limit=limit,
             offset=offset,
+            min_score=min_score,
             output_fields=output_fields,
-            prompt_template=prompt_template,
+            prompt_template=checked_text("options.prompt_template", prompt_template),
             include_query_images=include_query_images,
         )
     except ValueError:
@@ -71,21 +72,22 @@ def search_request(
         ) from None
     if strong:
         options.consistency = query_pb2.CONSISTENCY_STRONG
-    if min_score is not None:
-        options.min_score = min_score
     if isinstance(filter, query_pb2.Condition):
         options.condition.CopyFrom(filter)
     elif filter:
         options.filter = checked_text("options.filter", filter)
-    return query_pb2.SearchRequest(
-        collection=checked_text("collection", collection),
-        options=options,
-        page_token=page_token,
-        **_query_fields(terms),
-    )
+    return options
 
 
-def _query_fields(terms: Sequence[Term]) -> dict[str, Any]:
+def batch_query(query: str | Term | Sequence[Term]) -> query_pb2.BatchQuery:
+    """One query of a batch: a text, a term, or terms to be summed."""
+    if isinstance(query, str):
+        query = Term(text=query)
+    terms = [query] if isinstance(query, Term) else query
+    return query_pb2.BatchQuery(**query_fields(terms))
+
+
+def query_fields(terms: Sequence[Term]) -> dict[str, Any]:
     """The request's oneof: one term of weight 1 stands for itself, others are summed."""
     if len(terms) == 1 and terms[0].weight == 1.0:
         return _term_fields(terms[0])
@@ -120,14 +122,34 @@ def _file_bytes(image: bytes | os.PathLike[str]) -> bytes:
 
 def search_result(response: query_pb2.SearchResponse) -> SearchResult:
     """A SearchResponse as a SearchResult."""
-    timing = response.timing
     return SearchResult(
         hits=[hit(message) for message in response.hits],
         next_page_token=response.next_page_token,
         text_truncated=response.text_truncated,
-        model=Model(response.model.name, response.model.fingerprint),
-        timing=Timing(timing.queue_us, timing.encode_us, timing.search_us, timing.total_us),
+        model=_model(response.model),
+        timing=_timing(response.timing),
     )
+
+
+def batch_search_result(response: query_pb2.BatchSearchResponse) -> BatchSearchResult:
+    """A BatchSearchResponse as a BatchSearchResult."""
+    answers = [
+        Answer(
+            hits=[hit(message) for message in result.hits.hits],
+            text_truncated=result.text_truncated,
+            error=errors.from_status(result.error) if result.HasField("error") else None,
+        )
+        for result in response.results
+    ]
+    return BatchSearchResult(answers, _model(response.model), _timing(response.timing))
+
+
+def _model(message: query_pb2.Model) -> Model:
+    return Model(message.name, message.fingerprint)
+
+
+def _timing(message: query_pb2.Timing) -> Timing:
+    return Timing(message.queue_us, message.encode_us, message.search_us, message.total_us)
 
 
 def hit(message: query_pb2.Hit) -> Hit:
@@ -167,6 +189,30 @@ def collection(message: indexer_pb2.Collection) -> Collection:
         bytes=message.bytes,
         created_at_ms=message.created_at_ms,
     )
+
+
+def collections(response: indexer_pb2.ListCollectionsResponse) -> list[Collection]:
+    """A ListCollectionsResponse as Collections."""
+    return [collection(message) for message in response.collections]
+
+
+def index_kind(name: str) -> indexer_pb2.IndexKind:
+    """The kind of index by Milvus' name. Raises InvalidInput."""
+    return _number(indexer_pb2.IndexKind, "INDEX_KIND_", name, "index_kind")
+
+
+def metric(name: str) -> indexer_pb2.Metric:
+    """The metric by name. Raises InvalidInput."""
+    return _number(indexer_pb2.Metric, "METRIC_", name, "metric")
+
+
+def _number(kinds: Any, prefix: str, name: str, field: str) -> Any:
+    """The number of an enum's value by the name that people use. Raises InvalidInput."""
+    try:
+        return kinds.Value(prefix + name.upper())
+    except ValueError:
+        names = ", ".join(n.removeprefix(prefix) for n in kinds.keys() if "UNSPECIFIED" not in n)  # noqa: SIM118 (no dict)
+        raise InvalidInput(f"{field}: must be one of {names}, not {name!r}", field=field) from None
 
 
 def image_message(image: ImageFile, content: bytes, sequence: int) -> indexer_pb2.Image:

@@ -17,12 +17,15 @@ from collections.abc import Generator, Iterable, Iterator
 
 import grpc
 from google.rpc import code_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse import convert, errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.results import Acknowledgement, ImageFile, Outcome
 from glimpse.tracing import calling
 from glimpse.window import FIRST_DELAY_S, MAX_DELAY_S, Entry, IngestLimits, Window
+
+_ANSWER_S = 10.0  # within which an indexer that is there says so
 
 _OUTCOMES = {
     indexer_pb2.OUTCOME_INDEXED: Outcome.INDEXED,
@@ -34,19 +37,21 @@ _OUTCOMES = {
 class Ingest(Iterator[Acknowledgement]):
     """A running ingest: iterate it for one acknowledgement per picture, in any order.
 
-    Raises GlimpseError when the stream fails for good or no progress was made for `patience_s`,
-    and whatever the caller's iterable raises. Leaving early needs `close()`.
+    Raises Unavailable when nobody is there at the start, GlimpseError when the stream fails for
+    good or no progress was made for `patience_s`, and whatever the caller's iterable raises.
+    Leaving early needs `close()`.
     """
 
     def __init__(
         self,
-        stub: indexer_pb2_grpc.IndexerStub,
+        channel: grpc.Channel,
         peer: str,
         options: indexer_pb2.IndexOptions,
         images: Iterable[ImageFile],
         limits: IngestLimits,
     ) -> None:
-        self._stub = stub
+        self._stub = indexer_pb2_grpc.IndexerStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
         self._peer = peer
         self._options = options
         self._images = images
@@ -77,7 +82,14 @@ class Ingest(Iterator[Acknowledgement]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def stop(self) -> None:
+        """As close, but from any thread: a wait for the next acknowledgement ends."""
+        self._window.close()
+        if self._call is not None:
+            self._call.cancel()
+
     def _run(self) -> Generator[Acknowledgement, None, None]:
+        self._check_peer()
         threading.Thread(target=self._read, name="glimpse-reader", daemon=True).start()
         delays = _delays()
         self._progress_s = time.monotonic()
@@ -92,14 +104,22 @@ class Ingest(Iterator[Acknowledgement]):
                     break
                 self._give_up_if(error)
                 self.interruptions += 1
-                time.sleep(max(next(delays), (error and error.retry_after_s) or 0.0))
+                self._window.pause(max(next(delays), (error and error.retry_after_s) or 0.0))
             yield from self._drain_unreadable()
             if self._reader_error is not None:
                 raise self._reader_error
         finally:
-            self._window.close()
-            if self._call is not None:
-                self._call.cancel()
+            self.stop()
+
+    def _check_peer(self) -> None:
+        """Raises Unavailable when nobody is there; a service that starts up is somebody."""
+        try:
+            request = health_pb2.HealthCheckRequest()
+            self._health.Check(request, timeout=_ANSWER_S)  # type: ignore[attr-defined]
+        except grpc.RpcError as error:
+            failure = errors.from_rpc_error(error, self._peer)
+            if isinstance(failure, errors.Unavailable | errors.DeadlineExceeded):
+                raise failure from error
 
     def _one_stream(self) -> Generator[Acknowledgement, None, errors.GlimpseError | None]:
         """One stream until its end; returns why it ended early, or None."""

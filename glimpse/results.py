@@ -90,6 +90,24 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What became of one query of a batch: hits, best first, or `error`, why there are none."""
+
+    hits: list[Hit]
+    text_truncated: bool
+    error: GlimpseError | None = None
+
+
+@dataclass(frozen=True)
+class BatchSearchResult:
+    """The answers, in the order of the queries; `timing` is that of the batch."""
+
+    answers: list[Answer]
+    model: Model
+    timing: Timing
+
+
+@dataclass(frozen=True)
 class FoundImages:
     """The images that are there, in the order asked, and the ids that are not."""
 

@@ -79,6 +79,11 @@ class Window:
             self._closed = True
             self._changed.notify_all()
 
+    def pause(self, delay_s: float) -> None:
+        """Waits that long, or until the window is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, delay_s)
+
     def restart(self) -> int:
         """Everything that is not acknowledged is unsent again; returns the new stream's number."""
         with self._changed:
@@ -125,5 +130,6 @@ class Window:
 
     @property
     def is_done(self) -> bool:
+        """Whether nothing is left to do: all is acknowledged, or nobody waits for it any more."""
         with self._changed:
-            return self._ended and not self._entries
+            return self._closed or (self._ended and not self._entries)

@@ -13,7 +13,8 @@ import typer
 from glimpse.cli import protection
 from glimpse.cli.console import CommandError
 from glimpse.cli.stack import ADDRESSES_FILE
-from glimpse.client import DEFAULT_INDEXER, DEFAULT_QUERY, Client
+from glimpse.client import Client
+from glimpse.connections import DEFAULT_INDEXER, DEFAULT_QUERY
 
 QueryOption = Annotated[
     str | None,

@@ -10,7 +10,7 @@ import typer
 from glimpse.cli import addresses, protection
 from glimpse.cli.console import CommandError, print_table, say
 from glimpse.cli.probes import is_serving
-from glimpse.client import DEFAULT_INDEXER, DEFAULT_QUERY
+from glimpse.connections import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.credentials import client_credentials
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection

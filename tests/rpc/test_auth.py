@@ -17,7 +17,6 @@ from prometheus_client import generate_latest
 
 from glimpse import errors as client_errors
 from glimpse.channel import open_aio_channel
-from glimpse.client import Client
 from glimpse.credentials import Credentials
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
@@ -205,9 +204,11 @@ async def test_tokens_are_neither_in_logs_nor_in_metrics_nor_in_errors(service, 
         assert token not in generate_latest(service.registry).decode()
 
 
-async def test_client_sends_its_token_or_that_of_a_file_read_again(service, tokens, tmp_path):
+async def test_clients_send_their_token_or_that_of_a_file_read_again(
+    connect, service, tokens, tmp_path
+):
     def drop_with(token):
-        with Client(service.target, service.target, token=token) as client:
+        with connect(service.target, service.target, token=token) as client:
             client.drop_collection("pictures")
 
     await asyncio.to_thread(drop_with, tokens.tokens["owner"])

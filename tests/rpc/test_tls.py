@@ -15,7 +15,6 @@ import pytest
 
 from glimpse.channel import open_aio_channel, open_channel
 from glimpse.cli.main import main
-from glimpse.client import Client
 from glimpse.credentials import Credentials
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.errors import Unavailable, UnusableCredentials
@@ -294,14 +293,14 @@ async def test_unreadable_certificate_is_one_clear_line_and_exit_code_2(tmp_path
     assert child.returncode == 2
 
 
-async def test_client_and_command_line_use_the_certificates_that_they_are_given(
-    server_files, caller, monkeypatch, capsys
+async def test_clients_and_command_line_use_the_certificates_that_they_are_given(
+    connect, server_files, caller, monkeypatch, capsys
 ):
     async with small_service(**server_files) as service:
         address = service.target
 
         def dropped(**certificates):
-            with Client(address, address, **certificates) as client:
+            with connect(address, address, **certificates) as client:
                 client.drop_collection("pictures")
 
         files = {"tls_ca": caller.tls_ca, "tls_cert": caller.tls_cert, "tls_key": caller.tls_key}

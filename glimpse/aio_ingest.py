@@ -1,0 +1,113 @@
+"""An ingest for asyncio programs: the blocking one on a thread; sending and resuming are its job.
+
+The worker thread owns the ingest, one `next` at a time; the event loop owns everything else here.
+Stop order: the ingest is stopped, which ends the `next` under way, then the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+
+import grpc
+
+from glimpse.indexer.v1 import indexer_pb2
+from glimpse.ingest import Ingest
+from glimpse.results import Acknowledgement, ImageFile, Outcome
+from glimpse.window import IngestLimits
+
+
+class AsyncIngest(AsyncIterator[Acknowledgement]):
+    """A running ingest: `async for` gives one acknowledgement per picture, in any order.
+
+    Raises what Ingest raises. Leaving early needs `aclose()`. A wait that is cancelled loses no
+    acknowledgement: the next one gets it.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        peer: str,
+        options: indexer_pb2.IndexOptions,
+        images: Iterable[ImageFile] | AsyncIterable[ImageFile],
+        limits: IngestLimits,
+    ) -> None:
+        if isinstance(images, AsyncIterable):
+            images = _OnLoop(images)
+        self._images = images
+        self._ingest = Ingest(channel, peer, options, images, limits)
+        self._worker = concurrent.futures.ThreadPoolExecutor(1, "glimpse-ingest")
+        self._next: asyncio.Future[Acknowledgement | None] | None = None
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How many pictures came to which end so far."""
+        return self._ingest.counts
+
+    @property
+    def interruptions(self) -> int:
+        """How often the stream was cut and opened again."""
+        return self._ingest.interruptions
+
+    async def __anext__(self) -> Acknowledgement:
+        if self._next is None:
+            context = contextvars.copy_context()  # the ingest's spans go below the caller's
+            loop = asyncio.get_running_loop()
+            self._next = loop.run_in_executor(self._worker, context.run, self._acknowledgement)
+        await asyncio.wait([self._next])  # which, when cancelled, leaves it to the next call
+        ended, self._next = self._next, None
+        acknowledgement = ended.result()
+        if acknowledgement is None:
+            raise StopAsyncIteration
+        return acknowledgement
+
+    def _acknowledgement(self) -> Acknowledgement | None:
+        return next(self._ingest, None)
+
+    async def aclose(self) -> None:
+        """Stops reading and sending; what is not acknowledged may or may not be indexed."""
+        self._ingest.stop()
+        if isinstance(self._images, _OnLoop):
+            await self._images.aclose()
+        if self._next is not None:
+            await asyncio.gather(self._next, return_exceptions=True)
+        self._worker.shutdown(wait=False)
+
+    async def __aenter__(self) -> AsyncIngest:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _OnLoop(Iterator[ImageFile]):
+    """An asynchronous iterable as a thread sees it: each picture is asked for on the loop."""
+
+    def __init__(self, images: AsyncIterable[ImageFile]) -> None:
+        self._images = aiter(images)
+        self._loop = asyncio.get_running_loop()
+        self._asking: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __next__(self) -> ImageFile:
+        image = asyncio.run_coroutine_threadsafe(self._ask(), self._loop).result()
+        if image is None:
+            raise StopIteration
+        return image
+
+    async def _ask(self) -> ImageFile | None:
+        if self._closed:
+            return None
+        self._asking = asyncio.current_task()
+        return await anext(self._images, None)
+
+    async def aclose(self) -> None:
+        """Ends the wait for a picture, and what the iterable holds open."""
+        self._closed = True
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        if isinstance(self._images, AsyncGenerator):
+            await self._images.aclose()

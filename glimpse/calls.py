@@ -1,0 +1,191 @@
+"""The services' calls, described once for both clients; making them is the clients' job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from google.protobuf.message import Message
+
+from glimpse import convert
+from glimpse.indexer.v1 import indexer_pb2
+from glimpse.query.v1 import query_pb2
+from glimpse.results import (
+    BatchSearchResult,
+    Collection,
+    FoundImages,
+    SearchResult,
+    Term,
+)
+
+MAX_DELETED_IDS = 1_000
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Call(Generic[Result]):
+    """One call that is to be made. `timeout_s` bounds it, in seconds; None: the client's bound."""
+
+    service: Literal["query", "indexer"]
+    method: str
+    request: Message
+    result: Callable[[Any], Result]
+    timeout_s: float | None = None
+
+
+def search(
+    collection: str,
+    text: str | None = None,
+    *,
+    image: bytes | os.PathLike[str] | None = None,
+    image_id: str | None = None,
+    vector: Sequence[float] | None = None,
+    terms: Sequence[Term] | None = None,
+    limit: int = 10,
+    offset: int = 0,
+    filter: str | query_pb2.Condition = "",
+    min_score: float | None = None,
+    output_fields: Sequence[str] = (),
+    strong: bool = False,
+    prompt_template: str = "",
+    include_query_images: bool = False,
+    page_token: str = "",
+    timeout_s: float | None = None,
+) -> Call[SearchResult]:
+    """The best images for a text, a picture (bytes or path), an indexed image, a vector, or a
+    weighted sum of these (`terms`): give exactly one of the five.
+
+    Bounds are those of glimpse/query/v1/query.proto. `strong` sees everything acknowledged
+    before the call, slowly. Raises ValueError unless exactly one thing to look for is given.
+    """
+    request = query_pb2.SearchRequest(
+        collection=convert.checked_text("collection", collection),
+        options=convert.search_options(
+            limit=limit,
+            offset=offset,
+            filter=filter,
+            min_score=min_score,
+            output_fields=output_fields,
+            strong=strong,
+            prompt_template=prompt_template,
+            include_query_images=include_query_images,
+        ),
+        page_token=page_token,
+        **convert.query_fields(convert.terms_of(text, image, image_id, vector, terms)),
+    )
+    return Call("query", "Search", request, convert.search_result, timeout_s)
+
+
+def batch_search(
+    collection: str,
+    queries: Sequence[str | Term | Sequence[Term]],
+    *,
+    limit: int = 10,
+    offset: int = 0,
+    filter: str | query_pb2.Condition = "",
+    min_score: float | None = None,
+    output_fields: Sequence[str] = (),
+    strong: bool = False,
+    prompt_template: str = "",
+    include_query_images: bool = False,
+    timeout_s: float | None = None,
+) -> Call[BatchSearchResult]:
+    """The answers to 1 to 256 queries, in order: each is a text, a term, or terms to be summed.
+
+    The options are those of `search`, the same for all. A query that is wrong fails alone.
+    """
+    request = query_pb2.BatchSearchRequest(
+        collection=convert.checked_text("collection", collection),
+        options=convert.search_options(
+            limit=limit,
+            offset=offset,
+            filter=filter,
+            min_score=min_score,
+            output_fields=output_fields,
+            strong=strong,
+            prompt_template=prompt_template,
+            include_query_images=include_query_images,
+        ),
+        queries=[convert.batch_query(query) for query in queries],
+    )
+    return Call("query", "BatchSearch", request, convert.batch_search_result, timeout_s)
+
+
+def get_images(
+    collection: str,
+    ids: Sequence[str],
+    output_fields: Sequence[str] = (),
+    timeout_s: float | None = None,
+) -> Call[FoundImages]:
+    """Images by id, at most 1,000."""
+    request = query_pb2.GetImagesRequest(
+        collection=collection, ids=ids, output_fields=output_fields
+    )
+    return Call("query", "GetImages", request, convert.found_images, timeout_s)
+
+
+def deletions(
+    collection: str,
+    ids: Sequence[str] | None,
+    filter: str | None,
+    timeout_s: float | None,
+) -> list[Call[int]]:
+    """The calls that delete any number of ids, or what a filter chooses. Raises ValueError."""
+    if (ids is None) == (filter is None):
+        raise ValueError("give exactly one of ids and filter")
+    if ids is None:
+        selectors: list[dict[str, Any]] = [{"filter": filter}]
+    else:
+        starts = range(0, max(1, len(ids)), MAX_DELETED_IDS)
+        batches = [ids[start : start + MAX_DELETED_IDS] for start in starts]
+        selectors = [{"ids": indexer_pb2.Ids(ids=batch)} for batch in batches]
+    requests = [
+        indexer_pb2.DeleteImagesRequest(collection=collection, **selector) for selector in selectors
+    ]
+    return [
+        Call("indexer", "DeleteImages", request, lambda response: response.deleted, timeout_s)
+        for request in requests
+    ]
+
+
+def create_collection(
+    collection: str,
+    *,
+    index_kind: str = "AUTO",
+    metric: str = "INNER_PRODUCT",
+    timeout_s: float | None = None,
+) -> Call[Collection]:
+    """Makes an empty collection; names as in Milvus: FLAT, HNSW …; INNER_PRODUCT, COSINE."""
+    request = indexer_pb2.CreateCollectionRequest(
+        collection=collection,
+        index_kind=convert.index_kind(index_kind),
+        metric=convert.metric(metric),
+    )
+    return Call("indexer", "CreateCollection", request, _its_collection, timeout_s)
+
+
+def get_collection(collection: str, timeout_s: float | None = None) -> Call[Collection]:
+    """A collection, its rows counted exactly."""
+    request = indexer_pb2.GetCollectionRequest(collection=collection)
+    return Call("indexer", "GetCollection", request, _its_collection, timeout_s)
+
+
+def collections(timeout_s: float | None = None) -> Call[list[Collection]]:
+    """Every collection, in the order of their names."""
+    request = indexer_pb2.ListCollectionsRequest()
+    return Call("indexer", "ListCollections", request, convert.collections, timeout_s)
+
+
+def drop_collection(collection: str, timeout_s: float | None = None) -> Call[None]:
+    """Removes a collection and all its rows, for good."""
+    request = indexer_pb2.DropCollectionRequest(collection=collection, confirm=collection)
+    return Call("indexer", "DropCollection", request, lambda _: None, timeout_s)
+
+
+def _its_collection(
+    response: indexer_pb2.CreateCollectionResponse | indexer_pb2.GetCollectionResponse,
+) -> Collection:
+    return convert.collection(response.collection)

@@ -1,0 +1,329 @@
+"""Indexing with the Python clients: acknowledgements, cut streams, bounds of what is read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.rpc import code_pb2
+
+from glimpse import AsyncClient, ImageFile, Outcome, errors
+from glimpse.indexer.v1 import indexer_pb2
+from tests.scripted import NOBODY, Indexer, abort, reason, serve, status
+
+
+def numbered(count: int) -> list[ImageFile]:
+    return [ImageFile(content=str(number).encode()) for number in range(count)]
+
+
+def index_all(connect, target, images, **options):
+    with connect(NOBODY, target) as client, client.index("c", images, **options) as ingest:
+        return list(ingest)
+
+
+def test_every_image_is_acknowledged_with_its_own_id(connect):
+    with serve(indexer=Indexer()) as target:
+        acknowledgements = index_all(connect, target, numbered(100))
+    assert [a.id for a in acknowledgements] == [f"id-{n}" for n in range(100)]
+    assert all(a.image.content == a.id.removeprefix("id-").encode() for a in acknowledgements)
+    assert {a.outcome for a in acknowledgements} == {Outcome.INDEXED}
+
+
+def test_options_reach_the_indexer(connect):
+    indexer = Indexer()
+    with serve(indexer=indexer) as target:
+        index_all(connect, target, numbered(1), create_collection=False, force=True)
+    expected = indexer_pb2.IndexOptions(collection="c", create_collection=False, force=True)
+    assert indexer.options == [expected]
+
+
+def test_a_stream_that_is_cut_is_taken_up_where_acknowledgements_ended(connect):
+    def cut(stream, seen, context):
+        if stream <= 3 and len(seen) == 10:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+    indexer = Indexer(cut)
+    with serve(indexer=indexer) as target:
+        acknowledgements = index_all(connect, target, numbered(100))
+    assert sorted(a.id for a in acknowledgements) == sorted(f"id-{n}" for n in range(100))
+    # Nine were acknowledged on each of the first three streams.
+    assert [seen[0] for seen in indexer.streams] == [0, 9, 18, 27]
+
+
+def test_an_indexer_that_restarts_in_the_middle_loses_nothing(connect):
+    gone = threading.Event()
+
+    def wait_for_the_end(stream, seen, context):
+        if len(seen) == 20:
+            gone.set()
+            while context.is_active():
+                threading.Event().wait(0.01)
+            raise RuntimeError("the server is stopping")
+
+    second = Indexer()
+    with ThreadPoolExecutor(1) as pool:
+        with serve(indexer=Indexer(wait_for_the_end)) as target:
+            running = pool.submit(index_all, connect, target, numbered(200))
+            assert gone.wait(20)
+        with serve(indexer=second, port=int(target.rpartition(":")[2])):
+            acknowledgements = running.result(30)
+    assert sorted(a.id for a in acknowledgements) == sorted(f"id-{n}" for n in range(200))
+    assert min(second.streams[0]) == 19
+
+
+def test_an_image_refused_as_unavailable_is_sent_again(connect):
+    refused: set[int] = set()
+
+    def refuse_once(stream, seen, context):
+        if seen[-1] % 7 == 0 and seen[-1] not in refused:
+            refused.add(seen[-1])
+            return status(code_pb2.UNAVAILABLE, "the encoder is away", reason("UNAVAILABLE"))
+        return None
+
+    with serve(indexer=Indexer(refuse_once)) as target:
+        acknowledgements = index_all(connect, target, numbered(50))
+    assert len(refused) == 8
+    assert sorted(a.id for a in acknowledgements) == sorted(f"id-{n}" for n in range(50))
+    assert {a.outcome for a in acknowledgements} == {Outcome.INDEXED}
+
+
+def test_patience_without_progress_ends_with_the_last_error(connect):
+    def cut(stream, seen, context):
+        context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+    with serve(indexer=Indexer(cut)) as target, pytest.raises(errors.Unavailable):
+        index_all(connect, target, numbered(5), patience_s=0.3)
+
+
+def test_an_image_refused_for_longer_than_patience_fails_alone(connect):
+    def refuse(stream, seen, context):
+        if seen[-1] == 2:
+            return status(code_pb2.UNAVAILABLE, "the encoder is away", reason("UNAVAILABLE"))
+        return None
+
+    with serve(indexer=Indexer(refuse)) as target:
+        acknowledgements = index_all(connect, target, numbered(5), patience_s=0.3)
+    assert len(acknowledgements) == 5
+    failed = [a for a in acknowledgements if a.outcome is Outcome.FAILED]
+    assert [(a.id, str(a.error)) for a in failed] == [("id-2", "the encoder is away")]
+
+
+def test_a_stream_refused_for_good_is_not_tried_again(connect):
+    def refuse(stream, seen, context):
+        abort(context, status(code_pb2.NOT_FOUND, "no such collection", reason("NO_COLLECTION")))
+
+    indexer = Indexer(refuse)
+    with serve(indexer=indexer) as target, pytest.raises(errors.NotFound) as caught:
+        index_all(connect, target, numbered(3))
+    assert caught.value.reason == "NO_COLLECTION"
+    assert len(indexer.streams) == 1
+
+
+def test_no_more_images_are_in_flight_than_allowed(connect):
+    acknowledged = 0
+    most = 0
+
+    def images():
+        nonlocal most
+        for number in range(300):
+            most = max(most, number - acknowledged)
+            yield ImageFile(content=b"1" * 100)
+
+    with (
+        serve(indexer=Indexer()) as target,
+        connect(NOBODY, target) as client,
+        client.index("c", images(), max_in_flight=16) as ingest,
+    ):
+        for _ in ingest:
+            acknowledged += 1
+    assert acknowledged == 300
+    # One more has been taken from the iterable and waits for room, one acknowledgement may be
+    # on its way from the window to the loop above.
+    assert most <= 18
+
+
+def test_no_more_bytes_are_in_flight_than_allowed_but_a_large_image_passes_alone(connect):
+    acknowledged = 0
+    most = 0
+
+    def images():
+        nonlocal most
+        for number in range(40):
+            most = max(most, number - acknowledged)
+            yield ImageFile(content=b"1" * 20_000)
+
+    with (
+        serve(indexer=Indexer()) as target,
+        connect(NOBODY, target) as client,
+        client.index("c", images(), max_in_flight_bytes=10_000) as ingest,
+    ):
+        for _ in ingest:
+            acknowledged += 1
+    assert acknowledged == 40
+    assert most <= 3
+
+
+def test_a_file_that_cannot_be_read_fails_alone(connect, tmp_path):
+    good = tmp_path / "good.jpg"
+    good.write_bytes(b"7")
+    images = [ImageFile(path=tmp_path / "gone.jpg"), ImageFile(path=good)]
+    with serve(indexer=Indexer()) as target:
+        acknowledgements = index_all(connect, target, images)
+    by_path = {a.image.path: a for a in acknowledgements}
+    assert by_path[good].id == "id-7"
+    error = by_path[tmp_path / "gone.jpg"].error
+    assert isinstance(error, errors.UnreadableFile)
+    assert "gone.jpg cannot be read: no such file or directory" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("image", "field"),
+    [
+        (ImageFile(content=b"1", metadata={"when": object()}), "metadata"),
+        (ImageFile(content=b"1", uri="\udcff.jpg"), "uri"),
+        (ImageFile(content=b"1" * 2_000_000), "content"),
+    ],
+)
+def test_what_no_message_can_hold_fails_alone_and_names_the_field(connect, image, field):
+    indexer = Indexer()
+    with (
+        serve(indexer=indexer) as target,
+        connect(NOBODY, target, max_message_bytes=1_000_000) as client,
+        client.index("c", [image, *numbered(2)]) as ingest,
+    ):
+        acknowledgements = list(ingest)
+    failed = [a.error for a in acknowledgements if a.error is not None]
+    assert [error.field for error in failed] == [field]
+    assert len(acknowledgements) == 3
+    assert len(indexer.streams) == 1
+
+
+def test_what_the_callers_iterable_raises_reaches_the_caller_after_what_was_sent(connect):
+    def images():
+        yield from numbered(3)
+        raise LookupError("the caller's own")
+
+    got = []
+    with (
+        serve(indexer=Indexer()) as target,
+        connect(NOBODY, target) as client,
+        client.index("c", images()) as ingest,
+    ):
+        got.extend(next(ingest).id for _ in range(3))
+        with pytest.raises(LookupError, match="own"):
+            next(ingest)
+    assert got == ["id-0", "id-1", "id-2"]
+
+
+def test_leaving_early_stops_the_reading_of_the_callers_iterable(connect):
+    ended = threading.Event()
+
+    def images():
+        try:
+            while True:
+                yield ImageFile(content=b"1")
+        finally:
+            ended.set()
+
+    with serve(indexer=Indexer()) as target, connect(NOBODY, target) as client:
+        with client.index("c", images(), max_in_flight=4) as ingest:
+            next(ingest)
+        assert ended.wait(10)
+
+
+def test_an_indexer_out_of_reach_fails_at_once_and_reads_nothing(connect):
+    def images():
+        pytest.fail("nothing should be read")
+        yield
+
+    started_s = time.monotonic()
+    with pytest.raises(errors.Unavailable, match=r"^the indexer at .* cannot be reached$"):
+        index_all(connect, NOBODY, images())
+    assert time.monotonic() - started_s < 10
+
+
+async def acknowledged(ingest):
+    return [acknowledgement.id async for acknowledgement in ingest]
+
+
+async def test_asynchronous_images_are_asked_for_on_the_loop():
+    loop = asyncio.get_running_loop()
+
+    async def images():
+        for image in numbered(50):
+            assert asyncio.get_running_loop() is loop
+            await asyncio.sleep(0)
+            yield image
+
+    with serve(indexer=Indexer()) as target:
+        async with AsyncClient(NOBODY, target) as client, client.index("c", images()) as ingest:
+            assert sorted(await acknowledged(ingest)) == sorted(f"id-{n}" for n in range(50))
+            assert ingest.counts[Outcome.INDEXED] == 50
+
+
+async def test_what_asynchronous_images_raise_reaches_the_caller():
+    async def images():
+        yield ImageFile(content=b"1")
+        raise LookupError("the caller's own")
+
+    with serve(indexer=Indexer()) as target:
+        async with AsyncClient(NOBODY, target) as client, client.index("c", images()) as ingest:
+            assert (await anext(ingest)).id == "id-1"
+            with pytest.raises(LookupError, match="own"):
+                await anext(ingest)
+
+
+async def test_leaving_early_ends_the_wait_for_asynchronous_images():
+    ended = False
+
+    async def images():
+        nonlocal ended
+        try:
+            yield ImageFile(content=b"1")
+            await asyncio.Event().wait()
+        finally:
+            ended = True
+
+    with serve(indexer=Indexer()) as target:
+        async with AsyncClient(NOBODY, target) as client:
+            async with client.index("c", images()) as ingest:
+                await anext(ingest)
+            assert ended
+
+
+async def test_a_cancelled_wait_leaves_its_acknowledgement_to_the_next():
+    may_answer = threading.Event()
+
+    def wait(stream, seen, context):
+        may_answer.wait(20)
+
+    with serve(indexer=Indexer(wait)) as target:
+        async with AsyncClient(NOBODY, target) as client, client.index("c", numbered(3)) as ingest:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(anext(ingest), 0.1)
+            may_answer.set()
+            assert await acknowledged(ingest) == ["id-0", "id-1", "id-2"]
+
+
+async def test_leaving_while_the_indexer_is_silent_does_not_wait_for_it():
+    entered = threading.Event()
+
+    class Silent(Indexer):
+        def IndexImages(self, request_iterator, context):
+            entered.set()
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            ended.wait(60)
+            yield from ()
+
+    with serve(indexer=Silent()) as target:
+        async with AsyncClient(NOBODY, target) as client, client.index("c", numbered(3)) as ingest:
+            waiting = asyncio.ensure_future(anext(ingest))
+            assert await asyncio.to_thread(entered.wait, 20)
+            await asyncio.wait_for(ingest.aclose(), 20)
+            with pytest.raises(StopAsyncIteration):
+                await waiting
