@@ -20,7 +20,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
-	ghz milvus-server check format lint types protos protos-check protos-release example-go constraints clean
+	ghz milvus-server check format lint types protos api-docs protos-check protos-release example-go constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -93,11 +93,14 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-protos: $(VENV)/.dev ## generate the stubs from protos/
+protos: $(VENV)/.dev api-docs ## generate the stubs and docs/api.md from protos/
 	$(call generate_stubs,.)
 
-# The stubs are those that the contracts give; the contracts are linted, and break no caller of the
-# last released ones.
+api-docs: build/protos.binpb ## generate docs/api.md from the comments in protos/
+	$(BIN)/python -m protos.reference build/protos.binpb > docs/api.md
+
+# The stubs and docs/api.md are those that the contracts give; the contracts are linted, and break no
+# caller of the last released ones.
 protos-check: $(VENV)/.dev build/protos.binpb
 	$(BIN)/buf lint build/protos.binpb
 	$(BIN)/buf breaking build/protos.binpb --against protos/released.binpb
@@ -105,6 +108,8 @@ protos-check: $(VENV)/.dev build/protos.binpb
 	$(call generate_stubs,build/stubs)
 	@cd build/stubs && find . -type f | while read -r stub; do cmp "$$stub" "../../$$stub" \
 		|| { echo "generated code is stale: run 'make protos' and commit the result" >&2; exit 1; }; done
+	@$(BIN)/python -m protos.reference build/protos.binpb | cmp - docs/api.md \
+		|| { echo "docs/api.md is stale: run 'make api-docs' and commit the result" >&2; exit 1; }
 
 protos-release: build/protos.binpb ## make today's contracts those that must not be broken
 	cp build/protos.binpb protos/released.binpb

@@ -12,7 +12,9 @@ def check_content(content: bytes, max_bytes: int) -> None:
     """Raises InvalidInput for a file over `max_bytes`; an empty one is decoding's to refuse."""
     if len(content) > max_bytes:
         raise InvalidInput(
-            "image.content", f"must have at most {max_bytes} bytes; it has {len(content)}"
+            "image.content",
+            f"must have at most {max_bytes} bytes; it has {len(content)}",
+            reason="IMAGE_TOO_LARGE",
         )
 
 

@@ -28,8 +28,10 @@ if _version_not_supported:
 class EncoderStub:
     """Encoder owns the CLIP model and the device it runs on. It stores nothing.
 
-    Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; RESOURCE_EXHAUSTED also carries
-    google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
+    Until the model is loaded: UNAVAILABLE, reason LOADING. A service that stops: UNAVAILABLE, reason STOPPING; one
+    whose device failed, and which is about to be started anew: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED,
+    reason OVERLOADED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
     """
 
     def __init__(self, channel):
@@ -58,8 +60,10 @@ class EncoderStub:
 class EncoderServicer:
     """Encoder owns the CLIP model and the device it runs on. It stores nothing.
 
-    Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; RESOURCE_EXHAUSTED also carries
-    google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
+    Until the model is loaded: UNAVAILABLE, reason LOADING. A service that stops: UNAVAILABLE, reason STOPPING; one
+    whose device failed, and which is about to be started anew: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED,
+    reason OVERLOADED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
     """
 
     def EncodeTexts(self, request, context):
@@ -112,8 +116,10 @@ def add_EncoderServicer_to_server(servicer, server):
 class Encoder:
     """Encoder owns the CLIP model and the device it runs on. It stores nothing.
 
-    Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; RESOURCE_EXHAUSTED also carries
-    google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
+    Until the model is loaded: UNAVAILABLE, reason LOADING. A service that stops: UNAVAILABLE, reason STOPPING; one
+    whose device failed, and which is about to be started anew: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED,
+    reason OVERLOADED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
     """
 
     @staticmethod

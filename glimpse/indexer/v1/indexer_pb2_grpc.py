@@ -29,8 +29,11 @@ class IndexerStub:
     """Indexer decodes images, has them encoded, and writes them into Milvus.
 
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}; another: INVALID_ARGUMENT. An unknown collection:
-    NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not make: FAILED_PRECONDITION, reason
+    FOREIGN_COLLECTION. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error
+    of its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed
+    calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest;
+    UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def __init__(self, channel):
@@ -80,15 +83,19 @@ class IndexerServicer:
     """Indexer decodes images, has them encoded, and writes them into Milvus.
 
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}; another: INVALID_ARGUMENT. An unknown collection:
-    NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not make: FAILED_PRECONDITION, reason
+    FOREIGN_COLLECTION. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error
+    of its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed
+    calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest;
+    UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def IndexImages(self, request_iterator, context):
         """IndexImages takes a stream of images and acknowledges each one once Milvus has taken its row.
 
         Of images that share an id the later one wins; each is acknowledged. What a stream holds is bounded:
-        a caller that does not read acknowledgements cannot send on. Too many streams: RESOURCE_EXHAUSTED.
+        a caller that does not read acknowledgements cannot send on. Too many streams: RESOURCE_EXHAUSTED. A
+        collection that another model than the encoder's has filled: FAILED_PRECONDITION, reason MODEL_MISMATCH.
 
         A stream that is cut (UNAVAILABLE, a restart, a lost connection) is resumed by sending everything
         that was not acknowledged again: what is there already comes back as OUTCOME_UNCHANGED. A service
@@ -99,7 +106,7 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchIndexImages(self, request, context):
-        """BatchIndexImages is IndexImages for a handful of images in one message.
+        """BatchIndexImages is IndexImages for a handful of images in one message, with the same statuses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +120,8 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCollection(self, request, context):
-        """CreateCollection makes an empty collection for the encoder's model. One of that name: ALREADY_EXISTS.
+        """CreateCollection makes an empty collection for the encoder's model. One of that name: ALREADY_EXISTS. The
+        encoder out of reach: UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,8 +198,11 @@ class Indexer:
     """Indexer decodes images, has them encoded, and writes them into Milvus.
 
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}; another: INVALID_ARGUMENT. An unknown collection:
-    NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not make: FAILED_PRECONDITION, reason
+    FOREIGN_COLLECTION. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error
+    of its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed
+    calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest;
+    UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     @staticmethod

@@ -1,0 +1,28 @@
+"""docs/api.md tells callers every reason that a service may give; its words come from protos/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "api.md").read_text()
+GIVEN = re.compile(r'reason(?:: str)? ?= ?"([A-Z_]+)"|^(IMAGE_[A-Z]+) = "', re.MULTILINE)
+
+
+def reasons_in_code() -> set[str]:
+    sources = [path.read_text() for path in (ROOT / "services").rglob("*.py")]
+    return {name for source in sources for pair in GIVEN.findall(source) for name in pair if name}
+
+
+def test_every_reason_that_a_service_gives_is_documented():
+    undocumented = {r for r in reasons_in_code() if not re.search(rf"\b{r}\b", PAGE)}
+    assert undocumented <= {"CANCELLED"}  # for the log alone: nobody waits for its answer
+    assert len(reasons_in_code()) > 30
+
+
+def test_every_reason_that_is_documented_is_given():
+    told = re.findall(r"\breasons? ((?:[A-Z]+_[A-Z_]+(?:, | or )?)+)", PAGE)
+    names = {name for names in told for name in re.split(", | or ", names) if name}
+    assert names <= reasons_in_code()
+    assert {"MODEL_MISMATCH", "TEXT_CONTROL_CHARACTER", "IMAGE_UNSUPPORTED"} <= names
