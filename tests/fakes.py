@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -68,7 +69,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     - `failures`: that many of the next encoding calls fail with `failure`;
     - `open`: an event; encoding calls wait while it is cleared;
     - `items`: a Counter of "texts", "pixels", "files" and "calls";
-    - `in_flight`, `max_in_flight`: encoding calls that run now, and the most that ran at once.
+    - `in_flight`, `max_in_flight`: encoding calls that run now, and the most that ran at once;
+    - `times_left_s`: how long the caller of each encoding call waits, in seconds.
 
     Example::
 
@@ -93,6 +95,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         self.items: Counter[str] = Counter()
         self.max_in_flight = 0
         self.in_flight = 0
+        self.times_left_s: list[float] = []
 
     @contextlib.asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[str]:
@@ -127,7 +130,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     async def EncodeTexts(
         self, request: pb.EncodeTextsRequest, context: grpc.aio.ServicerContext
     ) -> pb.EncodeTextsResponse:
-        async with self._call():
+        async with self._call(context):
             self.items["texts"] += len(request.texts)
             results = [
                 pb.TextResult(
@@ -144,7 +147,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     ) -> pb.EncodeImagesResponse:
         if not 1 <= len(request.images) <= self.max_images:
             raise errors.InvalidInput("images", f"must be 1 to {self.max_images} images")
-        async with self._call():
+        async with self._call(context):
             results = [self._image_result(image) for image in request.images]
         return pb.EncodeImagesResponse(
             results=results, model_fingerprint=self.fingerprint, timing=_TIMING
@@ -167,8 +170,9 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         return pb.Embedding(values=vector_of(content, self.dimension).tolist())
 
     @contextlib.asynccontextmanager
-    async def _call(self) -> AsyncIterator[None]:
+    async def _call(self, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
         self.items["calls"] += 1
+        self.times_left_s.append(context.time_remaining() or math.inf)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:

@@ -444,53 +444,9 @@ async def test_collection_of_another_model_is_refused_naming_both(query, store):
     assert ids(await search(query, collection="older", vector=vector_message("old"))) == ["old"]
 
 
-async def test_encoder_that_is_down_fails_texts_fast_and_nothing_else_and_may_come_back(
-    store, encoder
-):
-    async with encoder.serve() as target:
-        port = int(target.rpartition(":")[2])
-    async with query_service(store, target) as query:
-        started = asyncio.get_running_loop().time()
-        error = await failure(search(query, text="dog", timeout=30))
-        assert isinstance(error, errors.Unavailable)
-        assert asyncio.get_running_loop().time() - started < 5
-        assert len(ids(await search(query, image_id="dog"))) == len(WORDS) - 1
-        assert ids(await search(query, vector=vector_message("cat")))[0] == "cat"
-        async with encoder.serve(port):
-            assert ids(await until_answered(query, text="dog"))[0] == "dog"
-        assert isinstance(await failure(search(query, text="new")), errors.Unavailable)
-        assert ids(await search(query, text="dog"))[0] == "dog"  # from the cache
-
-
 async def until(condition):
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0)
-
-
-async def until_answered(query, **fields):
-    for _ in range(100):
-        try:
-            return await search(query, **fields)
-        except grpc.aio.AioRpcError as error:
-            assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017
-            await asyncio.sleep(0.1)
-    raise AssertionError("the encoder came back, the query service did not notice")
-
-
-async def test_deadline_of_the_caller_ends_a_search_that_waits_for_the_encoder(query, encoder):
-    encoder.open.clear()
-    error = await failure(search(query, text="dog", timeout=0.3))
-    assert isinstance(error, errors.DeadlineExceeded)
-    encoder.open.set()
-    assert ids(await search(query, text="dog"))[0] == "dog"
-
-
-async def test_cancelled_search_cancels_the_encoding(query, encoder):
-    encoder.open.clear()
-    call = search(query, text="dog")
-    await until(lambda: encoder.in_flight == 1)
-    call.cancel()
-    await until(lambda: encoder.in_flight == 0)
 
 
 async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):

@@ -1,15 +1,13 @@
-"""Query on Milvus Lite's server: searches as elsewhere, and a server that freezes or dies."""
+"""The query service as a process, while its encoder and Milvus Lite come, freeze and go."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse.query.v1 import query_pb2 as pb
@@ -20,13 +18,10 @@ from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
 from tests.query_service import (
     COLLECTION,
-    DIMENSION,
     WORDS,
     failure,
     fake_encoder,
     fill,
-    query_service,
-    row,
     rows,
 )
 
@@ -35,116 +30,14 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 TIMEOUT_S = 20.0
 
 
-@pytest.fixture(scope="module")
-def milvus(tmp_path_factory):
-    server = MilvusLite(tmp_path_factory.mktemp("milvus"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def store(milvus):
-    opened = open_store(milvus.uri)
-    await opened.ready(timeout_s=60)
-    with contextlib.suppress(errors.NotFound):
-        await opened.drop_collection(COLLECTION, timeout_s=30)
-    await fill(opened, rows())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def query(store):
-    async with fake_encoder().serve() as target, query_service(store, target) as stub:
-        yield stub
-
-
 def search(stub, timeout=TIMEOUT_S, **fields):
-    options = pb.SearchOptions(**fields.pop("options", {}))
-    options.consistency = pb.CONSISTENCY_STRONG
+    options = pb.SearchOptions(consistency=pb.CONSISTENCY_STRONG)
     request = pb.SearchRequest(collection=COLLECTION, options=options, **fields)
     return stub.Search(request, timeout=timeout)
 
 
 def ids(response):
     return [hit.id for hit in response.hits]
-
-
-def equal(field, value, path=()):
-    message = pb.Comparison(field=field, operator=pb.OPERATOR_EQUAL, path=path)
-    message.value.string_value = value
-    return pb.Condition(comparison=message)
-
-
-async def test_searches_by_text_id_vector_and_sum_find_what_they_should(query):
-    response = await search(query, text="bird", options={"output_fields": ["metadata", "vector"]})
-    hit = response.hits[0]
-    assert (hit.id, hit.score) == ("bird", pytest.approx(1, abs=1e-4))
-    assert hit.attributes.metadata["owner"]["name"] == "o'bird"
-    assert len(hit.attributes.vector.values) == DIMENSION
-    assert set(ids(await search(query, image_id="dog"))) == set(WORDS) - {"dog"}
-    terms = [pb.Term(text="cat"), pb.Term(image_id="dog", weight=-0.5)]
-    assert ids(await search(query, weighted_sum=pb.WeightedSum(terms=terms)))[0] == "cat"
-
-
-async def test_conditions_and_filters_choose_images(query):
-    for condition, expected in (
-        (equal("id", "cat"), ["cat"]),
-        (equal("metadata", "o'cup", ["owner", "name"]), ["cup"]),
-        (equal("uri", 'x" or id != "'), []),
-    ):
-        assert ids(await search(query, text="a", options={"condition": condition})) == expected
-    chosen = await search(query, text="a", options={"filter": 'metadata["number"] == 3'})
-    assert ids(chosen) == ["fish"]
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "width >",
-        "colour == 1",
-        "((",
-        "width == 'x",
-        "uri like",
-        "id in",
-        "1 +",
-        "\0",
-        "真 == 1",
-        "a" * 16_000,
-    ],
-)
-async def test_wrong_filter_is_refused_with_milvus_reason(query, expression):
-    error = await failure(search(query, text="a", options={"filter": expression}))
-    assert (type(error), error.field) == (errors.InvalidInput, "options.filter")
-
-
-async def test_pages_over_equal_scores_neither_repeat_nor_lose_an_image(query, store):
-    await store.upsert(COLLECTION, [row(f"twin{n:02}", "same") for n in range(30)], timeout_s=30)
-    token, seen = "", []
-    while True:
-        response = await search(query, text="same", page_token=token, options={"limit": 7})
-        seen += ids(response)
-        token = response.next_page_token
-        if not token:
-            break
-    assert seen[:30] == [f"twin{n:02}" for n in range(30)]
-    assert sorted(seen[30:]) == sorted(WORDS)
-
-
-async def test_batch_and_images_by_id(query):
-    batch = pb.BatchSearchRequest(
-        collection=COLLECTION,
-        queries=[pb.BatchQuery(text=word) for word in WORDS] + [pb.BatchQuery(image_id="dog")],
-        options=pb.SearchOptions(limit=1, consistency=pb.CONSISTENCY_STRONG),
-    )
-    results = (await query.BatchSearch(batch, timeout=TIMEOUT_S)).results
-    assert [result.hits.hits[0].id for result in results[:-1]] == list(WORDS)
-    assert results[-1].hits.hits[0].id != "dog"
-    request = pb.GetImagesRequest(collection=COLLECTION, ids=["cup", "nobody", "dog"])
-    images = await query.GetImages(request, timeout=TIMEOUT_S)
-    assert [image.id for image in images.images] == ["cup", "dog"]
-    assert list(images.missing_ids) == ["nobody"]
 
 
 async def test_service_outlives_encoder_and_milvus_and_says_so(tmp_path):

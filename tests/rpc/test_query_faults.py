@@ -1,0 +1,167 @@
+"""Query while its peers fail or are slow: what is answered, how fast the rest fails and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from glimpse.query.v1 import query_pb2 as pb
+from services.common import errors
+from services.vectors.memory import MemoryStore
+from tests.fakes import vector_of
+from tests.query_service import (
+    COLLECTION,
+    DIMENSION,
+    WORDS,
+    failure,
+    fake_encoder,
+    fill,
+    query_service,
+    rows,
+)
+
+TIMEOUT_S = 20.0
+_ROUNDING_S = 0.1  # gRPC rounds a deadline up when it tells the server
+
+
+class WatchedStore(MemoryStore):
+    """Notes the time that each search is given, and awaits `pause`, if set, before it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pause: Callable[[], Any] | None = None
+        self.times_left_s: list[float] = []
+        self.in_flight = 0
+
+    async def get_spec(self, name, *, timeout_s):
+        await self._paused()
+        return await super().get_spec(name, timeout_s=timeout_s)
+
+    async def search(self, name, vectors, limit, *, timeout_s, **options):
+        self.times_left_s.append(timeout_s)
+        await self._paused()
+        return await super().search(name, vectors, limit, timeout_s=timeout_s, **options)
+
+    async def _paused(self):
+        self.in_flight += 1
+        try:
+            if self.pause is not None:
+                await self.pause()
+        finally:
+            self.in_flight -= 1
+
+
+@pytest.fixture
+async def store():
+    watched = WatchedStore()
+    await fill(watched, rows())
+    return watched
+
+
+@pytest.fixture
+async def encoder():
+    return fake_encoder()
+
+
+@pytest.fixture
+async def query(store, encoder):
+    async with encoder.serve() as target, query_service(store, target) as stub:
+        yield stub
+
+
+def search(stub, timeout=TIMEOUT_S, **fields):
+    return stub.Search(pb.SearchRequest(collection=COLLECTION, **fields), timeout=timeout)
+
+
+def ids(response):
+    return [hit.id for hit in response.hits]
+
+
+def vector_message(content):
+    return pb.Vector(values=vector_of(content.encode(), DIMENSION).tolist())
+
+
+async def test_encoder_that_is_down_fails_texts_fast_and_nothing_else_and_may_come_back(
+    store, encoder
+):
+    async with encoder.serve() as target:
+        port = int(target.rpartition(":")[2])
+    async with query_service(store, target) as query:
+        started = asyncio.get_running_loop().time()
+        error = await failure(search(query, text="dog", timeout=30))
+        assert isinstance(error, errors.Unavailable)
+        assert asyncio.get_running_loop().time() - started < 5
+        assert len(ids(await search(query, image_id="dog"))) == len(WORDS) - 1
+        assert ids(await search(query, vector=vector_message("cat")))[0] == "cat"
+        async with encoder.serve(port):
+            assert ids(await until_answered(query, text="dog"))[0] == "dog"
+        assert isinstance(await failure(search(query, text="new")), errors.Unavailable)
+        assert ids(await search(query, text="dog"))[0] == "dog"  # from the cache
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def until_answered(query, **fields):
+    for _ in range(100):
+        try:
+            return await search(query, **fields)
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017
+            await asyncio.sleep(0.1)
+    raise AssertionError("the encoder came back, the query service did not notice")
+
+
+async def test_deadline_of_the_caller_ends_a_search_that_waits_for_the_encoder(query, encoder):
+    encoder.open.clear()
+    error = await failure(search(query, text="dog", timeout=0.3))
+    assert isinstance(error, errors.DeadlineExceeded)
+    encoder.open.set()
+    assert ids(await search(query, text="dog"))[0] == "dog"
+
+
+async def test_encoder_and_milvus_get_the_callers_time_less_what_is_spent(query, store, encoder):
+    spent_s = 0.3
+    store.pause = lambda: asyncio.sleep(spent_s)  # describing the collection takes that long
+    await search(query, text="dog", timeout=5)
+    (for_encoder,), (for_milvus,) = encoder.times_left_s, store.times_left_s
+    assert for_encoder <= 5 - spent_s + _ROUNDING_S
+    assert for_milvus <= 5 - spent_s
+    assert min(for_encoder, for_milvus) > 3
+
+
+async def test_call_without_a_deadline_gets_the_services_own(store, encoder):
+    async with (
+        encoder.serve() as target,
+        query_service(store, target, default_timeout_s=3) as query,
+    ):
+        await search(query, text="dog", timeout=None)
+    assert max(*encoder.times_left_s, *store.times_left_s) <= 3 + _ROUNDING_S
+
+
+async def test_deadline_of_the_caller_ends_a_search_that_waits_for_milvus(query, store):
+    store.pause = asyncio.Event().wait
+    error = await failure(search(query, vector=vector_message("dog"), timeout=0.3))
+    assert isinstance(error, errors.DeadlineExceeded)
+
+
+async def test_cancelled_search_cancels_the_search_in_milvus(query, store):
+    store.pause = asyncio.Event().wait
+    call = search(query, vector=vector_message("dog"))
+    await until(lambda: store.in_flight == 1)
+    call.cancel()
+    await until(lambda: store.in_flight == 0)
+
+
+async def test_cancelled_search_cancels_the_encoding(query, encoder):
+    encoder.open.clear()
+    call = search(query, text="dog")
+    await until(lambda: encoder.in_flight == 1)
+    call.cancel()
+    await until(lambda: encoder.in_flight == 0)
