@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,13 @@ from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
 from glimpse.cli.stack import Stack, StackError, StackOptions
 from glimpse.cli.walk import find_pictures
-from tests import photographs
+from tests import photographs, readme
 
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
-START_TIMEOUT_S = 120
+GO_CALLER = ROOT / "build" / "go" / "search"
 
 
 def options(data: Path, **changes) -> StackOptions:
@@ -199,101 +198,50 @@ def test_a_second_stack_on_the_same_folder_is_refused(stack):
     assert is_serving(stack.query)
 
 
-def start_up(data: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "glimpse.cli.main", "up", "--data", str(data), "--ports", "0"]
-    return subprocess.Popen(
-        [*command, "--model", MODEL, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def expected(client):
+    """What callers that ask "images" for ten white dogs must print, and the number of hits."""
+    outcomes(client, "images", photographs.carried()[:6])
+    hits = client.search("images", "a white dog").hits
+    assert len(hits) == 6
+    return [f"{hit.score:.3f}  {hit.uri}" for hit in hits]
 
 
-def wait_until(true, what: str, timeout_s: float = START_TIMEOUT_S) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline_s, what
-        time.sleep(0.1)
+def printed(stack: Stack, *words: str) -> list[str]:
+    """What a command of README.md prints, with this stack's address in it."""
+    command = [word.replace(readme.QUERY, stack.query) for word in words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def of_stack(data: Path) -> list[str]:
-    """Command lines of living processes that have to do with a data folder."""
+def test_the_python_caller_and_the_readmes_print_the_best_hits(stack, expected):
+    caller = [sys.executable, "examples/python/search.py", "--address", stack.query]
+    assert printed(stack, *caller, "a", "white", "dog") == expected
+    assert printed(stack, *caller, "--limit", "2", "a white dog") == expected[:2]
+    (program,) = readme.python_blocks()
+    assert printed(stack, sys.executable, "-c", program) == expected[:3]
+
+
+@pytest.mark.skipif(
+    not GO_CALLER.exists(), reason="no Go caller: `make example-go` did not build it"
+)
+def test_the_go_caller_prints_the_best_hits(stack, expected):
+    caller = [str(GO_CALLER), "-address", stack.query]
+    assert printed(stack, *caller, "a", "white", "dog") == expected
+    assert printed(stack, *caller, "-limit", "2", "a white dog") == expected[:2]
+
+
+@pytest.mark.skipif(not shutil.which("grpcurl"), reason="no grpcurl on the path")
+def test_the_readmes_grpcurl_lines_work_as_printed(stack, expected):
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-            where = os.readlink(process / "cwd")
-            words = (process / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-        if state != "Z" and (where.startswith(str(data)) or str(data) in words):
-            found.append(words)
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_up_leaves_no_process_behind_however_it_ends(tmp_path, how):
-    data = tmp_path / "data"
-    up = start_up(data)
-    try:
-        wait_until(lambda: (data / "addresses.json").exists() or up.poll() is not None, "start")
-        assert up.poll() is None, up.communicate()
-        assert len(of_stack(data)) == 5  # up itself and four more
-        up.send_signal(how)
-        output, message = up.communicate(timeout=60)
-    finally:
-        up.kill()
-    wait_until(lambda: not of_stack(data), "processes were left behind", 60)
-    if how is signal.SIGKILL:
-        return
-    assert up.returncode == 0
-    assert message.splitlines()[-1] == "Stopped."
-    assert [line.split("\t")[0] for line in output.splitlines()] == [
-        "service",
-        "milvus",
-        "encoder",
-        "indexer",
-        "query",
-    ]
-    assert not (data / "addresses.json").exists()
-
-
-def test_up_ends_with_a_sentence_when_a_process_dies(tmp_path):
-    data = tmp_path / "data"
-    up = start_up(data)
-    try:
-        wait_until(lambda: (data / "addresses.json").exists() or up.poll() is not None, "start")
-        (indexer,) = [p for p in children(up.pid) if "services.indexer" in p[1]]
-        os.kill(indexer[0], signal.SIGKILL)
-        _, message = up.communicate(timeout=60)
-    finally:
-        up.kill()
-    assert up.returncode == 1
-    assert "glimpse: indexer was killed by SIGKILL; its log is" in message
-    assert not of_stack(data)
-
-
-def children(parent: int) -> list[tuple[int, str]]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-            words = (process / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append((int(process.name), words))
-    return found
-
-
-def test_a_model_that_is_not_there_is_one_sentence_and_nothing_is_left_running(tmp_path):
-    data = tmp_path / "data"
-    up = start_up(data, "--model", "no-such-model.pt")
-    _, message = up.communicate(timeout=60)
-    assert up.returncode == 1
-    assert "glimpse: 'no-such-model.pt' is no file and no model" in message
-    assert "Traceback" not in message
-    assert not of_stack(data)
+    for line in readme.grpcurl_lines():
+        answer = "\n".join(printed(stack, *line.words))
+        if line.request:
+            found.append(json.loads(answer)["hits"])
+        else:
+            assert "string text = 2" in answer
+    assert [len(hits) for hits in found] == [3, 6]
+    for hits in found:
+        lines = [f"{hit['score']:.3f}  {hit['attributes']['uri']}" for hit in hits]
+        assert lines == expected[: len(lines)]
