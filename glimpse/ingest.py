@@ -128,6 +128,8 @@ class Ingest(Iterator[Acknowledgement]):
             with calling(first) as trace:
                 requests = self._requests(first, self._window.restart())
                 self._call = call = self._stub.IndexImages(requests, metadata=trace)
+                if self._window.is_done:  # stopped just before there was a call to cancel
+                    call.cancel()
                 for response in call:
                     yield from self._drain_unreadable()
                     if response.WhichOneof("message") == "acknowledgement":
