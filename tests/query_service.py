@@ -21,7 +21,7 @@ from services.vectors.store import CollectionSpec, Row, VectorStore
 from tests.fakes import FakeEncoder, serve, vector_of
 
 DIMENSION = 32
-COLLECTION = "pictures"
+COLLECTION = "searched"
 WORDS = ("dog", "cat", "bird", "fish", "boat", "tree", "star", "cup")
 
 

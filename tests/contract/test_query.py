@@ -12,6 +12,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from services.common import errors
 from tests.fakes import vector_of
 from tests.query_service import (
+    COLLECTION,
     DIMENSION,
     WORDS,
     failure,
@@ -22,14 +23,14 @@ from tests.query_service import (
     rows,
 )
 
-SEARCHED, TWINS, OLDER = "searched", "twins", "older"
+TWINS, OLDER = "twins", "older"
 TIMEOUT_S = 30.0
 
 
 @pytest.fixture
 async def query(store):
     async with fake_encoder().serve() as target, query_service(store, target) as stub:
-        await made(store, SEARCHED, rows())
+        await made(store, COLLECTION, rows())
         yield stub
 
 
@@ -43,7 +44,7 @@ async def made(store, name, images, **changes):
         )
 
 
-def search(stub, options=None, collection=SEARCHED, **fields):
+def search(stub, options=None, collection=COLLECTION, **fields):
     request = pb.SearchRequest(
         collection=collection, options=pb.SearchOptions(**(options or {})), **fields
     )
@@ -140,7 +141,7 @@ async def test_pages_over_equal_scores_neither_repeat_nor_lose_an_image(query, s
 
 
 async def test_images_come_in_the_order_asked_and_missing_ones_are_named(query):
-    request = pb.GetImagesRequest(collection=SEARCHED, ids=["cup", "x", "dog", "cup", "y"])
+    request = pb.GetImagesRequest(collection=COLLECTION, ids=["cup", "x", "dog", "cup", "y"])
     response = await query.GetImages(request, timeout=TIMEOUT_S)
     assert [image.id for image in response.images] == ["cup", "dog", "cup"]
     assert response.images[0].attributes.uri == "file:///cup.jpg"
@@ -151,7 +152,7 @@ async def test_each_query_of_a_batch_has_its_own_answer(query):
     queries = [pb.BatchQuery(text=word) for word in WORDS]
     queries += [pb.BatchQuery(image_id="dog"), pb.BatchQuery(image_id="nobody")]
     request = pb.BatchSearchRequest(
-        collection=SEARCHED, queries=queries, options=pb.SearchOptions(limit=1)
+        collection=COLLECTION, queries=queries, options=pb.SearchOptions(limit=1)
     )
     results = (await query.BatchSearch(request, timeout=TIMEOUT_S)).results
     assert [result.hits.hits[0].id for result in results[: len(WORDS)]] == list(WORDS)
@@ -182,11 +183,11 @@ async def test_a_frozen_milvus_takes_no_more_than_the_callers_time_and_may_thaw(
     if backend.process is None:
         pytest.skip("the store in memory has no process to freeze")
     calls = {
-        "Search": pb.SearchRequest(collection=SEARCHED, image_id="dog"),
+        "Search": pb.SearchRequest(collection=COLLECTION, image_id="dog"),
         "BatchSearch": pb.BatchSearchRequest(
-            collection=SEARCHED, queries=[pb.BatchQuery(text="dog")]
+            collection=COLLECTION, queries=[pb.BatchQuery(text="dog")]
         ),
-        "GetImages": pb.GetImagesRequest(collection=SEARCHED, ids=["dog"]),
+        "GetImages": pb.GetImagesRequest(collection=COLLECTION, ids=["dog"]),
     }
     loop = asyncio.get_running_loop()
     backend.process.freeze()
