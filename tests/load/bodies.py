@@ -29,7 +29,6 @@ INGESTED = "load_ingested"
 
 # More than the services keep vectors for: going round the file, no text is still in a cache.
 SEARCHES = 20_000
-STREAM_IMAGES = 256
 BATCH_QUERIES = 16
 CALL_TEXTS = 16
 CALL_IMAGES = 8
@@ -41,10 +40,12 @@ _PICTURE_SIZE = (320, 240)
 
 @dataclass(frozen=True)
 class World:
-    """What the bodies have to fit: ids are "0" to str(rows - 1), pixels are image_size squared."""
+    """What the bodies have to fit: ids are "0" to str(rows - 1), pixels are image_size squared, a
+    stream is so many images long."""
 
     rows: int
     image_size: int
+    stream_images: int = 256
 
 
 def write(path: Path, seed: int, world: World) -> None:
@@ -115,7 +116,7 @@ def index_images(seed: int, world: World) -> Iterator[Message]:
     """One stream: options, then JPEGs. They are written anew by each stream that sends them."""
     options = indexer_pb2.IndexOptions(collection=INGESTED, create_collection=True, force=True)
     yield indexer_pb2.IndexImagesRequest(options=options)
-    for number, content in enumerate(itertools.islice(jpegs(seed), STREAM_IMAGES)):
+    for number, content in enumerate(itertools.islice(jpegs(seed), world.stream_images)):
         image = indexer_pb2.Image(sequence=number, id=f"{seed}/{number}", content=content)
         yield indexer_pb2.IndexImagesRequest(image=image)
 
@@ -132,14 +133,6 @@ def jpegs(seed: int) -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
-ITEMS_PER_CALL = {
-    "batch-search": BATCH_QUERIES,
-    "encode-texts": CALL_TEXTS,
-    "encode-images": CALL_IMAGES,
-    "index-images": STREAM_IMAGES,
-}
-"""Queries, texts or images in one call, by kind; where a kind is missing: 1."""
-
 KINDS: Mapping[str, Callable[[int, World], Iterator[Message]]] = {
     "search-new": search_new,
     "search-mix": search_mix,
@@ -149,6 +142,17 @@ KINDS: Mapping[str, Callable[[int, World], Iterator[Message]]] = {
     "encode-images": encode_images,
     "index-images": index_images,
 }
+
+
+def items_per_call(kind: str, world: World) -> int:
+    """Queries, texts or images in one call of that kind."""
+    many = {
+        "batch-search": BATCH_QUERIES,
+        "encode-texts": CALL_TEXTS,
+        "encode-images": CALL_IMAGES,
+        "index-images": world.stream_images,
+    }
+    return many.get(kind, 1)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 
 from benchmarks.report import Bar, Figure
-from tests.load.bodies import ITEMS_PER_CALL
 from tests.load.ghz import Configuration, GhzReport
 
 
@@ -34,12 +33,15 @@ class Gate:
 
 
 def figures(
-    configuration: Configuration, gate: Gate, report: GhzReport, reference_per_s: float
+    configuration: Configuration,
+    gate: Gate,
+    report: GhzReport,
+    reference_per_s: float,
+    items: int = 1,
 ) -> list[Figure]:
-    """Rate, latency and errors of a run, each with its bar."""
+    """Rate, latency and errors of a run with so many items in a call, each with its bar."""
     name = configuration.name
     call = str(configuration.settings["call"]).partition(".v1.")[2]
-    items = ITEMS_PER_CALL.get(configuration.bodies.stem, 1)
     items_per_s = report.per_s * items
     others = {s: n for s, n in sorted(report.statuses.items()) if s != "OK"}
     return [

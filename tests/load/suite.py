@@ -76,7 +76,8 @@ class Suite:
             report = self.run_one(configuration, **self._ramp() if name == RAMP else {})
             self.reports[name] = report
             gate = Gate.beside(configuration, self.options.store)
-            self.figures += figures(configuration, gate, report, reference.median)
+            items = bodies.items_per_call(configuration.bodies.stem, self.options.world)
+            self.figures += figures(configuration, gate, report, reference.median, items)
             if name == RAMP:
                 self.figures += self._steps(report)
 

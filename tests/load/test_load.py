@@ -17,7 +17,6 @@ from glimpse.cli.stack import Stack, StackOptions
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from tests.load import bodies, ghz, run
-from tests.load.ghz import Configuration
 from tests.load.suite import NAMES, Suite, SuiteOptions
 
 ROWS = 30
@@ -85,7 +84,7 @@ def arguments(stack: Stack, output: Path, query: str = "") -> list[str]:
 
 
 def suite(stack: Stack, output: Path, by_proto: bool) -> Suite:
-    world = bodies.World(ROWS, run.model_of(stack.addresses["encoder"]).image_size)
+    world = bodies.World(ROWS, run.model_of(stack.addresses["encoder"]).image_size, stream_images=8)
     return Suite(stack.addresses, SuiteOptions(output, world, "lite", SECONDS, by_proto))
 
 
@@ -101,6 +100,8 @@ def test_every_configuration_is_answered_without_an_error(stack, tmp_path, by_pr
     assert errors == {f"{name}.error_share": 0 for name in names}
     for name in names:
         assert json.loads((tmp_path / f"{name}.json").read_text())["count"] > 0
+    with Client(stack.query, stack.indexer, timeout_s=60) as client:
+        assert client.get_collection(bodies.INGESTED).rows >= loaded.options.world.stream_images
 
 
 def test_bodies_fit_the_model_so_that_no_item_of_a_call_fails(stack):
@@ -112,12 +113,6 @@ def test_bodies_fit_the_model_so_that_no_item_of_a_call_fails(stack):
         texts = encoder.EncodeTexts(next(bodies.encode_texts(1, world)))
     found = [result.WhichOneof("result") for result in (*images.results, *texts.results)]
     assert found == ["embedding"] * (bodies.CALL_IMAGES + bodies.CALL_TEXTS)
-
-
-def test_a_stream_of_pictures_is_written(stack, tmp_path):
-    suite(stack, tmp_path, by_proto=False).run_one(Configuration.read("index-images"))
-    with Client(stack.query, stack.indexer, timeout_s=60) as client:
-        assert client.get_collection(bodies.INGESTED).rows >= bodies.STREAM_IMAGES
 
 
 def test_the_gate_fails_on_a_service_that_was_slowed_on_purpose(stack, slowed_query, tmp_path):
