@@ -67,12 +67,15 @@ class Meter:
 
     def __init__(self, encoder: str, query: str) -> None:
         self._encoder, self._query = encoder, query
+        self._before: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begins what usage() looks back on."""
         self._before = self._read()
 
     def usage(self) -> Usage:
-        """Since the last call, or since this was made."""
-        before, self._before = self._before, self._read()
-        return usage_between(before, self._before)
+        """Since start()."""
+        return usage_between(self._before, self._read())
 
     def _read(self) -> dict[str, float]:
         query, encoder = _metrics(self._query), _metrics(self._encoder)
@@ -171,7 +174,7 @@ class Finder:
         return min(broken, key=lambda step: step.asked_per_s)
 
     def _try(self, per_s: int) -> bool:
-        self._meter.usage()
+        self._meter.start()
         report: GhzReport = self._suite.run_one(
             self._configuration,
             duration=f"{self._seconds}s",

@@ -25,6 +25,9 @@ class FullFrom:
         detail = {"timestamp": "2026-01-01T00:00:00Z", "latency": latency_ns, "status": "OK"}
         return GhzReport({"total": 1e9, "details": [detail] * rps})
 
+    def start(self) -> None:
+        pass
+
     def usage(self) -> Usage:
         return Usage(0.95, 0.4, 5.0, 0.6) if self._is_full else IDLE
 
