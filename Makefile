@@ -14,12 +14,13 @@ MODEL ?=
 STORE ?= milvus
 BENCH ?=
 LOAD ?=
+FUZZ ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
+.PHONY: help demo test fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
 	ghz milvus-server check format lint types protos api-docs protos-check protos-release example-go example-go-if-there constraints clean
 
 help: ## list the targets
@@ -71,6 +72,13 @@ build/go/ghz:
 	mkdir -p build/go
 	cd tests/load/html && go build -o $(CURDIR)/build/go/ghz-html .
 	GOBIN=$(CURDIR)/build/go go install github.com/bojand/ghz/cmd/ghz@v0.121.0
+
+# Options: FUZZ="--seconds 600 --messages 1000000", or --seed of a run to repeat it.
+fuzz: $(VENV)/.dev ## do to the services for a minute what nobody sane does; they must bear it
+	$(BIN)/python -m tests.robustness.fuzz $(FUZZ)
+
+rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
+	$(BIN)/python -m tests.robustness.rolling
 
 # The package carries the Go and C++ server for Linux on x86-64, and does not agree with ours.
 milvus-server: $(VENV)/.uv ## a real Milvus for the tests that want one; without it they are skipped
@@ -139,6 +147,11 @@ build/go/kustomize:
 image-check: $(VENV)/.dev ## install each image's packages in an empty folder and start its service
 	$(BIN)/hadolint deploy/docker/*.Dockerfile
 	$(BIN)/python -m deploy.docker.replay
+
+# Asks the package index and the databases behind it for every pinned version: needs a network that
+# reaches pypi.org, and is no part of what runs in CI.
+audit: $(VENV)/.uv ## look for known vulnerabilities in what constraints.txt pins (needs the internet)
+	$(BIN)/uv tool run --quiet pip-audit==2.10.1 --strict --disable-pip --no-deps -r constraints.txt
 
 # The Go example's stubs are generated, not committed: Go callers generate their own in the same way.
 example-go: $(VENV)/.dev build/go/.fetched ## build the Go example into build/go/search (needs Go)
