@@ -65,9 +65,18 @@ def set_up_logs(level: str, log_format: str, service: str) -> None:
     else:
         handler.setFormatter(logging.Formatter(f"%(asctime)s {service} %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_callers_doing)
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
     record.request_id = request_id.get()
     record.trace_id = tracing.trace_id()
     return True
+
+
+def _is_not_callers_doing(record: logging.LogRecord) -> bool:
+    """False for what gRPC logs, with a traceback, when a caller is gone before its answer is sent
+    (ExecuteBatchError), or sends metadata that is no UTF-8, which the line then shows, were it a
+    token. Callers could fill the log with these, and nobody can do anything about them."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__name__ not in ("ExecuteBatchError", "UnicodeDecodeError")
