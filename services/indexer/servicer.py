@@ -40,7 +40,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         request_iterator: AsyncIterator[pb.IndexImagesRequest],
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
-        options = await _options(request_iterator)
+        options = await self._options(request_iterator)
         target = await self._catalog.target(
             check_name(options.collection), create=options.create_collection, force=options.force
         )
@@ -58,6 +58,14 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             failed=counts[Outcome.FAILED],
         )
         yield pb.IndexImagesResponse(totals=totals)
+
+    async def _options(self, requests: AsyncIterator[pb.IndexImagesRequest]) -> pb.IndexOptions:
+        """The stream's first message; a caller who never sends it holds no place for ever."""
+        try:
+            return await asyncio.wait_for(_options(requests), self._default_timeout_s)
+        except asyncio.TimeoutError:
+            timeout_s = self._default_timeout_s
+            raise DeadlineExceeded(f"options: did not come within {timeout_s:g} s") from None
 
     async def BatchIndexImages(
         self, request: pb.BatchIndexImagesRequest, context: grpc.aio.ServicerContext

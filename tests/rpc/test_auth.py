@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 import sys
 import time
+import types
 
 import grpc
 import pytest
@@ -22,7 +24,7 @@ from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2
 from glimpse.tokens import line, new_token
-from services.common import errors
+from services.common import auth, errors
 from services.common.auth import METHOD_SCOPES
 from services.common.encoder_peer import EncoderPeer
 from tests.authority import replaced
@@ -165,6 +167,37 @@ async def test_health_and_reflection_need_no_token(service):
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         async for answer in stub.ServerReflectionInfo(iter([request]), timeout=T):
             assert answer.list_services_response.service
+
+
+async def test_reflection_and_channelz_answer_only_where_they_are_on():
+    async with (
+        small_service(reflection=False, channelz=False) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        reflected = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)
+        listed = channelz_pb2_grpc.ChannelzStub(channel).GetServers(
+            channelz_pb2.GetServersRequest(), timeout=T
+        )
+        for answer in (reflected.read(), listed):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await answer
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_token_is_compared_with_every_known_one_in_constant_time(
+    service, tokens, monkeypatch
+):
+    compared = []
+
+    def compare(known, presented):
+        compared.append(known)
+        return hmac.compare_digest(known, presented)
+
+    # How long a comparison takes cannot be tested; that the library's is used, for all, can.
+    monkeypatch.setattr(auth, "hmac", types.SimpleNamespace(compare_digest=compare))
+    assert await outcome(service, encode, tokens.tokens["service"]) is None
+    assert len(set(compared)) == len(tokens.tokens)
 
 
 async def test_tokens_come_and_go_without_a_restart(service, tokens):

@@ -245,7 +245,7 @@ async def test_caller_that_leaves_without_reading_leaves_nothing_behind(service)
     await call.write(pb.IndexImagesRequest(options=OPTIONS))
     for i in range(50):
         await call.write(pb.IndexImagesRequest(image=image(i)))
-    assert service.sample("glimpse_indexer_streams") == 1
+    await until(lambda: service.sample("glimpse_indexer_streams") == 1)
     call.cancel()
     await until(lambda: not service.sample("glimpse_indexer_streams"))
     assert service.sample("glimpse_indexer_held_bytes") == 0
@@ -439,6 +439,14 @@ async def test_messages_out_of_order_are_refused(service, messages):
     error = await stream_failure(service, *messages)
     assert isinstance(error, errors.InvalidInput)
     assert error.field in ("options", "image")
+
+
+async def test_stream_whose_options_never_come_ends_and_frees_its_place():
+    async with opened(default_timeout_s=0.05) as service:
+        call = service.stub.IndexImages(timeout=60)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert isinstance(errors.from_rpc_error(caught.value, "indexer"), errors.DeadlineExceeded)
 
 
 # Collections

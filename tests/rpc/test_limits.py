@@ -175,6 +175,19 @@ async def test_metadata_past_the_bound_is_resource_exhausted_and_the_service_sta
         await encode(TEXTS, timeout=T, metadata=(("x-less", "a" * 3000),))
 
 
+async def test_message_past_the_bound_is_resource_exhausted_and_the_service_stays():
+    async with (
+        small_service(max_message_bytes=2**20) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await encode(encoder_pb2.EncodeTextsRequest(texts=["a" * 2**20]), timeout=T)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert service.entered == 0
+        await encode(encoder_pb2.EncodeTextsRequest(texts=["a" * (2**20 - 100)]), timeout=T)
+
+
 async def test_health_port_answers_plaintext_probes_and_nothing_else(tmp_path):
     authority = Authority()
     files = write(tmp_path, "server", authority.pair("localhost"))

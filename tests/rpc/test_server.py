@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ SERVICE = "glimpse.encoder.v1.Encoder"
 
 # A service of its own process, so that signals, exit codes and metrics are the real ones.
 PROGRAM = """
+import asyncio
 import sys
 from pydantic_settings import SettingsConfigDict
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
@@ -43,6 +45,9 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
             raise errors.Overloaded("the queue is full", retry_after_ms=250)
         if text == "field":
             raise errors.InvalidInput("texts[0]", "must not be this")
+        if text == "wait":
+            print("entered", flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         if text == "bug":
             raise ZeroDivisionError("a secret")
         left_s = time_left_s(context, 1234.0)
@@ -69,6 +74,7 @@ async def process():
         sys.executable,
         "-c",
         PROGRAM,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -169,6 +175,26 @@ async def reflected(channel, symbol: str) -> list[reflection_pb2.ServerReflectio
 async def test_sigterm_stops_the_service_with_exit_code_0(process, channel):
     await failure(channel, "bug")
     process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+
+
+async def test_call_under_way_at_sigterm_is_answered_and_later_ones_are_refused(process, channel):
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    under_way = stub.EncodeTexts(encoder_pb2.EncodeTextsRequest(texts=["wait"]), timeout=60)
+    assert await process.stdout.readline() == b"entered\n"
+    watch = aiter(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()))
+    await anext(watch)
+    process.send_signal(signal.SIGTERM)
+    assert (await anext(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    async for _ in watch:  # it ends once new calls are about to be refused
+        pass
+    later = encoder_pb2.EncodeTextsRequest(texts=["later"])
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        while True:
+            await (call := stub.EncodeTexts(later, timeout=5))
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    process.stdin.write(b"go on\n")
+    assert (await under_way).results
     assert await process.wait() == 0
 
 
