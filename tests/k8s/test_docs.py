@@ -2,10 +2,13 @@
 
 import os
 import re
+import shlex
 import textwrap
 
 import pytest
+import typer.main
 
+from glimpse.cli.main import app
 from tests.k8s.manifests import K8S, ROOT, Manifests, render
 from tests.k8s.rules import RULES
 
@@ -51,3 +54,16 @@ def test_every_secret_is_in_the_commands():
     )
     made = set(re.findall(r"create secret generic ([a-z-]+)", TEXT))
     assert made == wanted
+
+
+def test_commands_and_options_of_glimpse_are_those_that_it_has():
+    written = re.findall(r"^ +glimpse ([a-z].*)", TEXT, re.MULTILINE)
+    written += re.findall(r"`glimpse ([a-z].*?)`", TEXT)
+    assert len(written) > 5
+    for line in written:
+        command = typer.main.get_command(app())
+        for word in shlex.split(line.partition(">")[0].partition("#")[0]):
+            if hasattr(command, "commands"):
+                command = command.commands[word]
+            elif word.startswith("--"):
+                assert word in {name for each in command.params for name in each.opts}, line
