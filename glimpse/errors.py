@@ -12,7 +12,8 @@
     ├── UnreadableFile         a picture that could not be read here, before anything was sent
     └── UnusableCredentials    a certificate, key or token that cannot be used, found here as well
 
-`reason` is a constant in UPPER_SNAKE_CASE to switch on; `str(error)` is one sentence for people.
+`reason` is a constant in UPPER_SNAKE_CASE to switch on; `str(error)` is one sentence for people;
+`request_id` finds the call in the services' logs.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class GlimpseError(Exception):
         self.reason = reason
         self.field = field
         self.retry_after_s = retry_after_s
+        self.request_id = ""
 
 
 class InvalidInput(GlimpseError):
@@ -122,7 +124,10 @@ def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
     """
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     if status is not None:
-        return from_status(status)
+        found = from_status(status)
+        metadata = error.trailing_metadata() or ()  # type: ignore[attr-defined]
+        found.request_id = dict(metadata).get("x-request-id", "")
+        return found
     code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
     if code is grpc.StatusCode.UNAVAILABLE:
         message = f"{peer} cannot be reached"

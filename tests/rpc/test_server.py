@@ -140,6 +140,14 @@ async def test_request_id_is_returned_and_made_when_absent(channel):
     assert len(dict(await call.trailing_metadata())[REQUEST_ID]) == 32
 
 
+async def test_request_id_is_returned_with_failures_too(channel):
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    request = encoder_pb2.EncodeTextsRequest(texts=["overload"])
+    call = stub.EncodeTexts(request, metadata=((REQUEST_ID, "abc-2"),))
+    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(await call.trailing_metadata())[REQUEST_ID] == "abc-2"
+
+
 async def test_health_and_reflection_answer(channel):
     check = health_pb2_grpc.HealthStub(channel).Check
     for name in ("", SERVICE, "liveness"):
