@@ -27,6 +27,15 @@ def is_on() -> bool:
     return "opentelemetry.trace" in sys.modules
 
 
+def is_within_trace() -> bool:
+    """Whether a span is current, be it one that is kept or not."""
+    if not is_on():
+        return False
+    from opentelemetry import trace
+
+    return trace.get_current_span().get_span_context().is_valid
+
+
 @contextlib.contextmanager
 def calling(request: Message) -> Iterator[Metadata]:
     """A client's span around the call that takes `request`, and the metadata that tell the server.

@@ -18,6 +18,7 @@ from glimpse.errors import UnusableCredentials
 from services.common import telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
+from services.common.certificates import CertificateCollector
 from services.common.health import HealthServicer
 from services.common.interceptors import CallInterceptor
 from services.common.reflection import add_reflection
@@ -144,6 +145,7 @@ class Server:
         await self._probes.stop(None)
 
     def _start_metrics(self) -> None:
+        self._registry.register(CertificateCollector(self._settings))
         host, _, port = self._settings.metrics_listen.rpartition(":")
         try:
             start_http_server(int(port), host, self._registry)

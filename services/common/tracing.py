@@ -2,7 +2,7 @@
 `traceparent`; spans around calls to peers are glimpse.tracing's.
 
 The shared gRPC instrumentation of OpenTelemetry is not used: its asyncio server breaks streaming
-handlers, see docs/decisions.
+handlers, see docs/decisions/0024-spans-made-here.md.
 """
 
 from __future__ import annotations

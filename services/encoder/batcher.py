@@ -89,13 +89,18 @@ class Batcher:
         limits: Limits,
         max_cached_texts: int,
         on_death: Callable[[BaseException], None],
+        observe: Callable[[Batch, float], None] = lambda batch, encode_s: None,
     ) -> None:
-        """`on_death` is called on the event loop when the worker has died; nothing works then."""
+        """`on_death` is called on the event loop when the worker has died; nothing works then.
+
+        `observe` is called there with each batch that was computed, and the seconds it took.
+        """
         self.figures = Figures()
         self._device = device
         self._queue = WorkQueue(limits)
         self._max_cached_texts = max_cached_texts
         self._on_death = on_death
+        self._observe = observe
         self._cache: OrderedDict[bytes, Vectors] = OrderedDict()
         self._by_key: dict[bytes, Item] = {}  # unanswered texts
         self._unanswered: set[Item] = set()
@@ -194,6 +199,7 @@ class Batcher:
         self.figures.batches[batch.lane] += 1
         self.figures.items[batch.lane] += len(batch.items)
         self.figures.busy_s[batch.lane] += encode_s
+        self._observe(batch, encode_s)
         for item, answer in zip(batch.items, answers, strict=True):
             if isinstance(answer, Exception):
                 self.figures.failed += 1

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
@@ -21,7 +21,7 @@ from services.encoder.batcher import Batcher
 from services.encoder.decoder import Decoder
 from services.encoder.download import DownloadError, locate
 from services.encoder.hardware import usable_cpus
-from services.encoder.metrics import EncoderCollector
+from services.encoder.metrics import BatchMetrics, EncoderCollector
 from services.encoder.servicer import EncoderServicer, Loaded
 from services.encoder.settings import EncoderSettings
 from services.encoder.work_queue import Lane, Limits
@@ -86,6 +86,7 @@ def build(
     model: Model,
     description: pb.Model,
     on_death: Callable[[BaseException], None],
+    metrics: BatchMetrics | None = None,
 ) -> Loaded:
     """What the servicer stands on; needs a running event loop, and is closed by the servicer."""
     decoder = Decoder(
@@ -96,7 +97,8 @@ def build(
         settings.max_image_pixels,
     )
     limits = batch_limits(settings, model.device.type)
-    batcher = Batcher(model, limits, settings.max_cached_texts, on_death)
+    observe = (metrics or BatchMetrics(CollectorRegistry())).observe
+    batcher = Batcher(model, limits, settings.max_cached_texts, on_death, observe)
     return Loaded(description, model.tokenizer, batcher, decoder)
 
 
@@ -123,8 +125,9 @@ async def start(settings: EncoderSettings, server: Server, servicer: EncoderServ
         model,
         description,
         on_death=lambda cause: server.fail(f"the device's worker died: {cause!r}"),
+        metrics=BatchMetrics(),
     )
-    REGISTRY.register(EncoderCollector(loaded.batcher))
+    REGISTRY.register(EncoderCollector(loaded.batcher, description))
     await warm_up(loaded.batcher, model.shape, batch_limits(settings, model.device.type))
     servicer.begin(loaded)
     await server.set_serving(True)

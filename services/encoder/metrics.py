@@ -1,24 +1,69 @@
-"""The batcher's figures for Prometheus; counting them is the batcher's job."""
+"""The encoder's figures for Prometheus: its batches, its queue, its model; counting them is the
+batcher's job."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from glimpse.encoder.v1 import encoder_pb2 as pb
 from services.encoder.batcher import Batcher
-from services.encoder.work_queue import Lane
+from services.encoder.work_queue import Batch, Lane
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BUCKETS_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class BatchMetrics:
+    """How long items wait and batches take, and how large these are; one per registry."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        def by_lane(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(
+                f"glimpse_encoder_{name}", meaning, ["lane"], buckets=buckets, registry=registry
+            )
+
+        self._wait_s = by_lane(
+            "wait_seconds", "Time that an item waited for the device", _BUCKETS_S
+        )
+        self._batch_s = by_lane(
+            "batch_seconds", "Time that the device took for a batch", _BUCKETS_S
+        )
+        self._batch_items = by_lane("batch_items", "Items in a batch", _BUCKETS_ITEMS)
+
+    def observe(self, batch: Batch, encode_s: float) -> None:
+        """Takes in a batch that was computed within `encode_s` seconds."""
+        lane = batch.lane.value
+        wait_s = self._wait_s.labels(lane)
+        for item in batch.items:
+            wait_s.observe(max(batch.taken_s - item.arrived_s, 0))
+        self._batch_s.labels(lane).observe(encode_s)
+        self._batch_items.labels(lane).observe(len(batch.items))
 
 
 class EncoderCollector(Collector):
     """Reads the figures when Prometheus asks."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher, model: pb.Model) -> None:
         self._batcher = batcher
+        self._model = model
 
     def collect(self) -> Iterator[Metric]:
         figures = self._batcher.figures
+        labels = ("name", "fingerprint", "precision", "device", "preprocessing_version")
+        yield InfoMetricFamily(
+            "glimpse_encoder_model",
+            "The model that is loaded",
+            value={label: getattr(self._model, label) for label in labels},
+        )
         texts = CounterMetricFamily(
             "glimpse_encoder_texts",
             "Texts by where their vector came from; hit ratio: cache over all",

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from services.indexer.images import Outcome
+
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGES = ("look_up", "decode", "encode", "write")
 
@@ -21,6 +23,8 @@ class IndexerMetrics:
             ["outcome"],
             registry=registry,
         )
+        for outcome in Outcome:  # a rate needs a zero to start from
+            self.images.labels(outcome.value)
         self.stage_images = Gauge(
             "glimpse_indexer_stage_images",
             f"Images at each stage: {', '.join(STAGES)}",

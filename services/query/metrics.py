@@ -14,9 +14,11 @@ class QueryMetrics:
         self.texts = Counter(
             "glimpse_query_texts",
             "Texts by where their vector came from; hit ratio: cache over all",
-            ["source"],  # cache, encoder
+            ["source"],
             registry=registry,
         )
+        for source in ("cache", "encoder"):  # a rate needs a zero to start from
+            self.texts.labels(source)
         self.stage_s = Histogram(
             "glimpse_query_stage_seconds",
             "Time per call in a stage",

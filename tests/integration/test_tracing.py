@@ -71,6 +71,12 @@ async def until(condition):
         await asyncio.sleep(0)
 
 
+async def served(spans, name):
+    """All spans, once the server has ended that call, which it does after its answer has left."""
+    await until(lambda: any((s.name, s.kind.name) == (name, "SERVER") for s in spans()))
+    return spans()
+
+
 def tree(spans, name, kind):
     """The span's ancestors' names, from itself up to the trace's first."""
     by_id = {span.context.span_id: span for span in spans}
@@ -86,7 +92,7 @@ async def test_a_search_is_one_trace_from_the_caller_to_encoder_and_milvus(query
     with Client(query) as client, trace.get_tracer("test").start_as_current_span("caller"):
         result = await asyncio.to_thread(client.search, COLLECTION, "dog")
     assert result.hits[0].id == "dog"
-    found = spans()
+    found = await served(spans, SEARCH)
     assert len({span.context.trace_id for span in found}) == 1
     assert tree(found, SEARCH, "SERVER") == [SEARCH, SEARCH, "caller"]
     assert tree(found, ENCODE, "SERVER") == [ENCODE, ENCODE, SEARCH, SEARCH, "caller"]
@@ -102,25 +108,29 @@ async def test_a_search_is_one_trace_from_the_caller_to_encoder_and_milvus(query
 async def test_asyncio_clients_begin_traces_too(query, spans):
     async with AsyncClient(query) as client:
         await client.search(COLLECTION, "cat")
-    assert tree(spans(), ENCODE, "SERVER") == [ENCODE, ENCODE, SEARCH, SEARCH]
+    found = await served(spans, SEARCH)
+    assert tree(found, ENCODE, "SERVER") == [ENCODE, ENCODE, SEARCH, SEARCH]
 
 
 async def test_spans_hold_neither_texts_nor_what_a_call_answers(query, spans):
     async with AsyncClient(query) as client:
         await client.search(COLLECTION, "a text that is nobody's business")
-    assert "business" not in "".join(span.to_json() for span in spans())
+    found = await served(spans, SEARCH)
+    assert "business" not in "".join(span.to_json() for span in found)
 
 
 async def test_a_failed_call_says_why_on_both_sides(query, spans):
     async with AsyncClient(query) as client:
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound) as caught:
             await client.search("nothing", "dog")
-    of_kind = {span.kind.name: span for span in spans() if span.name == SEARCH}
+    found = await served(spans, SEARCH)
+    of_kind = {span.kind.name: span for span in found if span.name == SEARCH}
     assert of_kind["CLIENT"].attributes["error.type"] == "COLLECTION_NOT_FOUND"
     assert not of_kind["CLIENT"].status.is_ok
     # A wrong name is no fault of the server.
     assert of_kind["SERVER"].attributes["rpc.response.status_code"] == "NOT_FOUND"
     assert of_kind["SERVER"].status.is_ok
+    assert of_kind["SERVER"].attributes["glimpse.request_id"] == caught.value.request_id
 
 
 async def test_the_callers_decision_not_to_trace_is_kept(query, spans):
@@ -131,9 +141,10 @@ async def test_the_callers_decision_not_to_trace_is_kept(query, spans):
         await search(request, metadata=(("traceparent", untraced),))
         assert spans() == ()
         await search(request, metadata=(("traceparent", untraced[:-1] + "1"), (REQUEST_ID, "r-1")))
-    (served,) = [span for span in spans() if span.name == SEARCH]
-    assert f"{served.context.trace_id:032x}" == "ab" * 16
-    assert served.attributes["glimpse.request_id"] == "r-1"
+        found = await served(spans, SEARCH)
+    (search,) = [span for span in found if span.name == SEARCH]
+    assert f"{search.context.trace_id:032x}" == "ab" * 16
+    assert search.attributes["glimpse.request_id"] == "r-1"
 
 
 async def test_spans_last_until_a_call_ends_or_is_left_and_health_is_none(spans):
