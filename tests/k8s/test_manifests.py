@@ -57,6 +57,11 @@ def test_production_is_protected_scaled_and_watched():
     manifests = deployment("production")
     kinds = {item["kind"] for item in manifests.objects}
     assert kinds >= {"Certificate", "HorizontalPodAutoscaler", "PodMonitor", "NetworkPolicy"}
+    assert "PrometheusRule" in kinds
+    dashboards = [
+        item["data"] for item in manifests.of("ConfigMap") if "dashboard" in str(item["metadata"])
+    ]
+    assert [list(data) for data in dashboards] == [["glimpse.json"]]
     for pod in manifests.services:
         assert all("@sha256:" in container.spec["image"] for container in pod.containers)
         assert not any("INSECURE" in name for name in manifests.environment(pod.main))

@@ -11,7 +11,8 @@ from tests.k8s.manifests import Manifests, Object, matches
 SERVING = {"encoder": 50051, "indexer": 50052, "query": 50053}
 METRICS = {"encoder": 9051, "indexer": 9052, "query": 9053}
 HEALTH = 8081
-_PORTS = (*SERVING.values(), *METRICS.values(), HEALTH, 53, 443, 2379, 9091, 19530)
+OTLP = 4317
+_PORTS = (*SERVING.values(), *METRICS.values(), HEALTH, OTLP, 53, 443, 2379, 9091, 19530)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ _ELSEWHERE = [
     _elsewhere("etcd", "glimpse-milvus", {"app.kubernetes.io/instance": "glimpse-etcd"}),
     _elsewhere("operator", "milvus-operator"),
     _elsewhere("prometheus", "monitoring"),
+    _elsewhere("collector", "opentelemetry", {"app.kubernetes.io/name": "opentelemetry-collector"}),
     _elsewhere("searcher", "shop", glimpse__may_search="true"),
     _elsewhere("ingester", "shop-import", glimpse__may_index="true"),
     _elsewhere("stranger", "default", {"app.kubernetes.io/name": "query"}),
@@ -77,6 +79,9 @@ def expected_edges(manifests: Manifests) -> set[tuple[str, str, int]]:
             found.add((pod.name, "indexer", SERVING["indexer"]))
             if any("rclone" in container.spec["image"] for container in pod.containers):
                 found.add((pod.name, "internet", 443))
+    for pod in manifests.services:
+        if f"{pod.main.service.upper()}_OTLP_ENDPOINT" in manifests.environment(pod.main):
+            found.add((pod.name, "collector", OTLP))
     if manifests.of("PodMonitor"):
         found |= {("prometheus", name, port) for name, port in METRICS.items()}
     return found
