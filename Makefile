@@ -20,8 +20,9 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare load capacity \
-	ghz milvus-server check format lint types protos api-docs protos-check protos-release example-go example-go-if-there constraints clean
+.PHONY: help demo test fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
+	load capacity ghz milvus-server check format lint types docs protos api-docs protos-check protos-release \
+	example-go example-go-if-there constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -132,10 +133,13 @@ $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) \
 	--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS:protos/%=%)
 endef
 
+docs: $(VENV)/.dev ## write the tables of docs/operations.md that follow from the code
+	$(BIN)/python -m docs.generate
+
 # Whoever has kubectl needs nothing else to render manifests; kustomize alone will do.
 k8s-check: $(VENV)/.dev ## images, manifests and what is rendered from them; needs kubectl or kustomize
 	$(BIN)/hadolint deploy/docker/*.Dockerfile
-	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s tests/k8s
+	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s deploy/grafana deploy/prometheus tests/k8s
 	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
 		"manifests, install kubectl 1.27 or newer, or, where Go is, 'make build/go/kustomize'" >&2; exit 1; }
 	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py tests/k8s/test_docs.py
