@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from services.common.encoder_peer import Batch, Embedded, EncoderPeer, Model
-from services.common.errors import GlimpseError, InvalidImage, InvalidInput, ModelMismatch, NotFound
+from services.common.encoder_peer import Embedded, EncoderPeer
+from services.common.errors import GlimpseError, InvalidImage, InvalidInput, NotFound
 from services.query.deadline import Deadline
+from services.query.encoding import EncoderTiming, QueryEncoder
 from services.query.metrics import QueryMetrics
 from services.query.queries import Given, IndexedImage, Options, Part, Picture, Query, Text
 from services.query.text_cache import TextCache
 from services.vectors.store import CollectionSpec, VectorStore
 
 Vector = npt.NDArray[np.float32]
-Key = TypeVar("Key", str, bytes)
 
 # A sum this much shorter than its weights is made of rounding errors.
 _ZERO = 1e-4
@@ -31,20 +31,6 @@ class Embedding:
 
     vector: Vector
     truncated: bool  # whether a text had more tokens than the model's context
-
-
-@dataclass
-class EncoderTiming:
-    """Where the encoder spent its time, in microseconds; calls that ran side by side count once."""
-
-    calls: int = 0
-    queue_us: int = 0
-    encode_us: int = 0
-
-    def add(self, batch: Batch) -> None:
-        self.calls += 1
-        self.queue_us = max(self.queue_us, batch.queue_us)
-        self.encode_us = max(self.encode_us, batch.encode_us)
 
 
 @dataclass(frozen=True)
@@ -61,16 +47,14 @@ class Embedder:
 
     However many queries there are, their texts go to the encoder in one call, their pictures in
     another (more only where the encoder's limits ask for it), their ids to the store in a third.
+    Texts of other searches come along in the first one.
     """
 
     def __init__(
         self, encoder: EncoderPeer, store: VectorStore, cache: TextCache, metrics: QueryMetrics
     ) -> None:
-        self._encoder = encoder
+        self._encoder = QueryEncoder(encoder, cache, metrics)
         self._store = store
-        self._cache = cache
-        self._metrics = metrics
-        self._model: Model | None = None
 
     async def embed(
         self,
@@ -89,108 +73,18 @@ class Embedder:
         files = list(dict.fromkeys(p.content for p in parts if isinstance(p, Picture)))
         ids = list(dict.fromkeys(p.id for p in parts if isinstance(p, IndexedImage)))
         texts, pictures, images = await _together(
-            self._texts(collection, prompts, timing, deadline),
-            self._pictures(collection, files, timing, deadline),
+            self._encoder.texts(collection, prompts, timing, deadline),
+            self._encoder.pictures(collection, files, timing, deadline),
             self._images(collection, ids, deadline),
         )
         resolved = _Resolved(texts, pictures, images)
         return [_embedding(query, collection, options, resolved) for query in queries], timing
-
-    async def _texts(
-        self,
-        collection: CollectionSpec,
-        prompts: Sequence[str],
-        timing: EncoderTiming,
-        deadline: Deadline,
-    ) -> dict[str, Embedded]:
-        fingerprint = collection.model_fingerprint
-        known = {prompt: self._cache.get(prompt, fingerprint) for prompt in prompts}
-        found = {prompt: embedded for prompt, embedded in known.items() if embedded is not None}
-        new = [prompt for prompt in prompts if prompt not in found]
-        self._metrics.texts.labels("cache").inc(len(found))
-        self._metrics.texts.labels("encoder").inc(len(new))
-        encoded = await self._encode(
-            new, self._encoder.encode_texts, lambda m: m.max_texts, collection, timing, deadline
-        )
-        for prompt, embedded in encoded.items():
-            if embedded.vector is not None:
-                self._cache.put(prompt, embedded, fingerprint)
-        return {**found, **encoded}
-
-    async def _pictures(
-        self,
-        collection: CollectionSpec,
-        files: Sequence[bytes],
-        timing: EncoderTiming,
-        deadline: Deadline,
-    ) -> dict[bytes, Embedded]:
-        return await self._encode(
-            files, self._encoder.encode_files, lambda m: m.max_images, collection, timing, deadline
-        )
 
     async def _images(
         self, collection: CollectionSpec, ids: Sequence[str], deadline: Deadline
     ) -> dict[str, Vector]:
         rows = await fetch(self._store, collection.name, ids, ["vector"], deadline)
         return {identity: fields["vector"] for identity, fields in rows.items()}
-
-    async def _encode(
-        self,
-        items: Sequence[Key],
-        encode: Callable[[Sequence[Key], float], Awaitable[Batch]],
-        max_items: Callable[[Model], int],
-        collection: CollectionSpec,
-        timing: EncoderTiming,
-        deadline: Deadline,
-    ) -> dict[Key, Embedded]:
-        """The outcome of each item; a call that fails is the outcome of all its items."""
-        outcomes: dict[Key, Embedded] = {}
-        try:
-            size = len(items)
-            if size > 1:
-                size = max_items(await self._current_model(deadline)) or size
-            for start in range(0, len(items), size or 1):
-                chunk = items[start : start + size]
-                batch = await encode(chunk, deadline.left_s())
-                timing.add(batch)
-                if batch.model_fingerprint != collection.model_fingerprint:
-                    raise await self._mismatch(collection, batch.model_fingerprint, deadline)
-                outcomes.update(zip(chunk, batch.items, strict=True))
-        except GlimpseError as error:
-            self._model = None  # the encoder that comes back may be another one
-            outcomes.update((item, Embedded(None, error)) for item in items if item not in outcomes)
-        return outcomes
-
-    async def _current_model(self, deadline: Deadline) -> Model:
-        """The encoder's model and limits, asked for once."""
-        if self._model is None:
-            self._model = await self._encoder.model(deadline.left_s())
-        return self._model
-
-    async def _mismatch(
-        self, collection: CollectionSpec, fingerprint: str, deadline: Deadline
-    ) -> ModelMismatch:
-        self._model = None
-        try:
-            model = await self._current_model(deadline)
-            name = model.name if model.fingerprint == fingerprint else "another model"
-        except GlimpseError:
-            name = "another model"
-        return model_mismatch(collection, name, fingerprint)
-
-
-def model_mismatch(collection: CollectionSpec, name: str, fingerprint: str) -> ModelMismatch:
-    """The error that says which two models meet."""
-    return ModelMismatch(
-        f"collection {collection.name!r} was filled by model {collection.model_name} "
-        f"({collection.model_fingerprint[:12]}), the encoder runs {name} ({fingerprint[:12]})",
-        metadata={
-            "collection_model": collection.model_name,
-            "collection_fingerprint": collection.model_fingerprint,
-            "encoder_model": name,
-            "encoder_fingerprint": fingerprint,
-        },
-    )
 
 
 def _prompts(parts: Iterable[Part], options: Options) -> Iterable[str]:

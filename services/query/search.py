@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,19 @@ from services.common.errors import (
 )
 from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions
-from services.query.embedding import Embedder, Embedding, EncoderTiming, fetch
+from services.query.embedding import Embedder, Embedding, fetch
+from services.query.encoding import EncoderTiming
+from services.query.gathering import Gathering
 from services.query.metrics import QueryMetrics
 from services.query.queries import Options, Query, check_batch, check_fields, check_ids
 from services.vectors import bounds
-from services.vectors.store import CollectionSpec, Hit, VectorStore
+from services.vectors.store import AnyFilter, CollectionSpec, Consistency, Hit, VectorStore
 
 # With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
 _MAX_CARRIED_ROWS = 4_096
+# Vectors of several searches that share a call to the store, and such calls at once.
+_MAX_SHARED_VECTORS = 16
+_MAX_STORE_CALLS = 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,20 @@ class Answers:
     timing: Timing
 
 
+@dataclass(frozen=True)
+class _Request:
+    """All of a request to the store but its vectors: what searches share that share a call."""
+
+    name: str
+    window: int
+    offset: int
+    filter_text: str  # tells filters apart: to Python, 1 and true are equal
+    fields: tuple[str, ...]
+    consistency: Consistency
+    exclude_ids: tuple[str, ...]
+    filter: AnyFilter = field(compare=False)
+
+
 class Searcher:
     """Answers queries; owned by the event loop. Cancelling a call cancels what it waits for.
 
@@ -73,6 +92,7 @@ class Searcher:
         self._embedder = embedder
         self._descriptions = descriptions
         self._metrics = metrics
+        self._store_calls = Gathering(self._search_store, _max_vectors, _MAX_STORE_CALLS)
 
     async def search(
         self,
@@ -172,23 +192,39 @@ class Searcher:
         # Milvus sends all rows up to the page's end. Where they are many, they come bare, and the
         # page's own attributes are fetched afterwards.
         is_bare = len(left_out) * (start + window) > _MAX_CARRIED_ROWS
-        rows = await self._store.search(
+        request = _Request(
             name,
-            vectors,
             window,
-            timeout_s=deadline.left_s(),
-            filter=options.filter,
-            offset=start,
-            fields=() if is_bare else options.fields,
-            consistency="strong" if options.strong else "bounded",
-            exclude_ids=excluded,
+            start,
+            repr(options.filter),
+            () if is_bare else options.fields,
+            "strong" if options.strong else "bounded",
+            tuple(excluded),
+            options.filter,
         )
+        share = await self._store_calls.ask(request, list(vectors), deadline)
+        rows = share.answer[share.mine]
         if not same:
             rows = [
                 [hit for hit in hits if hit.id not in ids][offset : offset + limit]
                 for hits, ids in zip(rows, left_out, strict=True)
             ]
         return await self._dressed(name, rows, options, deadline) if is_bare else rows
+
+    async def _search_store(
+        self, request: _Request, vectors: Sequence[np.ndarray], deadline: Deadline
+    ) -> list[list[Hit]]:
+        return await self._store.search(
+            request.name,
+            np.stack(vectors),
+            request.window,
+            timeout_s=deadline.left_s(),
+            filter=request.filter,
+            offset=request.offset,
+            fields=request.fields,
+            consistency=request.consistency,
+            exclude_ids=request.exclude_ids,
+        )
 
     async def _dressed(
         self, name: str, rows: Sequence[Sequence[Hit]], options: Options, deadline: Deadline
@@ -208,6 +244,10 @@ class Searcher:
             stage_s.labels("encode").observe(encoder.encode_us / 1e6)
         stage_s.labels("search").observe(search_s)
         return Timing(encoder.queue_us, encoder.encode_us, int(search_s * 1e6))
+
+
+def _max_vectors(request: _Request) -> int:
+    return min(_MAX_SHARED_VECTORS, _MAX_CARRIED_ROWS // (request.offset + request.window))
 
 
 def _merged(items: Sequence[Any], kind: type, outcomes: Sequence[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ class QuerySettings(PeerSettings):
         description="address of the HTTP port for /metrics; port 0 takes a free one",
     )
     max_in_flight: int = Field(
-        128,
+        48,
         ge=1,
         le=100_000,
         description="calls that are worked on at once; further ones get RESOURCE_EXHAUSTED",

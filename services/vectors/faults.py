@@ -34,6 +34,8 @@ _BAD_FILTER = (
     "unsupported expr",
     "not supported in execution backend",
 )
+# What its parts tell each other when the request's deadline has passed on the way.
+_LATE = ("Retry timeout", "context canceled", "context deadline exceeded")
 
 
 class NotLoaded(Unavailable):
@@ -80,7 +82,7 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
         return AlreadyExists(f"collection {collection!r} stands already")
     if expression and _blames_filter(error, message):
         return invalid_filter(message)
-    if "Retry timeout" in message:
+    if any(phrase in message for phrase in _LATE):
         return DeadlineExceeded("Milvus did not answer in time")
     if "Fail connecting" in message:
         return Unavailable("Milvus cannot be reached")

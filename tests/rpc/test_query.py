@@ -108,7 +108,8 @@ async def test_text_finds_its_image_and_says_where_the_time_went(query):
     assert not attributes.HasField("vector")
     assert attributes.content_sha256 == ""
     assert response.model == pb.Model(name="fake", fingerprint="f" * 64)
-    assert (response.timing.queue_us, response.timing.encode_us) == (10, 20)
+    assert response.timing.queue_us >= 10
+    assert response.timing.encode_us == 20
     assert 0 < response.timing.search_us <= response.timing.total_us
     assert not response.text_truncated
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,10 +17,19 @@ from services.query.metrics import QueryMetrics
 from services.query.queries import DEFAULT_FIELDS, Given, IndexedImage, Options, Query, Term, Text
 from services.query.search import Searcher
 from services.query.text_cache import TextCache
+from services.vectors.filters import Comparison
 from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
 from tests.fakes import vector_of
 from tests.query_service import COLLECTION, DIMENSION, WORDS, fake_encoder, fill, row, rows
+
+
+class CountingStore(MemoryStore):
+    searches = 0
+
+    async def search(self, *args, **options):
+        self.searches += 1
+        return await super().search(*args, **options)
 
 
 class World:
@@ -48,7 +59,7 @@ class World:
 
 @pytest.fixture
 async def world():
-    encoder, store = fake_encoder(), MemoryStore()
+    encoder, store = fake_encoder(), CountingStore()
     await fill(store, rows())
     async with encoder.serve() as target:
         peer = EncoderPeer(target, 2**20)
@@ -208,6 +219,27 @@ async def test_batch_leaves_each_querys_own_images_out(world):
     alone = await world.ids(image("dog"), limit=3, offset=2)
     together = await world.answers(image("dog"), text("cat"), limit=3, offset=2)
     assert [hit.id for hit in together.results[0].hits] == alone
+
+
+async def test_searches_at_the_same_time_share_calls_and_get_their_own_hits(world):
+    world.encoder.open.clear()
+    first = asyncio.create_task(world.ids(text("cup"), limit=1))
+    while not world.encoder.in_flight:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    searches = [world.ids(text(word), limit=1) for word in WORDS[:-1]]
+    others = asyncio.gather(*searches)
+    world.encoder.open.set()
+    assert await first == ["cup"]
+    assert await others == [[word] for word in WORDS[:-1]]
+    assert world.encoder.items["calls"] == 2
+    assert world.store.searches <= 2
+
+
+async def test_searches_with_different_filters_share_no_call_even_if_python_calls_them_equal(world):
+    path = ("number",)
+    filters = [Comparison("metadata", "==", value, path) for value in (1, True)]
+    found = await asyncio.gather(*(world.ids(text("cat"), filter=filter) for filter in filters))
+    assert found == [["cat"], []]
 
 
 async def test_batch_is_split_where_the_encoders_limits_ask_for_it(world):
