@@ -1,7 +1,8 @@
 """An ingest for asyncio programs: the blocking one on a thread; sending and resuming are its job.
 
 The worker thread owns the ingest, one `next` at a time; the event loop owns everything else here.
-Stop order: the ingest is stopped, which ends the `next` under way, then the thread.
+Stop order: the ingest is stopped, which ends the `next` under way; the thread ends when the
+AsyncIngest is let go.
 """
 
 from __future__ import annotations
@@ -73,7 +74,6 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
             await self._images.aclose()
         if self._next is not None:
             await asyncio.gather(self._next, return_exceptions=True)
-        self._worker.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncIngest:
         return self

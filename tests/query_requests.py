@@ -21,7 +21,7 @@ ALLOWED = {
     grpc.StatusCode.NOT_FOUND,
 }
 PROPERTY = settings(
-    max_examples=80,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -177,7 +177,7 @@ class Service:
     The store gets a collection COLLECTION with one image for each of WORDS, unless it has it.
     """
 
-    def __init__(self, store_uri: str = "memory://") -> None:
+    def __init__(self, store_uri: str) -> None:
         self._store_uri = store_uri
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)

@@ -136,6 +136,7 @@ async def test_pages_over_equal_scores_neither_repeat_nor_lose_an_image(query, s
         token = page.next_page_token
         if not token:
             break
+    assert ids(await search(query, collection=TWINS, text="same")) == seen[:10]  # by default
     assert seen[:30] == [f"twin{n:02}" for n in range(30)]
     assert sorted(seen[30:]) == sorted(WORDS)
 

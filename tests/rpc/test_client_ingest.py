@@ -327,3 +327,5 @@ async def test_leaving_while_the_indexer_is_silent_does_not_wait_for_it():
             await asyncio.wait_for(ingest.aclose(), 20)
             with pytest.raises(StopAsyncIteration):
                 await waiting
+            with pytest.raises(StopAsyncIteration):
+                await anext(ingest)

@@ -157,6 +157,11 @@ async def test_pages_follow_each_other_until_the_end(query):
     assert seen == ids(await search(query, text="dog"))
 
 
+async def test_limit_and_offset_are_taken_up_to_their_bounds(query):
+    assert len(ids(await search(query, {"limit": 1_000}, text="dog"))) == len(WORDS)
+    assert ids(await search(query, {"limit": 1_000, "offset": 15_384}, text="dog")) == []
+
+
 async def test_pages_may_start_at_an_offset(query):
     everything = ids(await search(query, text="dog"))
     response = await search(query, {"limit": 2, "offset": 3}, text="dog")
@@ -348,6 +353,8 @@ NULL = pb.Condition(
         ({"text": "a", "collection": "a" * 256}, "collection"),
         ({"text": "a", "options": {"limit": 0}}, "options.limit"),
         ({"text": "a", "options": {"limit": -5}}, "options.limit"),
+        ({"text": "a", "options": {"limit": 1_001}}, "options.limit"),
+        ({"text": "a", "options": {"limit": 1_000, "offset": 15_385}}, "options.offset"),
         ({"text": "a", "options": {"limit": 2**31 - 1}}, "options.limit"),
         ({"text": "a", "options": {"offset": -1}}, "options.offset"),
         ({"text": "a", "options": {"offset": 2**31 - 1}}, "options.offset"),

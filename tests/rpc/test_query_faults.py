@@ -131,8 +131,7 @@ async def test_encoder_and_milvus_get_the_callers_time_less_what_is_spent(query,
     store.pause = lambda: asyncio.sleep(spent_s)  # describing the collection takes that long
     await search(query, text="dog", timeout=5)
     (for_encoder,), (for_milvus,) = encoder.times_left_s, store.times_left_s
-    assert for_encoder <= 5 - spent_s + _ROUNDING_S
-    assert for_milvus <= 5 - spent_s
+    assert max(for_encoder, for_milvus) <= 5 - spent_s + _ROUNDING_S
     assert min(for_encoder, for_milvus) > 3
 
 

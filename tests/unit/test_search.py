@@ -204,9 +204,37 @@ async def test_another_model_empties_the_cache_and_is_refused_by_name(world):
     assert "new model" in str(caught.value)
 
 
-async def test_batch_takes_one_encoder_call_and_answers_in_order(world):
+class NotingStore(MemoryStore):
+    """Notes how fresh the answer of each search must be."""
+
+    def __init__(self):
+        super().__init__()
+        self.searches = []
+
+    async def search(self, *arguments, consistency, **options):
+        self.searches.append(consistency)
+        return await super().search(*arguments, consistency=consistency, **options)
+
+
+async def noting(world):
+    """The world, its store noting searches."""
+    store = NotingStore()
+    await fill(store, rows())
+    return World(world.encoder, world.peer, store)
+
+
+async def test_searches_are_bounded_unless_strong_is_asked_for(world):
+    world = await noting(world)
+    await world.page(text("dog"))
+    await world.page(text("dog"), strong=True)
+    assert world.store.searches == ["bounded", "strong"]
+
+
+async def test_batch_takes_one_call_of_encoder_and_milvus_and_answers_in_order(world):
+    world = await noting(world)
     queries = [text(word) for word in WORDS] + [image("dog"), given(vector_of(b"cat", DIMENSION))]
     answers = await world.answers(*queries, limit=3)
+    assert len(world.store.searches) == 1
     assert [page.hits[0].id for page in answers.results[: len(WORDS)]] == list(WORDS)
     assert answers.results[-1].hits[0].id == "cat"
     assert world.encoder.items["calls"] == 1
