@@ -7,35 +7,29 @@ encoder that costs nothing and the store: how many rows it can write, and in how
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine, pixmaps, stacks
 from benchmarks.generator import Generator, Job
 from benchmarks.report import Bar, Figure, Report, Spread
-from benchmarks.tutorial import Tutorial, connect
-from benchmarks.vectors import clustered
+from benchmarks.tutorial import Tutorial
 from benchmarks.weights import random_vit_b_32
+from benchmarks.writing import WritingBenchmark, ingested_per_s
 from glimpse.cli.console import say
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack
 from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
 from services.common.preprocess import decode
 from services.encoder.hardware import usable_cpus
-from services.vectors import schema
-from services.vectors.store import CollectionSpec, Row, open_store
 
-_COLLECTION, _BARE = "bench", "bare"
-_IMAGE_SIZE, _DIMENSION = 224, 512
+_PARTS = ["speed", "rows", "memory"]
+_COLLECTION = "bench"
+_IMAGE_SIZE = 224
 _MAX_PIXELS = 50_000_000
 _ENCODE_BATCH, _ENCODE_CALLS = 32, 4  # the indexer's own defaults
-_UPSERT_ROWS = 1_000
-_MAX_RSS_MB = 600.0
-_MAX_GROWTH = 1.1  # what "flat" means, from the first fifth of a stream to its end
 
 
 class IngestBenchmark:
@@ -111,10 +105,10 @@ class IngestBenchmark:
 
     def _ours_per_s(self) -> float:
         self._round += 1
-        return _ingested_per_s(self.client, self._images(), Outcome.INDEXED)
+        return ingested_per_s(self.client, self._images(), Outcome.INDEXED, _COLLECTION)
 
     def _rerun_per_s(self) -> float:
-        return _ingested_per_s(self.client, self._images(), Outcome.UNCHANGED)
+        return ingested_per_s(self.client, self._images(), Outcome.UNCHANGED, _COLLECTION)
 
     def _images(self) -> list[ImageFile]:
         return [
@@ -133,144 +127,69 @@ class IngestBenchmark:
         raise AssertionError("count never ends")
 
 
-def measure_alone(
-    stack: Stack, options: argparse.Namespace
-) -> tuple[list[Figure], dict[str, object]]:
-    """The indexer between a stub of an encoder and the store: rows per second, and memory."""
-    client = Client(stack.query, stack.indexer, timeout_s=60)
-    with client:
-        rates, bare_rates = [], []
-        for number in range(options.rounds):
-            images = pixmaps.images(options.rows, prefix=f"rows{number}")
-            rates.append(_ingested_per_s(client, images, Outcome.INDEXED, f"rows{number}"))
-            bare_rates.append(_bare_rows_per_s(stack.milvus_uri, options.rows))
-        pid = stack.processes["indexer"].pid
-        images = pixmaps.images(options.stream, prefix="stream")
-        early_mb = 0.0
-        for count, acknowledgement in enumerate(client.index("stream", images), start=1):
-            if acknowledgement.outcome is not Outcome.INDEXED:
-                raise RuntimeError(f"an image was not indexed: {acknowledgement}")
-            if count == options.stream // 5:
-                early_mb = stacks.rss_mb(pid)
-        late_mb, peak_mb = stacks.rss_mb(pid), stacks.peak_rss_mb(pid)
-    shares = Spread.of([ours / bare for ours, bare in zip(rates, bare_rates, strict=True)])
-    rate = Spread.of(rates)
-    details = {
-        "rows_per_s": rates,
-        "bare_rows_per_s": bare_rates,
-        "share_of_bare": shares.median,
-        "streamed": options.stream,
-        "rss_mb_after_a_fifth": early_mb,
-        "rss_mb_at_the_end": late_mb,
-    }
-    is_flat = late_mb <= _MAX_GROWTH * early_mb
-    figures = [
-        Figure(
-            "rss_mb",
-            f"peak memory of the indexer, {options.stream:,} images streamed, in 10^6 bytes; "
-            f"{'flat' if is_flat else 'NOT flat'}: {early_mb:.0f} after a fifth, {late_mb:.0f} "
-            "at the end",
-            peak_mb,
-            Bar("at most", _MAX_RSS_MB),
-        ),
-        Figure(
-            "rows_per_s",
-            f"rows/s through the indexer with a stub encoder, {shares.median:.0%} of bare upserts "
-            "(bar: 60% of them)",
-            rate.median,
-            Bar("at least", 0.6 * Spread.of(bare_rates).median),
-            rate,
-        ),
-    ]
-    return figures, details
-
-
-def _ingested_per_s(
-    client: Client, images: Iterable[ImageFile], expected: Outcome, collection: str = _COLLECTION
-) -> float:
-    """Until the last acknowledgement, which is when every row is stored."""
-    started_s = last_s = time.perf_counter()
-    count = 0
-    for acknowledgement in client.index(collection, images):
-        last_s = time.perf_counter()
-        count += 1
-        if acknowledgement.outcome is not expected:
-            raise RuntimeError(f"not {expected.name}: {acknowledgement}")
-    return count / (last_s - started_s)
-
-
-def _bare_rows_per_s(uri: str, count: int) -> float:
-    """The same rows by pymilvus alone, into a collection of the same kind."""
-    asyncio.run(_make_bare(uri))
-    entities = [
-        schema.entity_of(Row(id=f"bare/{number}", vector=vector, uri=f"bare/{number}"))
-        for number, vector in enumerate(clustered(count, _DIMENSION, seed=5))
-    ]
-    client = connect(uri)
-    started_s = time.perf_counter()
-    for start in range(0, count, _UPSERT_ROWS):
-        client.upsert(_BARE, entities[start : start + _UPSERT_ROWS])
-    seconds = time.perf_counter() - started_s
-    client.drop_collection(_BARE)
-    client.close()
-    return count / seconds
-
-
-async def _make_bare(uri: str) -> None:
-    store = open_store(uri)
-    try:
-        spec = CollectionSpec(_BARE, _DIMENSION, "none", "none")
-        await store.create_collection(spec, timeout_s=60)
-    finally:
-        await store.close()
-
-
 def main() -> int:
     """Runs the benchmark; 0 also where bars are missed: the table says so."""
     options = _options()
     stacks.end_on_sigterm()
     weights = random_vit_b_32(stacks.OUTPUT)
-    files = stacks.picture_files(options.images, options.pictures)
     report = Report(
         f"ingest-{options.store}", f"make bench-ingest STORE={options.store}", machine.describe()
     )
     with stacks.running_store(options.store) as uri:
-        say("The whole stack ...")
-        with (
-            stacks.running_stack(uri, weights) as stack,
-            Generator(stack.addresses["encoder"]) as generator,
-            Client(stack.query, stack.indexer, timeout_s=60) as client,
-        ):
-            tutorial = Tutorial(weights, uri)
-            tutorial.create_collection()
-            benchmark = IngestBenchmark(options, files, client)
-            report.figures = benchmark.end_to_end(generator, tutorial)
-            report.details = benchmark.details
-        say("The indexer between a stub encoder and the store ...")
-        port = Ports.free().encoder
-        address = f"127.0.0.1:{port}"
-        stub = ["benchmarks.stub_encoder", str(port), str(pixmaps.SIZE)]
-        with (
-            stacks.running_process(stub, address),
-            stacks.running_stack(uri, weights, {"INDEXER_ENCODER": address}) as stack,
-        ):
-            figures, details = measure_alone(stack, options)
-    report.figures += figures
-    report.details |= details | {"options": dict(sorted(vars(options).items()))}
+        if "speed" in options.parts:
+            _measure_whole(report, options, weights, uri)
+        if {"rows", "memory"} & set(options.parts):
+            _measure_writing(report, options, weights, uri)
+    report.details |= {"options": dict(sorted(vars(options).items()))}
     name = "ingest.json" if options.store == "milvus" else f"ingest-{options.store}.json"
     report.write(stacks.OUTPUT / name)
     print(report.table())
     return 0
 
 
+def _measure_whole(report: Report, options: argparse.Namespace, weights: Path, uri: str) -> None:
+    say("The whole stack ...")
+    files = stacks.picture_files(options.images, options.pictures)
+    with (
+        stacks.running_stack(uri, weights) as stack,
+        Generator(stack.addresses["encoder"]) as generator,
+        Client(stack.query, stack.indexer, timeout_s=60) as client,
+    ):
+        tutorial = Tutorial(weights, uri)
+        tutorial.create_collection()
+        client.create_collection(_COLLECTION)
+        benchmark = IngestBenchmark(options, files, client)
+        report.figures += benchmark.end_to_end(generator, tutorial)
+    report.details |= benchmark.details
+
+
+def _measure_writing(report: Report, options: argparse.Namespace, weights: Path, uri: str) -> None:
+    say("The indexer between a stub encoder and the store ...")
+    port = Ports.free().encoder
+    address = f"127.0.0.1:{port}"
+    stub = ["benchmarks.stub_encoder", str(port), str(pixmaps.SIZE)]
+    with (
+        stacks.running_process(stub, address),
+        stacks.running_stack(uri, weights, {"INDEXER_ENCODER": address}) as stack,
+        Client(stack.query, stack.indexer, timeout_s=60) as client,
+    ):
+        benchmark = WritingBenchmark(options, stack, client)
+        if "rows" in options.parts:
+            report.figures += benchmark.rows()
+        if "memory" in options.parts:
+            report.figures += benchmark.memory()
+    report.details |= benchmark.details
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
     parser.add_argument("--store", choices=stacks.STORES, default="milvus")
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="all by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each single rate")
     parser.add_argument("--images", default="", help="a folder; without it, pictures are drawn")
-    parser.add_argument("--pictures", type=int, default=200, help="of one run end to end")
-    parser.add_argument("--rows", type=int, default=5_000, help="of one run with a stub encoder")
+    parser.add_argument("--pictures", type=int, default=600, help="of one run end to end")
+    parser.add_argument("--rows", type=int, default=10_000, help="of one run with a stub encoder")
     parser.add_argument("--stream", type=int, default=100_000, help="images while memory is read")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")
     options = parser.parse_args()

@@ -20,6 +20,11 @@ from services.vectors.metrics import MilvusMetrics
 
 _CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadline holds besides
 
+# pymilvus pings every 10 s, which Milvus Lite takes for abuse: it cuts the connection, and with it
+# the call that comes just then. A peer that is gone is noticed by the first call that it leaves
+# unanswered, so nothing needs the pings.
+_GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
+
 _MAX_CALL_S = 600.0  # longer than any call that the settings allow
 
 
@@ -78,6 +83,7 @@ class Connection:
                     token=self._token,
                     timeout=_CONNECT_TIMEOUT_S,
                     dedicated=True,
+                    grpc_options=_GRPC_OPTIONS,
                     **self._certificate_options,
                 )
                 version = await client.get_server_version(timeout=_CONNECT_TIMEOUT_S)
