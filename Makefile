@@ -15,12 +15,13 @@ STORE ?= milvus
 BENCH ?=
 LOAD ?=
 FUZZ ?=
+CHAOS ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
+.PHONY: help demo test chaos fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
 	load capacity ghz milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	example-go example-go-if-there constraints clean
 
@@ -80,6 +81,10 @@ fuzz: $(VENV)/.dev ## do to the services for a minute what nobody sane does; the
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling
+
+# Takes ten minutes. To repeat a run: CHAOS="--stores lite --seed 7"
+chaos: $(VENV)/.dev milvus-server ## kill everything at random while images stream; nothing may be lost
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 # The package carries the Go and C++ server for Linux on x86-64, and does not agree with ours.
 milvus-server: $(VENV)/.uv ## a real Milvus for the tests that want one; without it they are skipped

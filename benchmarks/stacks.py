@@ -127,7 +127,7 @@ def rss_mb(pid: int) -> float:
 def picture_files(folder: str, count: int) -> list[Path]:
     """`count` pictures of a folder, or drawn ones where it is empty; fewer if there are fewer."""
     if folder:
-        return list(itertools.islice(find_pictures([folder]), count))
+        return [Path(found) for found in itertools.islice(find_pictures([folder]), count)]
     drawn = pictures.collection(OUTPUT / "pictures")
     # Every class has some, and a run of a few of them does not draw all.
     chosen = drawn[:: max(len(drawn) // count, 1)][:count]

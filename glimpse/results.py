@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from glimpse import objects
 from glimpse.errors import GlimpseError, UnreadableFile
 
 Metadata = Mapping[str, Any]
@@ -132,10 +133,11 @@ class Collection:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture to index: `content`, or the file at `path`, which is read when its turn comes.
+    """A picture to index: `content`, or the file at `path` or `url`, read when its turn comes.
 
-    Without `id` it gets the first 32 hexadecimal digits of its content's SHA-256. Without `uri`
-    a picture with a path gets the absolute path.
+    A URL is any that fsspec knows, such as s3://bucket/name.jpg, and needs the extra `s3`. Without
+    `id` a picture gets the first 32 hexadecimal digits of its content's SHA-256. Without `uri` it
+    gets its URL, or its absolute path.
     """
 
     path: Path | None = None
@@ -143,22 +145,26 @@ class ImageFile:
     id: str = ""
     uri: str = ""
     metadata: Metadata = field(default_factory=dict)
+    url: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.path is None) == (self.content is None):
-            raise ValueError("give exactly one of path and content")
+        given = sum(value is not None for value in (self.path, self.content, self.url))
+        if given != 1:
+            raise ValueError(f"give exactly one of path, content and url, not {given}")
 
     @property
     def address(self) -> str:
         """What hits of this picture carry as their uri."""
         if self.uri or self.path is None:
-            return self.uri
+            return self.uri or self.url or ""
         return os.path.abspath(self.path)
 
     def read(self) -> bytes:
         """The picture file's bytes. Raises UnreadableFile."""
         if self.content is not None:
             return self.content
+        if self.url is not None:
+            return objects.read(self.url)
         assert self.path is not None
         try:
             return self.path.read_bytes()

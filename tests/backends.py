@@ -1,5 +1,5 @@
-"""Real Milvus processes for tests: Milvus Lite's server and a Milvus server; asking them is not
-its job.
+"""Processes that tests stop, kill and freeze, Milvus Lite's server and a Milvus server among them;
+asking them is not its job.
 
 Milvus Lite comes with the development environment. The Milvus server is the package `milvus`, which
 needs an environment of its own: `make milvus-server` makes it.
@@ -56,7 +56,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class _Process:
+class Process:
     """A process group that can be stopped, killed, frozen, thawed and started again."""
 
     def __init__(
@@ -92,6 +92,10 @@ class _Process:
                 start_new_session=True,
             )
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """As an operator would; forcibly if that takes too long."""
         self.thaw()
@@ -125,7 +129,7 @@ class _Process:
             time.sleep(0.05)
 
 
-class MilvusLite(_Process):
+class MilvusLite(Process):
     """A Milvus Lite server over a directory of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -137,7 +141,7 @@ class MilvusLite(_Process):
         super().__init__([program, "server", *where], directory, signal.SIGINT)
 
 
-class MilvusServer(_Process):
+class MilvusServer(Process):
     """A Milvus server with everything it needs, over a directory of its own.
 
     One at a time: the etcd within it listens on 2379 and 2380, whatever it is told.

@@ -16,7 +16,7 @@ import typer
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError, Counter, print_table, printable, say
 from glimpse.cli.metadata import read_metadata
-from glimpse.cli.walk import find_pictures
+from glimpse.cli.walk import address_of, find_pictures
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
 
@@ -32,7 +32,7 @@ class IdFrom(str, enum.Enum):
 
 def index(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Folders, files, patterns or @LIST.")
+        list[str], typer.Argument(metavar="PATH", help="Folders, files, patterns, URLs or @LIST.")
     ],
     collection: addresses.CollectionOption = addresses.DEFAULT_COLLECTION,
     metadata: Annotated[
@@ -73,6 +73,9 @@ def index(
     pattern, are always sent: what is in them decides, not their name. What is indexed already and
     has not changed is skipped. A connection that is cut is taken up again.
 
+    URLs of object stores, s3://BUCKET/FOLDER and whatever fsspec knows, are taken in the same way;
+    they need: pip install 'glimpse[s3]'.
+
     The exit code is 1 when any picture failed.
 
     \b
@@ -80,13 +83,14 @@ def index(
         glimpse index ~/Pictures
         glimpse index 'photos/**/*.jpg' --metadata photos.csv --failures failed.jsonl
         glimpse index @failed.jsonl
+        glimpse index s3://bucket/photos 's3://bucket/more/**/*.png'
     """
     entries = read_metadata(metadata) if metadata else {}
     pictures = list(_image_files(find_pictures(paths), entries, id_from))
     _tell_unused(entries, pictures, metadata)
     if dry_run:
         for picture in pictures:
-            print(printable(str(picture.path)))
+            print(printable(str(picture.path or picture.url)))
         say(f"{len(pictures):,} pictures would be sent to {collection!r}.")
         return
     if not pictures:
@@ -106,14 +110,18 @@ def index(
 
 
 def _image_files(
-    paths: Iterable[Path], entries: dict[str, dict[str, Any]], id_from: IdFrom
+    pictures: Iterable[Path | str], entries: dict[str, dict[str, Any]], id_from: IdFrom
 ) -> Iterator[ImageFile]:
-    for path in paths:
-        absolute = os.path.abspath(path)
+    for picture in pictures:
+        address = address_of(picture)
         identity = ""
         if id_from is IdFrom.PATH:
-            identity = hashlib.sha256(os.fsencode(absolute)).hexdigest()[:32]
-        yield ImageFile(path=path, id=identity, metadata=entries.get(absolute, {}))
+            identity = hashlib.sha256(os.fsencode(address)).hexdigest()[:32]
+        metadata = entries.get(address, {})
+        if isinstance(picture, str):
+            yield ImageFile(url=picture, id=identity, metadata=metadata)
+        else:
+            yield ImageFile(path=picture, id=identity, metadata=metadata)
 
 
 def _tell_unused(

@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from glimpse import objects
 from glimpse.cli.console import CommandError
 
 _KEY = "path"
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
-    """Metadata by absolute path.
+    """Metadata by absolute path or URL.
 
     Each line of a .jsonl file is an object, each row of a .csv file one with the header's names.
-    "path" says which picture is meant, seen from the folder that the file lies in; all the rest is
-    metadata. A CSV value that is written as a plain number becomes one; an empty one is left out.
-    Raises CommandError.
+    "path" says which picture is meant, seen from the folder that the file lies in, or by its URL;
+    all the rest is metadata. A CSV value that is written as a plain number becomes one; an empty
+    one is left out. Raises CommandError.
     """
     readers = {".jsonl": _json_lines, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())
@@ -33,10 +34,10 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
             key = entry.pop(_KEY, None)
             if not isinstance(key, str) or not key:
                 raise CommandError(f'{path} line {number}: has no "{_KEY}"')
-            absolute = os.path.abspath(path.parent / key)
-            if absolute in found:
+            address = key if objects.is_url(key) else os.path.abspath(path.parent / key)
+            if address in found:
                 raise CommandError(f"{path} line {number}: {key} stands in it twice")
-            found[absolute] = entry
+            found[address] = entry
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
         raise CommandError(f"{path}: the metadata cannot be read: {why}") from error

@@ -1,4 +1,4 @@
-"""Which picture files a command line means; reading them is not its job."""
+"""Which pictures a command line means, in files or behind URLs; reading them is not its job."""
 
 from __future__ import annotations
 
@@ -8,33 +8,43 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from glimpse import objects
 from glimpse.cli.console import CommandError
+from glimpse.errors import UnreadableFile
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 )
 
 
-def find_pictures(arguments: Iterable[str]) -> Iterator[Path]:
-    """Paths of the pictures that arguments name, each once, sorted within each argument.
+def find_pictures(arguments: Iterable[str]) -> Iterator[Path | str]:
+    """Paths and URLs of the pictures that arguments name, each once, sorted within each argument.
 
     A folder stands for every file below it with one of EXTENSIONS, except hidden ones; a file for
     itself, whatever its name; a pattern (with *, ? or [; ** for any depth) for all it matches;
-    @FILE for the paths in a list, one on a line, or as "path" of a JSON object on a line.
-    Raises CommandError for what names nothing.
+    @FILE for the paths in a list, one on a line, or as "path" of a JSON object on a line. URLs of
+    object stores are folders, files and patterns as well. Raises CommandError for what names
+    nothing.
     """
     seen: set[str] = set()
     for argument in arguments:
-        for path in _named_by(argument):
-            absolute = os.path.abspath(path)
-            if absolute not in seen:
-                seen.add(absolute)
-                yield path
+        for picture in _named_by(argument):
+            address = address_of(picture)
+            if address not in seen:
+                seen.add(address)
+                yield picture
 
 
-def _named_by(argument: str) -> Iterator[Path]:
+def address_of(picture: Path | str) -> str:
+    """A path made absolute, or a URL as it is."""
+    return picture if isinstance(picture, str) else os.path.abspath(picture)
+
+
+def _named_by(argument: str) -> Iterator[Path | str]:
     path = Path(argument)
-    if argument.startswith("@") and not path.exists():
+    if objects.is_url(argument):
+        yield from _behind(argument)
+    elif argument.startswith("@") and not path.exists():
         yield from _listed(Path(argument[1:]))
     elif path.is_dir():
         yield from _below(path)
@@ -50,6 +60,26 @@ def _named_by(argument: str) -> Iterator[Path]:
         raise CommandError(f"{argument}: there is no such file or folder")
 
 
+def _behind(url: str) -> Iterator[str]:
+    try:
+        found = objects.find(url, _is_picture)
+    except UnreadableFile as error:
+        raise CommandError(str(error)) from error
+    if not found:
+        raise CommandError(f"{url}: there is no such object, and no picture in such a folder")
+    yield from found
+
+
+def _is_picture(path: str) -> bool:
+    *folders, name = path.split("/")
+    is_hidden = any(part.startswith(".") for part in (*folders, name))
+    return not is_hidden and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _picture(address: str) -> Path | str:
+    return address if objects.is_url(address) else Path(address)
+
+
 def _below(folder: Path) -> Iterator[Path]:
     def fail(error: OSError) -> None:
         why = (error.strerror or "unknown reason").lower()
@@ -58,11 +88,11 @@ def _below(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+            if _is_picture(name):
                 yield Path(parent, name)
 
 
-def _listed(path: Path) -> Iterator[Path]:
+def _listed(path: Path) -> Iterator[Path | str]:
     try:
         lines = path.read_text(errors="surrogateescape").splitlines()
     except OSError as error:
@@ -72,9 +102,9 @@ def _listed(path: Path) -> Iterator[Path]:
         if not line.strip():
             continue
         if not line.startswith("{"):
-            yield Path(line)
+            yield _picture(line)
             continue
         try:
-            yield Path(json.loads(line)["path"])
+            yield _picture(json.loads(line)["path"])
         except (ValueError, KeyError, TypeError):
             raise CommandError(f'@{path} line {number}: is no JSON object with a "path"') from None

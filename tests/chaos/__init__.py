@@ -1,0 +1,1 @@
+"""Pictures stream while everything is killed; nothing acknowledged may be missing."""

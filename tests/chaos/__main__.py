@@ -1,0 +1,43 @@
+"""`make chaos`: the long form, on Milvus Lite and on a Milvus server; prints seeds and kills."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+from pathlib import Path
+
+from tests.backends import has_milvus_server
+from tests.chaos.run import FREEZE, Chaos
+
+_FAULTS = {
+    "lite": {"encoder": 8, "indexer": 8, "store": 8, "client": 6, FREEZE: 3},
+    "milvus": {"encoder": 7, "indexer": 7, "store": 5, "client": 6, FREEZE: 5},
+}
+
+
+def main() -> int:
+    """1 if anything was lost, or is there twice."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--stores", nargs="+", choices=list(_FAULTS), default=list(_FAULTS))
+    parser.add_argument("--images", type=int, default=6_000, help="at least, on each store")
+    parser.add_argument("--seed", type=int, help="of a run to be repeated")
+    options = parser.parse_args()
+    is_well = True
+    for kind in options.stores:
+        if kind == "milvus" and not has_milvus_server():
+            print("milvus: there is no Milvus server here: run `make milvus-server`")
+            is_well = False
+            continue
+        seed = random.randrange(2**32) if options.seed is None else options.seed
+        print(f"{kind}: seed {seed} ...", flush=True)
+        folder = Path("build/chaos", kind).absolute()
+        shutil.rmtree(folder, ignore_errors=True)
+        outcome = Chaos(folder, kind, seed).run(_FAULTS[kind], options.images)
+        print(f"{kind}: {outcome}", flush=True)
+        is_well = is_well and not outcome.problems
+    return 0 if is_well else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
