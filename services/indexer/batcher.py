@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from services.common.errors import GlimpseError
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -27,7 +25,7 @@ class Batcher(Generic[Item, Result]):
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Awaitable[Sequence[Result | GlimpseError]]],
+        work: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         *,
         max_items: int,
         max_in_flight: int,
@@ -107,7 +105,7 @@ class Batcher(Generic[Item, Result]):
         for (_, waiter), result in zip(batch, results, strict=True):
             if waiter.done():
                 continue
-            if isinstance(result, GlimpseError):
+            if isinstance(result, Exception):
                 waiter.set_exception(result)
             else:
                 waiter.set_result(result)

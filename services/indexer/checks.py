@@ -24,5 +24,5 @@ def check_uri(uri: str) -> None:
         raise InvalidInput(
             "image.uri", f"must have at most {MAX_URI_CHARACTERS} characters; it has {len(uri)}"
         )
-    if any(unicodedata.category(character) == "Cc" for character in uri):
+    if not uri.isprintable() and any(unicodedata.category(character) == "Cc" for character in uri):
         raise InvalidInput("image.uri", "must not have control characters")

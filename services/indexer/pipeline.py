@@ -12,7 +12,6 @@ does not read its acknowledgements, ends in the sender having to wait.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,8 +38,7 @@ class Pipeline:
         settings: IndexerSettings,
         metrics: IndexerMetrics,
     ) -> None:
-        threads = settings.decode_threads or os.cpu_count() or 1
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self._peers = Peers(store, encoder, self._threads, settings, metrics)
         self._streams: set[Stream] = set()
         self._draining = False

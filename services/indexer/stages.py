@@ -76,14 +76,10 @@ class Stages:
         }
         return [found.get(image.id) for image in images]
 
-    async def decode(self, content: bytes) -> preprocess.Decoded:
-        """A picture file's pixels; raises InvalidImage."""
+    async def decode(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
+        """Picture files' pixels, on one thread; an error stands in its file's place."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._peers.threads,
-            preprocess.decode,
-            content,
-            self._target.model.image_size,
-            self._settings.max_image_pixels,
+            self._peers.threads, self._decode_all, contents
         )
 
     async def encode(self, pixels: list[Pixels]) -> list[Vector | errors.GlimpseError]:
@@ -103,6 +99,16 @@ class Stages:
             middle = len(rows) // 2
             return [*await self.write(rows[:middle]), *await self.write(rows[middle:])]
         return [None] * len(rows)
+
+    def _decode_all(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
+        size, max_pixels = self._target.model.image_size, self._settings.max_image_pixels
+        results: list[preprocess.Decoded | Exception] = []
+        for content in contents:
+            try:
+                results.append(preprocess.decode(content, size, max_pixels))
+            except Exception as error:  # of this picture alone
+                results.append(error)
+        return results
 
     async def _encode_once(self, pixels: list[Pixels]) -> list[Vector | errors.GlimpseError]:
         model = self._target.model

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from services.common import errors
+from services.common.preprocess import Decoded
 from services.indexer.batcher import Batcher
 from services.indexer.budget import Budget, Held
 from services.indexer.checks import check_content, check_uri
@@ -29,6 +30,8 @@ from services.vectors.store import Row
 
 # What a row may take at most besides its vector: metadata, uri in UTF-8, and the objects around it.
 _ROW_BYTES = bounds.MAX_METADATA_BYTES + 4 * bounds.MAX_URI_CHARACTERS + 4096
+# Handing a small picture to a thread takes as long as decoding it.
+_MAX_DECODE_BATCH = 8
 # A file up to this size is hashed where it stands: a thread would take longer to start on it.
 _HASH_INLINE_BYTES = 256 * 1024
 
@@ -65,6 +68,11 @@ class Stream:
         self._turns = Turns()
         self._look_ups: Batcher[Attributes, object] = Batcher(
             self._stages.look_up, max_items=settings.max_look_up_rows, max_in_flight=4
+        )
+        self._decodes: Batcher[bytes, Decoded] = Batcher(
+            self._stages.decode,
+            max_items=_MAX_DECODE_BATCH,
+            max_in_flight=2 * settings.decoders,  # so that no thread waits for the event loop
         )
         fitting = max(1, model.max_message_bytes // 2 // self._pixels_bytes)
         self._encodes: Batcher[Pixels, Vector] = Batcher(
@@ -110,7 +118,7 @@ class Stream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for batcher in (self._look_ups, self._encodes, self._writes):
+        for batcher in (self._look_ups, self._decodes, self._encodes, self._writes):
             await batcher.close()
         self._budget.release(self._budget.held_bytes)
 
@@ -192,7 +200,7 @@ class Stream:
 
     async def _encoded(self, image: _UnderWay) -> Picture:
         with self._metrics.stage("decode"):
-            decoded = await self._stages.decode(image.content)
+            decoded = await self._decodes.submit(image.content)
         image.content = b""
         image.held.release("content")
         with self._metrics.stage("encode"):

@@ -1,9 +1,10 @@
-"""The short form of `make chaos`: every kind of fault once, on Milvus Lite."""
+"""The short forms of `make chaos`: every kind of fault once, on Milvus Lite; and broken files."""
 
 import random
 
 import pytest
 
+from tests.chaos.broken import index_broken_among_good
 from tests.chaos.run import FREEZE, KILLS, Chaos
 
 
@@ -15,3 +16,7 @@ def test_whatever_is_killed_no_acknowledged_image_is_lost_or_there_twice(tmp_pat
     assert outcome.problems == []
     assert outcome.images >= 1_000
     assert outcome.kills == len(KILLS)
+
+
+def test_broken_files_fail_alone_each_for_its_own_reason_and_come_in_once_mended(tmp_path):
+    assert index_broken_among_good(tmp_path, good=500, broken=50) == []

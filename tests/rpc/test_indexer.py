@@ -383,31 +383,34 @@ def nested(levels):
 
 
 BAD_FIELDS = {
-    "quote in id": ({"id": 'x" or "1" == "1'}, "image.id"),
-    "long id": ({"id": "x" * 129}, "image.id"),
-    "line break after id": ({"id": "x\n"}, "image.id"),
-    "long uri": ({"uri": "x" * 2049}, "image.uri"),
-    "control character in uri": ({"uri": "a\x00b"}, "image.uri"),
-    "large metadata": ({"metadata": as_struct({"a": "x" * 16_384})}, "image.metadata"),
-    "deep metadata": ({"metadata": nested(9)}, "image.metadata"),
+    "quote in id": ({"id": 'x" or "1" == "1'}, "image.id", "A-Z"),
+    "long id": ({"id": "x" * 129}, "image.id", "128"),
+    "line break after id": ({"id": "x\n"}, "image.id", "A-Z"),
+    "long uri": ({"uri": "x" * 2049}, "image.uri", "2048"),
+    "control character in uri": ({"uri": "a\x00b"}, "image.uri", "control"),
+    "large metadata": ({"metadata": as_struct({"a": "x" * 16_384})}, "image.metadata", "16384"),
+    "deep metadata": ({"metadata": nested(9)}, "image.metadata", "8 levels"),
     "infinite metadata": (
         {"metadata": struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=float("inf"))})},
         "image.metadata",
+        "finite",
     ),
-    "large file": ({"content": bytes(2**20 + 1)}, "image.content"),
+    "large file": ({"content": bytes(2**20 + 1)}, "image.content", str(2**20)),
+    "many pixels": ({"content": bomb()}, "image", "at most 50000000"),
 }
 
 
-async def test_broken_bounds_name_their_field_and_fail_alone():
+async def test_broken_bounds_name_field_and_bound_and_fail_alone():
     async with opened(max_file_bytes=2**20) as service:
         sent = []
-        for number, (fields, _) in enumerate(BAD_FIELDS.values()):
+        for number, (fields, *_) in enumerate(BAD_FIELDS.values()):
             sent += [image(1000 + number), image(number, **fields)]
         acks, totals = await service.index(sent)
-        for number, (_, field) in enumerate(BAD_FIELDS.values()):
+        for number, (_, field, bound) in enumerate(BAD_FIELDS.values()):
             error = errors.from_status(acks[number].error)
             assert isinstance(error, errors.InvalidInput)
             assert error.field == field
+            assert bound in str(error)
             assert acks[1000 + number].outcome == pb.OUTCOME_INDEXED
         assert totals.failed == len(BAD_FIELDS)
 
