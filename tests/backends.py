@@ -144,13 +144,15 @@ class MilvusLite(Process):
 class MilvusServer(Process):
     """A Milvus server with everything it needs, over a directory of its own.
 
-    One at a time: the etcd within it listens on 2379 and 2380, whatever it is told.
+    One at a time: the etcd within it listens on 2379 and 2380, whatever it is told. `tls` holds the
+    PEM files of its certificate, its key, and the authority of those whom it lets in.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: tuple[Path, Path, Path] | None = None) -> None:
         *ports, metrics_port = free_ports(len(_MILVUS_PORTS) + 1)
         named_ports = dict(zip(_MILVUS_PORTS, ports, strict=True))
-        self.uri = f"http://127.0.0.1:{named_ports['proxy_port']}"
+        scheme = "https" if tls else "http"
+        self.uri = f"{scheme}://127.0.0.1:{named_ports['proxy_port']}"
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             [_MILVUS / "bin" / "python", "-c", _PREPARE, directory, json.dumps(named_ports)],
@@ -167,5 +169,10 @@ class MilvusServer(Process):
             # After a restart it waits until the sessions of its former life have run out.
             "COMMON_SESSION_TTL": "10",
         }
+        if tls:
+            paths = zip(("SERVERPEMPATH", "SERVERKEYPATH", "CAPEMPATH"), tls, strict=True)
+            environment |= {f"TLS_{name}": str(path) for name, path in paths}
+            # Both sides show certificates; REST cannot share the port then.
+            environment |= {"COMMON_SECURITY_TLSMODE": "2", "PROXY_HTTP_ENABLED": "false"}
         program = str(directory / "bin" / "milvus")
         super().__init__([program, "run", "standalone"], directory, signal.SIGTERM, environment)

@@ -1,4 +1,5 @@
-"""The three stores that must keep one contract, and a collection in each."""
+"""The three stores that must keep one contract, and a collection in each; the Milvus server talks
+mTLS, as in production."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
+from glimpse.credentials import PLAINTEXT, Credentials
 from services.common.errors import AlreadyExists
 from services.vectors.filters import Comparison
 from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
+from tests.authority import Authority, write
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
 
 T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
@@ -23,6 +27,16 @@ class Backend:
     name: str
     uri: str
     process: MilvusLite | MilvusServer | None
+    credentials: Credentials = PLAINTEXT
+
+    def client(self) -> MilvusClient:
+        """pymilvus' own client, for what a store does not do."""
+        files = self.credentials
+        if not files:
+            return MilvusClient(self.uri, timeout=T)
+        names = {"ca_pem_path": files.tls_ca, "client_pem_path": files.tls_cert}
+        names["client_key_path"] = files.tls_key
+        return MilvusClient(self.uri, timeout=T, **{name: str(p) for name, p in names.items()})
 
 
 def process_of(name: str, tmp_path_factory: pytest.TempPathFactory) -> MilvusLite | MilvusServer:
@@ -41,16 +55,27 @@ def backend(
     if request.param == "memory":
         yield Backend("memory", "memory://", None)
         return
-    process = process_of(request.param, tmp_path_factory)
+    credentials = PLAINTEXT
+    if request.param == "milvus" and has_milvus_server():
+        folder = tmp_path_factory.mktemp("certificates")
+        authority = Authority()
+        ca = authority.write(folder)
+        server = write(folder, "milvus", authority.pair("localhost"))
+        caller = write(folder, "store", authority.pair("store"))
+        credentials = Credentials(ca, caller.cert, caller.key)
+        directory = tmp_path_factory.mktemp("milvus")
+        process = MilvusServer(directory, (server.cert, server.key, ca))
+    else:
+        process = process_of(request.param, tmp_path_factory)
     process.start()
-    yield Backend(request.param, process.uri, process)
+    yield Backend(request.param, process.uri, process, credentials)
     process.stop()
     shutil.rmtree(process.directory)
 
 
 @pytest.fixture
 async def store(backend: Backend) -> AsyncIterator[VectorStore]:
-    store = open_store(backend.uri)
+    store = open_store(backend.uri, "", backend.credentials)
     await store.ready(timeout_s=60)
     yield store
     await store.close()

@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient
 
 from services.common.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from services.vectors.store import CollectionInfo
@@ -188,7 +187,7 @@ async def test_milvus_lite_gets_a_graph_once_a_collection_is_large(store, name):
 
 @pytest.mark.parametrize("backend", ["lite", "milvus"], indirect=True)
 async def test_collections_of_others_are_left_alone(store, backend):
-    client = MilvusClient(backend.uri, timeout=T)
+    client = backend.client()
     client.create_collection("theirs", dimension=DIMENSION, timeout=T)
     try:
         assert "theirs" not in await store.list_collections(timeout_s=T)

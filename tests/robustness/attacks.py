@@ -87,8 +87,7 @@ def half_open_connections(address: str, methods: list[Method], rng: random.Rando
             # 60 MiB are promised, a few bytes come.
             wire.send(stream, b"\x00" + (60 * 2**20).to_bytes(4, "big") + b"abc")
         begun.append(wire)
-    with grpc.insecure_channel(address) as channel:
-        outcomes = Counter(_call(channel, method.path, [b""]) for method in methods)
+    outcomes = _others(address, methods)
     for connection in silent:
         vanish(connection)
     for wire in begun:
@@ -107,8 +106,7 @@ def slow_readers(address: str, methods: list[Method], rng: random.Random) -> Cou
             content = messages.filled(rng, method.request).SerializeToString()
             wire.send(stream, framed(content), end=True)
         wires.append(wire)
-    with grpc.insecure_channel(address) as channel:
-        outcomes = Counter(_call(channel, method.path, [b""]) for method in methods)
+    outcomes = _others(address, methods)
     for wire in wires:
         wire.vanish()
     return outcomes + Counter(closed=100)
@@ -208,6 +206,13 @@ def _conversation(path: str) -> bytes:
         content = theirs.recv(65536)
     ours.close()
     return content[len(PREFACE) :]
+
+
+def _others(address: str, methods: list[Method]) -> Counter[str]:
+    """How somebody else's calls end meanwhile, health checks among them."""
+    paths = ["/grpc.health.v1.Health/Check", *(method.path for method in methods)]
+    with grpc.insecure_channel(address) as channel:
+        return Counter(_call(channel, path, [b""]) for path in paths)
 
 
 def _call(

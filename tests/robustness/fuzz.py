@@ -2,9 +2,9 @@
 
     python -m tests.robustness.fuzz [--seconds 60] [--messages 100000] [--seed N]
 
-A service has borne it if its process runs, its health is SERVING, no call ended in INTERNAL or
-UNKNOWN, nothing of what was opened is still held, and it holds about as much memory as after the
-first round.
+A service has borne it if its process runs, its health is SERVING, every call was answered and none
+with INTERNAL or UNKNOWN, nothing of what was opened is still held, and it holds about as much
+memory as after the first round.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MAX_GROWTH_BYTES = 128 * 2**20
 _SETTLE_S = 20.0
 _HELD = ("glimpse_rpc_in_flight", "glimpse_indexer_streams", "glimpse_indexer_held_bytes")
 _BUGS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
+_UNANSWERED = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 class Victim:
@@ -90,6 +91,9 @@ class Victim:
             for series, labels, value in self._samples()
             if series == "glimpse_rpc_calls_total" and labels["code"] in _BUGS
         ]
+        unanswered = {name: self.outcomes[name] for name in _UNANSWERED if self.outcomes[name]}
+        if unanswered:
+            found.append(f"{self.name} did not answer every call: {unanswered}")
         log = self._process.log_path.read_text(errors="replace")
         return found + ([f"{self._process.log_path} has a traceback"] if "Traceback" in log else [])
 
