@@ -154,10 +154,14 @@ async def test_spans_last_until_a_call_ends_or_is_left_and_health_is_none(spans)
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING
         watch.cancel()
-        index = indexer_pb2_grpc.IndexerStub(channel).IndexImages
-        image = indexer_pb2.IndexImagesRequest(image=indexer_pb2.Image(sequence=1))
-        async for _ in index(iter([image, image])):
-            assert spans() == ()
+        index = indexer_pb2_grpc.IndexerStub(channel).IndexImages()
+        for sequence in (1, 2):
+            image = indexer_pb2.Image(sequence=sequence)
+            await index.write(indexer_pb2.IndexImagesRequest(image=image))
+            await index.read()
+            assert spans() == ()  # the stream cannot end before this end of it does
+        await index.done_writing()
+        assert await index.read() is grpc.aio.EOF
         service.open.clear()
         left = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts(encoder_pb2.EncodeTextsRequest())
         await until(lambda: service.entered == 2)
