@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
 from glimpse.credentials import Credentials
 from services.common.settings import ServiceSettings
@@ -37,8 +38,11 @@ class PeerSettings(ServiceSettings):
     )
     milvus_uri: str = Field(
         "http://127.0.0.1:19530",
-        min_length=1,
-        description="address of Milvus or Milvus Lite's server; https:// for TLS",
+        pattern=r"^(https?://.+|memory://)$",
+        description=(
+            "address of Milvus or Milvus Lite's server; https:// for TLS; memory:// keeps vectors "
+            "in this process, for tests"
+        ),
     )
     milvus_token: SecretStr = Field(
         SecretStr(""), description="USER:PASSWORD or API key for Milvus; empty: none"
@@ -58,14 +62,13 @@ class PeerSettings(ServiceSettings):
         None, description="PEM file of that certificate's key, unencrypted; read again likewise"
     )
 
-    @model_validator(mode="after")
-    def _milvus_has_tls_if_told_so(self) -> PeerSettings:
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
         if self.milvus_tls_ca_file is not None and not self.milvus_uri.startswith("https://"):
-            raise ValueError(
+            yield (
                 f"{self.prefix()}MILVUS_TLS_CA_FILE: needs {self.prefix()}MILVUS_URI to start with "
                 f"https://, which is {self.milvus_uri!r}"
             )
-        return self
 
     @property
     def encoder_credentials(self) -> Credentials:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -182,6 +184,8 @@ def _bind(
     server: grpc.aio.Server, address: str, setting: str, credentials: grpc.ServerCredentials | None
 ) -> int:
     """The port that was bound. Raises StartFailure."""
+    if _is_in_use(address):
+        raise StartFailure(f"{setting}: cannot listen on {address}: the port is in use")
     try:
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -190,8 +194,20 @@ def _bind(
     except RuntimeError:
         port = 0
     if port == 0:
-        raise StartFailure(f"{setting}: cannot listen on {address}; is the port in use?")
+        raise StartFailure(f"{setting}: cannot listen on {address}; gRPC's line above says why")
     return port
+
+
+def _is_in_use(address: str) -> bool:
+    """Whether somebody listens on HOST:PORT; gRPC would log that, and not say it to its caller."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -6,10 +6,11 @@ What they mean to a service stands in that service's own settings module.
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -140,23 +141,25 @@ class ServiceSettings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _is_protected(self) -> ServiceSettings:
+    def _go_together(self) -> ServiceSettings:
+        if lines := list(self.contradictions()):
+            raise ValueError("\n".join(lines))
+        return self
+
+    def contradictions(self) -> Iterator[str]:
+        """A line for each way in which settings do not go together; sub-classes add theirs."""
         prefix = self.prefix()
-        problems = []
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            problems.append(f"{prefix}TLS_CERT_FILE and {prefix}TLS_KEY_FILE: set both, or neither")
+            yield f"{prefix}TLS_CERT_FILE and {prefix}TLS_KEY_FILE: set both, or neither"
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
-            problems.append(f"{prefix}TLS_CLIENT_CA_FILE: needs {prefix}TLS_CERT_FILE")
+            yield f"{prefix}TLS_CLIENT_CA_FILE: needs {prefix}TLS_CERT_FILE"
         protected = self.tls_cert_file or self.tokens_file or is_loopback(self.listen)
         if not (protected or self.insecure):
-            problems.append(
+            yield (
                 f"{prefix}LISTEN: {self.listen} can be reached from elsewhere: "
                 f"set {prefix}TLS_CERT_FILE or {prefix}TOKENS_FILE, "
                 f"or {prefix}INSECURE=true to serve it unprotected"
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
 
     @property
     def service(self) -> str:
@@ -192,15 +195,35 @@ def load(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settin
     try:
         return kind()  # type: ignore[call-arg]
     except ValidationError as error:
-        for problem in error.errors():
+        wrong = _wrong(kind, error)
+        _refuse(*wrong.values(), *_contradictions(kind, wrong))
+
+
+def _wrong(kind: type[ServiceSettings], error: ValidationError) -> dict[str, str]:
+    """The fields that are wrong by themselves, each with a line about it."""
+    found = {}
+    for problem in error.errors():
+        if problem["loc"]:
+            field = str(problem["loc"][0])
             message = problem["msg"].removeprefix("Value error, ")
-            if not problem["loc"]:  # about several settings: it names them, the input is them all
-                print(message, file=sys.stderr)
-                continue
-            name = f"{kind.prefix()}{'_'.join(str(part) for part in problem['loc']).upper()}"
-            given = "" if _is_secret(kind, problem["loc"]) else f", not {problem['input']!r}"
-            print(f"{name}: {message}{given}", file=sys.stderr)
-        raise SystemExit(2) from None
+            given = "" if _is_secret(kind, field) else f", not {problem['input']!r}"
+            found[field] = f"{kind.prefix()}{field.upper()}: {message}{given}"
+    return found
+
+
+def _contradictions(kind: type[ServiceSettings], wrong: Iterable[str]) -> Iterator[str]:
+    """A line for each contradiction between settings that are right by themselves.
+
+    Pydantic gets to them only where all are: here those that are wrong have their defaults.
+    """
+    names = {f"{kind.prefix()}{field.upper()}" for field in wrong}
+    try:
+        kind(**{field: kind.model_fields[field].default for field in wrong})
+    except ValidationError as error:
+        for problem in error.errors():
+            for line in problem["msg"].removeprefix("Value error, ").splitlines():
+                if not problem["loc"] and names.isdisjoint(re.findall(r"\w+", line)):
+                    yield line
 
 
 def describe(kind: type[ServiceSettings]) -> str:
@@ -226,11 +249,10 @@ def _shown(default: object) -> str:
     return "none" if default in ("", None) else str(default)
 
 
-def _is_secret(kind: type[ServiceSettings], location: tuple[int | str, ...]) -> bool:
-    field = kind.model_fields.get(str(location[0])) if location else None
-    return field is not None and "SecretStr" in str(field.annotation)
+def _is_secret(kind: type[ServiceSettings], field: str) -> bool:
+    return "SecretStr" in str(kind.model_fields[field].annotation)
 
 
-def _refuse(message: str) -> None:
-    print(message, file=sys.stderr)
+def _refuse(*lines: str) -> NoReturn:
+    print(*lines, sep="\n", file=sys.stderr)
     raise SystemExit(2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.common.settings import HostPort, ServiceSettings
@@ -93,8 +94,8 @@ class EncoderSettings(ServiceSettings):
         description="texts whose vectors are kept (512 values: 2 KiB each); 0: none",
     )
 
-    @model_validator(mode="after")
-    def _one_call_fits_its_queue(self) -> EncoderSettings:
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
         for queued, one_call in (
             ("max_queued_texts", "max_texts"),
             ("max_queued_images", "max_images"),
@@ -102,5 +103,4 @@ class EncoderSettings(ServiceSettings):
         ):
             if getattr(self, queued) < getattr(self, one_call):
                 names = f"{self.prefix()}{queued.upper()}", f"{self.prefix()}{one_call.upper()}"
-                raise ValueError("{}: must be at least {}: one call has to fit".format(*names))
-        return self
+                yield "{}: must be at least {}: one call has to fit".format(*names)

@@ -11,7 +11,7 @@ from typing import Any
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from services.common import errors
 from services.common.encoder_peer import EncoderPeer
-from services.common.server import Server, StartFailure, run_service
+from services.common.server import Server, run_service
 from services.common.settings import load
 from services.indexer.catalog import Catalog
 from services.indexer.metrics import IndexerMetrics
@@ -35,11 +35,8 @@ def main() -> int:
 
 
 async def _serve(settings: IndexerSettings) -> int:
-    try:
-        token = settings.milvus_token.get_secret_value()
-        store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
-    except errors.InvalidInput as error:
-        raise StartFailure(f"INDEXER_MILVUS_URI: {error}") from None
+    token = settings.milvus_token.get_secret_value()
+    store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
     encoder = EncoderPeer(
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )

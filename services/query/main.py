@@ -6,8 +6,7 @@ import asyncio
 
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from services.common.encoder_peer import EncoderPeer
-from services.common.errors import InvalidInput
-from services.common.server import Server, StartFailure, run_service
+from services.common.server import Server, run_service
 from services.common.settings import load
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder
@@ -41,12 +40,8 @@ def build(
 
 async def serve(settings: QuerySettings) -> int:
     """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
-    try:
-        token = settings.milvus_token.get_secret_value()
-        store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
-    except InvalidInput as error:
-        message = str(error).removeprefix(f"{error.field}: ")
-        raise StartFailure(f"{settings.prefix()}MILVUS_URI: {message}") from None
+    token = settings.milvus_token.get_secret_value()
+    store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
     encoder = EncoderPeer(
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )

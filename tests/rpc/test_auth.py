@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
-import sys
 import time
 import types
 
@@ -270,32 +268,3 @@ async def test_service_that_the_encoder_refuses_says_that_it_is_not_its_callers_
         await peer.encode_texts(["dog"], timeout_s=T)
     assert caught.value.reason == "ENCODER_REFUSES"
     await peer.close()
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"LISTEN": "0.0.0.0:0"}, "ENCODER_LISTEN: 0.0.0.0:0 can be reached from elsewhere"),
-        ({"LISTEN": "[::]:0"}, "ENCODER_LISTEN: [::]:0 can be reached from elsewhere"),
-        ({"TOKENS_FILE": "/absent"}, "ENCODER_TOKENS_FILE: /absent cannot be read: no such file"),
-        ({"TLS_CERT_FILE": "/absent"}, "ENCODER_TLS_CERT_FILE and ENCODER_TLS_KEY_FILE: set both"),
-    ],
-)
-async def test_unprotected_or_unusable_is_one_clear_line_and_exit_code_2(environment, message):
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.encoder",
-        env={
-            **os.environ,
-            "ENCODER_LISTEN": "127.0.0.1:0",
-            "ENCODER_METRICS_LISTEN": "127.0.0.1:0",
-            "ENCODER_LOG_LEVEL": "ERROR",
-            **{f"ENCODER_{name}": value for name, value in environment.items()},
-        },
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await child.communicate()
-    assert child.returncode == 2
-    assert message in stderr.decode()
-    assert len(stderr.decode().splitlines()) == 1

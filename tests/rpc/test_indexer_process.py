@@ -226,17 +226,3 @@ async def ids_there(uri):
     assert await store.count(NAME, timeout_s=T) == len(hits)
     await store.close()
     return sorted(hit.id for hit in hits)
-
-
-async def test_wrong_store_address_is_one_clear_line_and_exit_code_2():
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.indexer",
-        env={**os.environ, "INDEXER_MILVUS_URI": "ftp://x", "INDEXER_LOG_LEVEL": "ERROR"},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await process.communicate()
-    assert process.returncode == 2
-    assert stderr.decode().startswith("indexer: INDEXER_MILVUS_URI: ")
-    assert len(stderr.decode().splitlines()) == 1

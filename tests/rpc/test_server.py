@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 
@@ -219,41 +218,6 @@ async def test_open_health_watch_does_not_hold_up_a_stop(process, channel):
         health_pb2.HealthCheckResponse.NOT_SERVING,
     )
     assert statuses == [serving, not_serving]
-
-
-async def test_busy_port_is_one_clear_line_and_exit_code_2(process):
-    port = int(await process.stdout.readline())
-    second = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        env={**os.environ, "TEST_LISTEN": f"127.0.0.1:{port}", "TEST_LOG_LEVEL": "ERROR"},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await second.communicate()
-    assert second.returncode == 2
-    lines = [line for line in stderr.decode().splitlines() if line.startswith("test:")]
-    assert lines == [f"test: TEST_LISTEN: cannot listen on 127.0.0.1:{port}; is the port in use?"]
-    assert "Traceback" not in stderr.decode()
-
-
-async def test_wrong_settings_are_reported_all_at_once():
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        env={
-            **os.environ,
-            "TEST_LISTEN": "nowhere",
-            "TEST_GRACE_S": "-1",
-            "TEST_LOG_LEVEL": "LOUD",
-        },
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await child.communicate()
-    assert child.returncode == 2
-    for name in ("TEST_LISTEN", "TEST_GRACE_S", "TEST_LOG_LEVEL"):
-        assert name in stderr.decode()
 
 
 def test_time_left_without_deadline_is_the_default():

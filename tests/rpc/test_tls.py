@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
-import sys
 import threading
 import time
 
@@ -266,31 +264,6 @@ def test_unusable_files_are_told_apart(fields, message, server_files, caller, tm
     with pytest.raises(UnusableCredentials) as caught:
         open_channel("localhost:1", credentials=credentials)
     assert message in str(caught.value)
-
-
-async def test_unreadable_certificate_is_one_clear_line_and_exit_code_2(tmp_path, server_files):
-    """The encoder stands for all services: the line is written in one place."""
-    server_files["tls_cert_file"].unlink()
-    environment = {f"ENCODER_{name.upper()}": str(path) for name, path in server_files.items()}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.encoder",
-        env={
-            **os.environ,
-            **environment,
-            "ENCODER_LISTEN": "127.0.0.1:0",
-            "ENCODER_METRICS_LISTEN": "127.0.0.1:0",
-            "ENCODER_LOG_LEVEL": "ERROR",
-        },
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await child.communicate()
-    path = server_files["tls_cert_file"]
-    assert stderr.decode() == (
-        f"encoder: ENCODER_TLS_CERT_FILE: {path} cannot be read: no such file or directory\n"
-    )
-    assert child.returncode == 2
 
 
 async def test_clients_and_command_line_use_the_certificates_that_they_are_given(

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from services.common.settings import HostPort, ServiceSettings, describe, load
+from services.query.settings import QuerySettings
 
 
 class Settings(ServiceSettings):
@@ -50,6 +51,23 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch, capsys):
     assert "'WARNING'" in printed
 
 
+def test_contradictions_are_named_beside_wrong_settings_unless_they_are_about_these(
+    monkeypatch, capsys
+):
+    monkeypatch.setenv("SAMPLE_GRACE_S", "-1")
+    monkeypatch.setenv("SAMPLE_LISTEN", "0.0.0.0:1")
+    monkeypatch.setenv("SAMPLE_INSECURE", "perhaps")
+    monkeypatch.setenv("SAMPLE_TLS_KEY_FILE", "/key.pem")
+    with pytest.raises(SystemExit):
+        load(Settings, [])
+    printed = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in printed] == [
+        "SAMPLE_GRACE_S",
+        "SAMPLE_INSECURE",
+        "SAMPLE_TLS_CERT_FILE and SAMPLE_TLS_KEY_FILE",
+    ]
+
+
 def test_secret_is_shown_neither_in_errors_nor_in_effective_settings(monkeypatch, capsys):
     monkeypatch.setenv("SAMPLE_TOKEN", "hunter2-and-more")
     with pytest.raises(SystemExit):
@@ -69,6 +87,16 @@ def test_secret_is_not_shown_when_settings_contradict_each_other(monkeypatch, ca
         "SAMPLE_TLS_CERT_FILE and SAMPLE_TLS_KEY_FILE: set both, or neither",
         "SAMPLE_TLS_CLIENT_CA_FILE: needs SAMPLE_TLS_CERT_FILE",
     ]
+
+
+def test_certificate_for_milvus_needs_a_milvus_with_tls(monkeypatch, capsys):
+    monkeypatch.setenv("QUERY_MILVUS_TLS_CA_FILE", "/ca.pem")
+    with pytest.raises(SystemExit):
+        load(QuerySettings, [])
+    assert capsys.readouterr().err == (
+        "QUERY_MILVUS_TLS_CA_FILE: needs QUERY_MILVUS_URI to start with https://, "
+        "which is 'http://127.0.0.1:19530'\n"
+    )
 
 
 def test_help_names_every_setting_with_its_meaning_and_default(capsys):

@@ -1,0 +1,105 @@
+"""A service that cannot start says why, a line for each problem, and ends with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from services.query.settings import QuerySettings
+from tests.processes import started
+
+SERVICES = ("encoder", "indexer", "query")
+PEERS = ("indexer", "query")
+
+
+async def refusal(service, **settings):
+    """The lines that it ends with."""
+    process = await started(service, **{"LOG_LEVEL": "ERROR", **settings})
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    return stderr.decode().splitlines()
+
+
+@pytest.fixture
+def busy():
+    """An address on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_busy_port_is_one_line(service, busy):
+    assert await refusal(service, LISTEN=busy) == [
+        f"{service}: {service.upper()}_LISTEN: cannot listen on {busy}: the port is in use"
+    ]
+
+
+@pytest.mark.parametrize("name", ["METRICS_LISTEN", "HEALTH_LISTEN"])
+async def test_busy_port_for_metrics_or_probes_is_one_line(name, busy):
+    (line,) = await refusal("encoder", **{name: busy})
+    assert line.startswith(f"encoder: ENCODER_{name}: cannot listen on {busy}: ")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_unreadable_certificate_is_one_line(service):
+    assert await refusal(service, TLS_CERT_FILE="/absent.pem", TLS_KEY_FILE="/absent.key") == [
+        f"{service}: {service.upper()}_TLS_CERT_FILE: /absent.pem cannot be read: "
+        "no such file or directory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "others"),
+    [("encoder", "TOKENS_FILE", {})]
+    + [
+        (service, name, {})
+        for service in PEERS
+        for name in ("ENCODER_TLS_CA_FILE", "ENCODER_TOKEN_FILE")
+    ]
+    + [(service, "MILVUS_TLS_CA_FILE", {"MILVUS_URI": "https://127.0.0.1:1"}) for service in PEERS],
+)
+async def test_unreadable_credentials_are_one_line(service, name, others):
+    assert await refusal(service, **{name: "/absent"}, **others) == [
+        f"{service}: {service.upper()}_{name}: /absent cannot be read: no such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_wrong_settings_are_a_line_each_with_what_they_take(service):
+    prefix = service.upper()
+    lines = await refusal(
+        service, LISTEN="[::]:0", LOG_LEVEL="LOUD", TLS_KEY_FILE="/k", GRACE_S="x"
+    )
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"{prefix}_LOG_LEVEL",
+        f"{prefix}_GRACE_S",
+        f"{prefix}_TLS_CERT_FILE and {prefix}_TLS_KEY_FILE",
+        f"{prefix}_LISTEN",
+    ]
+    assert "'DEBUG', 'INFO', 'WARNING' or 'ERROR', not 'LOUD'" in lines[0]
+    assert f"or {prefix}_INSECURE=true" in lines[-1]
+
+
+@pytest.mark.parametrize("service", PEERS)
+async def test_address_that_is_no_milvus_is_one_line(service):
+    (line,) = await refusal(service, MILVUS_URI="ftp://x")
+    assert line.startswith(f"{service.upper()}_MILVUS_URI: ")
+    assert "https?://" in line
+
+
+async def test_effective_settings_are_logged_first_without_their_secrets(busy):
+    log, line = await refusal(
+        "query",
+        LISTEN=busy,
+        LOG_LEVEL="INFO",
+        LOG_FORMAT="json",
+        MILVUS_TOKEN="root:hunter2",
+        PAGE_TOKEN_KEY="hunter2",
+    )
+    logged = json.loads(log)["settings"]
+    assert logged.keys() == {f"QUERY_{name.upper()}" for name in QuerySettings.model_fields}
+    assert logged["QUERY_LISTEN"] == busy
+    assert logged["QUERY_MILVUS_TOKEN"] == logged["QUERY_PAGE_TOKEN_KEY"] == "**********"
+    assert "hunter2" not in log + line
