@@ -83,8 +83,8 @@ class Client(Connections):
 
         Pictures are read ahead, at most `max_in_flight` of them or `max_in_flight_bytes` together
         being unacknowledged. A stream that is cut is opened again, with back-off, and what was not
-        acknowledged is sent again, until `patience_s` has passed without any progress. An indexer
-        that cannot be reached at the start raises Unavailable at once.
+        acknowledged is sent again, until `patience_s` has passed without any progress. Where no
+        indexer can be reached, the first step of the iteration raises Unavailable.
         """
         options = indexer_pb2.IndexOptions(
             collection=collection, create_collection=create_collection, force=force

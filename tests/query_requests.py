@@ -11,6 +11,7 @@ import grpc
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from glimpse.credentials import PLAINTEXT, Credentials
 from glimpse.query.v1 import query_pb2 as pb
 from services.common.errors import AlreadyExists
 from services.vectors.store import open_store
@@ -177,10 +178,12 @@ class Service:
     The store gets a collection COLLECTION with one image for each of WORDS, unless it has it.
     """
 
-    def __init__(self, store_uri: str) -> None:
+    def __init__(self, store_uri: str, credentials: Credentials = PLAINTEXT) -> None:
         self._store_uri = store_uri
+        self._credentials = credentials
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        # A daemon, so that a start that fails ends the tests and does not hold them.
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._stop = asyncio.Event()
         started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
@@ -193,7 +196,8 @@ class Service:
         return started.result(), serving
 
     async def _serve(self, started):
-        store, encoder = open_store(self._store_uri), fake_encoder()
+        store = open_store(self._store_uri, "", self._credentials)
+        encoder = fake_encoder()
         await store.ready(timeout_s=60)
         with contextlib.suppress(AlreadyExists):
             await fill(store, rows())

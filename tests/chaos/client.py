@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 from glimpse import errors
 from glimpse.client import Client
-from glimpse.ingest import Ingest
-from glimpse.results import ImageFile, Outcome
+from glimpse.results import Acknowledgement, ImageFile, Outcome
 from tests.chaos import pictures
 
 MAX_IN_FLIGHT = 256
@@ -27,20 +26,24 @@ def _images(total: int, acknowledged: set[int]) -> Iterator[ImageFile]:
             yield ImageFile(content=pictures.content(number), id=name, uri=f"chaos/{name}")
 
 
-def _open(client: Client, collection: str, images: Iterator[ImageFile]) -> Ingest:
+def _acknowledgements(
+    client: Client, collection: str, total: int, acknowledged: set[int]
+) -> Iterator[Acknowledgement]:
     while True:
+        images = _images(total, acknowledged)
         try:
-            return client.index(
+            yield from client.index(
                 collection, images, max_in_flight=MAX_IN_FLIGHT, patience_s=_PATIENCE_S
             )
-        except errors.Unavailable:  # the indexer is being started
+            return
+        except errors.Unavailable:  # at the start: the indexer is being started, too
             continue
 
 
 def main(indexer: str, collection: str, total: int) -> None:
     acknowledged = {int(line) for line in sys.stdin}
     with Client(indexer=indexer) as client:
-        for acknowledgement in _open(client, collection, _images(total, acknowledged)):
+        for acknowledgement in _acknowledgements(client, collection, total, acknowledged):
             if acknowledgement.outcome is Outcome.FAILED:
                 raise RuntimeError(f"{acknowledgement.id} failed: {acknowledgement.error}")
             print(acknowledgement.id, flush=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,13 +40,15 @@ class Backend:
         return MilvusClient(self.uri, timeout=T, **{name: str(p) for name, p in names.items()})
 
 
-def process_of(name: str, tmp_path_factory: pytest.TempPathFactory) -> MilvusLite | MilvusServer:
+def process_of(
+    name: str, tmp_path_factory: pytest.TempPathFactory, tls: tuple[Path, Path, Path] | None = None
+) -> MilvusLite | MilvusServer:
     directory = tmp_path_factory.mktemp(name)
     if name == "lite":
         return MilvusLite(directory)
     if not has_milvus_server():
         pytest.skip("no Milvus server: `make milvus-server` could not install it")
-    return MilvusServer(directory)
+    return MilvusServer(directory, tls)
 
 
 @pytest.fixture(scope="session", params=["memory", "lite", "milvus"])
@@ -55,18 +58,15 @@ def backend(
     if request.param == "memory":
         yield Backend("memory", "memory://", None)
         return
-    credentials = PLAINTEXT
-    if request.param == "milvus" and has_milvus_server():
+    credentials, tls = PLAINTEXT, None
+    if request.param == "milvus":
         folder = tmp_path_factory.mktemp("certificates")
         authority = Authority()
         ca = authority.write(folder)
         server = write(folder, "milvus", authority.pair("localhost"))
         caller = write(folder, "store", authority.pair("store"))
-        credentials = Credentials(ca, caller.cert, caller.key)
-        directory = tmp_path_factory.mktemp("milvus")
-        process = MilvusServer(directory, (server.cert, server.key, ca))
-    else:
-        process = process_of(request.param, tmp_path_factory)
+        credentials, tls = Credentials(ca, caller.cert, caller.key), (server.cert, server.key, ca)
+    process = process_of(request.param, tmp_path_factory, tls)
     process.start()
     yield Backend(request.param, process.uri, process, credentials)
     process.stop()

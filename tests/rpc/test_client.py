@@ -220,7 +220,7 @@ def test_a_call_ends_at_the_clients_time_or_at_its_own(connect):
         with pytest.raises(errors.DeadlineExceeded):
             client.search("c", "a dog", timeout_s=0.5)
     clients, own = slow.times_left_s
-    assert clients <= 0.2 < own <= 0.5
+    assert clients <= 0.25 < own <= 0.55  # gRPC rounds up when it tells the server
 
 
 async def test_a_cancelled_call_ends_in_the_service():

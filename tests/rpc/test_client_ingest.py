@@ -72,7 +72,8 @@ def test_an_indexer_that_restarts_in_the_middle_loses_nothing(connect):
         with serve(indexer=second, port=int(target.rpartition(":")[2])):
             acknowledgements = running.result(30)
     assert sorted(a.id for a in acknowledgements) == sorted(f"id-{n}" for n in range(200))
-    assert min(second.streams[0]) == 19
+    # What is known to be there is not sent again; the last acknowledgements may have been lost.
+    assert 0 < min(second.streams[0]) <= 19
 
 
 def test_an_image_refused_as_unavailable_is_sent_again(connect):
