@@ -18,8 +18,7 @@ from services.vectors.store import CollectionSpec
 
 Item = TypeVar("Item", str, bytes)
 
-# Texts that share a call to the encoder, and such calls at once: the second one is there for the
-# time in which a replica of the encoder hangs.
+# Texts that share a call to the encoder, and such calls at once.
 _MAX_SHARED_TEXTS = 32
 _MAX_TEXT_CALLS = 2
 
@@ -95,7 +94,7 @@ class QueryEncoder:
             return {}
         try:
             share = await self._text_calls.ask(None, prompts, deadline)
-            outcomes, waited_s = share.answer[share.mine], share.waited_s
+            outcomes, waited_s = share.answers, share.waited_s
         except GlimpseError as error:
             outcomes, waited_s = [_Outcome(Embedded(None, error), None)] * len(prompts), 0.0
         embedded = await self._checked(collection, outcomes, timing, waited_s, deadline)

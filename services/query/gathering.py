@@ -24,10 +24,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Share(Generic[Answer]):
-    """What a call answered, which of its items were the caller's, and how long they waited."""
+    """A caller's part of a call: one answer for each of its items, and how long they waited."""
 
-    answer: Answer
-    mine: slice
+    answers: Sequence[Answer]
     waited_s: float
 
 
@@ -42,29 +41,36 @@ class _Caller(Generic[Item, Answer]):
 
 @dataclass(eq=False)
 class _Line(Generic[Item, Answer]):
-    """Those who wait under one key, and how many calls of that key are under way."""
+    """Those who wait under one key, and the calls of that key for which they wait."""
 
     waiting: deque[_Caller[Item, Answer]] = field(default_factory=deque)
-    under_way: int = 0
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class Gathering(Generic[Key, Item, Answer]):
     """Sends items under equal keys in common calls; owned by the event loop.
 
     A call gets the deadline of that of its callers who can wait longest; each caller waits until
-    its own. A call for which nobody waits any more is cancelled. One that fails, fails for all.
+    its own. A call for which nobody waits any more is cancelled. One that fails, fails for all. One
+    that hangs, such as at a replica that answers no more, keeps others waiting for a moment only.
     """
 
     def __init__(
         self,
-        call: Callable[[Key, list[Item], Deadline], Awaitable[Answer]],
+        call: Callable[[Key, list[Item], Deadline], Awaitable[Sequence[Answer]]],
         max_items: Callable[[Key], int],
         max_calls: int,
+        max_wait_s: float = 1.0,
     ) -> None:
-        """`max_items` share a call, unless one caller brings more; `max_calls` at once, per key."""
+        """`call` gives one answer per item, in order.
+
+        `max_items` share a call, unless one caller brings more; `max_calls` of a key go out at
+        once, those that have taken `max_wait_s` not counted.
+        """
         self._call = call
         self._max_items = max_items
         self._max_calls = max_calls
+        self._max_wait_s = max_wait_s
         self._lines: dict[Key, _Line[Item, Answer]] = {}
 
     @property
@@ -86,15 +92,22 @@ class Gathering(Generic[Key, Item, Answer]):
             raise DeadlineExceeded("the call's deadline has passed") from None
 
     def _send(self, key: Key, line: _Line[Item, Answer]) -> None:
-        while line.under_way < self._max_calls and (callers := self._take(key, line)):
-            line.under_way += 1
+        while len(line.under_way) < self._max_calls and (callers := self._take(key, line)):
             # In logs and traces, a call is its first caller's, not theirs who made room for it.
             create = callers[0].context.run
-            task = create(asyncio.create_task, self._answer(key, line, callers))
+            task = create(asyncio.create_task, self._answer(key, callers))
+            line.under_way.add(task)
+            asyncio.get_running_loop().call_later(self._max_wait_s, self._left, key, line, task)
+            task.add_done_callback(lambda ended: self._left(key, line, ended))
             for caller in callers:
                 caller.share.add_done_callback(lambda _, c=callers, t=task: _end_unwanted(c, t))
         if not (line.waiting or line.under_way) and self._lines.get(key) is line:
             del self._lines[key]
+
+    def _left(self, key: Key, line: _Line[Item, Answer], task: asyncio.Task[None]) -> None:
+        if task in line.under_way:
+            line.under_way.remove(task)
+            self._send(key, line)
 
     def _take(self, key: Key, line: _Line[Item, Answer]) -> list[_Caller[Item, Answer]]:
         """Those who wait longest, as many as fit, without those who have gone."""
@@ -110,28 +123,27 @@ class Gathering(Generic[Key, Item, Answer]):
             line.waiting.popleft()
         return callers
 
-    async def _answer(
-        self, key: Key, line: _Line[Item, Answer], callers: list[_Caller[Item, Answer]]
-    ) -> None:
+    async def _answer(self, key: Key, callers: list[_Caller[Item, Answer]]) -> None:
         sent_s = time.perf_counter()
         items = [item for caller in callers for item in caller.items]
+        deadline = max((caller.deadline for caller in callers), key=lambda each: each.at_s)
         try:
-            deadline = max((caller.deadline for caller in callers), key=lambda each: each.at_s)
-            answer = await self._call(key, items, deadline)
+            answers = await self._call(key, items, deadline)
+        except asyncio.CancelledError:
+            for caller in callers:
+                caller.share.cancel()
+            raise
         except Exception as error:
             for caller in callers:
                 if not caller.share.done():
                     caller.share.set_exception(error)
-        else:
-            start = 0
-            for caller in callers:
-                mine = slice(start, start + len(caller.items))
-                start = mine.stop
-                if not caller.share.done():
-                    caller.share.set_result(Share(answer, mine, sent_s - caller.arrived_s))
-        finally:
-            line.under_way -= 1
-            self._send(key, line)
+            return
+        start = 0
+        for caller in callers:
+            end = start + len(caller.items)
+            if not caller.share.done():
+                caller.share.set_result(Share(answers[start:end], sent_s - caller.arrived_s))
+            start = end
 
 
 def _end_unwanted(callers: Sequence[_Caller[Item, Answer]], task: asyncio.Task[None]) -> None:

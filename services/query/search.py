@@ -66,6 +66,7 @@ class _Request:
     """All of a request to the store but its vectors: what searches share that share a call."""
 
     name: str
+    dimension: int  # of the vectors: a collection may be made anew while searches wait
     window: int
     offset: int
     filter_text: str  # tells filters apart: to Python, 1 and true are equal
@@ -194,6 +195,7 @@ class Searcher:
         is_bare = len(left_out) * (start + window) > _MAX_CARRIED_ROWS
         request = _Request(
             name,
+            vectors.shape[1],
             window,
             start,
             repr(options.filter),
@@ -203,7 +205,7 @@ class Searcher:
             options.filter,
         )
         share = await self._store_calls.ask(request, list(vectors), deadline)
-        rows = share.answer[share.mine]
+        rows = list(share.answers)
         if not same:
             rows = [
                 [hit for hit in hits if hit.id not in ids][offset : offset + limit]

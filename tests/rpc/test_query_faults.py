@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from glimpse.query.v1 import query_pb2 as pb
 from services.common import errors
+from services.query.metrics import QueryMetrics
 from services.vectors.memory import MemoryStore
 from tests.fakes import vector_of
 from tests.query_service import (
@@ -164,3 +167,46 @@ async def test_cancelled_search_cancels_the_encoding(query, encoder):
     await until(lambda: encoder.in_flight == 1)
     call.cancel()
     await until(lambda: encoder.in_flight == 0)
+
+
+@contextlib.asynccontextmanager
+async def shared(store, encoder, words):
+    """The query service, and searches for `words` whose one call to the encoder is under way."""
+    registry = CollectorRegistry()
+    async with (
+        encoder.serve() as target,
+        query_service(store, target, QueryMetrics(registry)) as query,
+    ):
+
+        async def start(words, texts):
+            calls = [search(query, text=word) for word in words]
+            asked = ("glimpse_query_texts_total", {"source": "encoder"})
+            await until(lambda: registry.get_sample_value(*asked) == texts)
+            return calls
+
+        encoder.open.clear()
+        before = []  # as many as go out on their own
+        for count, word in enumerate(("first", "second"), start=1):
+            before += await start([word], count)
+            await until(lambda count=count: encoder.in_flight == count)
+        sharing = await start(words, 2 + len(words))
+        for call in before:
+            call.cancel()
+        await until(lambda: encoder.items["calls"] == 3 and encoder.in_flight == 1)
+        yield query, sharing
+
+
+async def test_cancelled_search_leaves_those_alone_who_share_its_call(store, encoder):
+    async with shared(store, encoder, ("dog", "cat", "cup")) as (query, (gone, *others)):
+        gone.cancel()
+        assert ids(await search(query, vector=vector_message("fish")))[0] == "fish"
+        encoder.open.set()
+        assert [ids(response)[0] for response in await asyncio.gather(*others)] == ["cat", "cup"]
+        assert encoder.items["texts"] == 3
+
+
+async def test_cancelled_searches_cancel_the_encoding_that_they_share(store, encoder):
+    async with shared(store, encoder, ("dog", "cat")) as (_, sharing):
+        for call in sharing:
+            call.cancel()
+        await until(lambda: encoder.in_flight == 0)

@@ -50,13 +50,12 @@ async def peer():
     return Peer()
 
 
-def gathering(peer, max_items=4, max_calls=1):
-    return Gathering(peer, lambda _: max_items, max_calls)
+def gathering(peer, max_items=4, max_calls=1, max_wait_s=60.0):
+    return Gathering(peer, lambda _: max_items, max_calls, max_wait_s)
 
 
 async def outcome(gathered, *items, key="k", seconds=10.0):
-    share = await gathered.ask(key, items, Deadline(seconds))
-    return share.answer[share.mine]
+    return (await gathered.ask(key, items, Deadline(seconds))).answers
 
 
 async def test_those_who_ask_in_the_same_turn_share_a_call_and_get_their_own_answers(peer):
@@ -88,6 +87,17 @@ async def test_a_second_call_goes_out_beside_one_that_hangs(peer):
     await peer.reached(2)
     peer.open.set()
     assert await asyncio.gather(hanging, second) == [[10], [20]]
+
+
+async def test_calls_that_hang_hold_others_up_for_a_moment_only(peer):
+    peer.open.clear()
+    gathered = gathering(peer, max_wait_s=0.01)
+    asked = []
+    for count in (1, 2, 3):
+        asked.append(asyncio.create_task(outcome(gathered, count)))
+        await peer.reached(count)
+    peer.open.set()
+    assert await asyncio.gather(*asked) == [[10], [20], [30]]
 
 
 async def test_a_call_takes_no_more_than_fit_but_never_splits_a_caller(peer):
@@ -138,6 +148,15 @@ async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(peer):
     assert peer.cancelled == 1
     peer.open.set()
     assert await waiting == [30]
+
+
+async def test_who_waits_for_a_call_that_something_else_ends_does_not_wait_on(peer):
+    async def ended():
+        raise asyncio.CancelledError
+
+    peer.open.wait = ended  # as when the channel is closed under it
+    with pytest.raises(asyncio.CancelledError):
+        await outcome(gathering(peer), 1)
 
 
 async def test_who_leaves_before_the_call_is_not_sent_along(peer):

@@ -252,8 +252,7 @@ async def test_batch_leaves_each_querys_own_images_out(world):
 async def test_searches_at_the_same_time_share_calls_and_get_their_own_hits(world):
     world.encoder.open.clear()
     first = asyncio.create_task(world.ids(text("cup"), limit=1))
-    while not world.encoder.in_flight:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    await until(lambda: world.encoder.in_flight)
     searches = [world.ids(text(word), limit=1) for word in WORDS[:-1]]
     others = asyncio.gather(*searches)
     world.encoder.open.set()
@@ -268,6 +267,41 @@ async def test_searches_with_different_filters_share_no_call_even_if_python_call
     filters = [Comparison("metadata", "==", value, path) for value in (1, True)]
     found = await asyncio.gather(*(world.ids(text("cat"), filter=filter) for filter in filters))
     assert found == [["cat"], []]
+
+
+async def test_searches_before_and_after_a_change_of_dimension_share_no_call(world):
+    class HeldStore(CountingStore):
+        open = asyncio.Event()
+
+        async def search(self, *args, **options):
+            self.searches += 1
+            await self.open.wait()
+            return await super().search(*args, **options)
+
+    store = HeldStore()
+    await fill(store, rows())
+    world = World(world.encoder, world.peer, store, trust_s=0)
+    old = [asyncio.create_task(world.ids(given(vector_of(b"cat", DIMENSION))))]
+    await until(lambda: store.searches == 1)
+    old.append(asyncio.create_task(world.ids(given(vector_of(b"dog", DIMENSION)))))
+    await until(lambda: store.searches == 2)
+    old.append(asyncio.create_task(world.ids(given(vector_of(b"cup", DIMENSION)))))
+    await asyncio.sleep(0.01)  # it waits for room by then
+    await store.drop_collection(COLLECTION, timeout_s=5)
+    small = CollectionSpec(COLLECTION, 8, "small", "5" * 64)
+    await store.create_collection(small, timeout_s=5)
+    new = asyncio.create_task(world.ids(given(np.ones(8))))
+    await asyncio.sleep(0.01)
+    store.open.set()
+    assert await new == []
+    for error in await asyncio.gather(*old, return_exceptions=True):
+        assert isinstance(error, errors.Unavailable)
+        assert error.reason == "COLLECTION_CHANGED"
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def test_batch_is_split_where_the_encoders_limits_ask_for_it(world):
