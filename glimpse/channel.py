@@ -42,6 +42,8 @@ def channel_options(
         # A peer that comes back is noticed within a second, not after gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        # Nor after half a minute where it comes back under another address, as a pod does.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
 
 

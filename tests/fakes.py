@@ -37,6 +37,7 @@ async def serve(
     servicer: Any,
     port: int = 0,
     admission: Admission | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[str]:
     """Serves any servicer on a loopback port, errors mapped as services do; yields the target.
 
@@ -51,10 +52,10 @@ async def serve(
         interceptors=[interceptor], options=[("grpc.so_reuseport", 0), *limits]
     )
     add(servicer, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"{host}:{port}"
     finally:
         await server.stop(None)
 
@@ -98,9 +99,10 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         self.times_left_s: list[float] = []
 
     @contextlib.asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[str]:
-        """Serves until the block ends; the value is the target, "127.0.0.1:PORT"."""
-        async with serve(encoder_pb2_grpc.add_EncoderServicer_to_server, self, port) as target:
+    async def serve(self, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
+        """Serves until the block ends; the value is the target, "HOST:PORT"."""
+        add = encoder_pb2_grpc.add_EncoderServicer_to_server
+        async with serve(add, self, port, host=host) as target:
             yield target
 
     async def GetModel(
