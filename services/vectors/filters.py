@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +33,17 @@ OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 MAX_DEPTH = 16
 MAX_VALUES = 1_024
 MAX_EXPRESSION_CHARACTERS = 65_536
+MAX_NESTING = 64
+
+# Milvus' parser takes minutes, and all of a core, for a thousand brackets that nobody closes.
+_NESTING = re.compile(
+    rf"""
+        "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*'
+      | (?P<opens>[(\[]) | (?P<closes>[)\]])
+      | (?P<signs>(?:(?:\bnot\b|!|~|[+-])\s*){{{MAX_NESTING + 1}}})
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ def render(filter: str | Filter) -> str:
     """The Milvus expression; "" takes every row. Raises InvalidInput("filter")."""
     if isinstance(filter, str):
         expression = filter.strip()
+        _check_nesting(expression)
     else:
         check(filter)
         expression = _render(filter)
@@ -171,6 +184,14 @@ def check(filter: Filter, depth: int = 1) -> None:
         raise _invalid(f"{filter!r} is no filter")
 
 
+def _check_nesting(expression: str) -> None:
+    depth = 0
+    for token in _NESTING.finditer(expression):
+        depth += (token.lastgroup == "opens") - (token.lastgroup == "closes")
+        if depth > MAX_NESTING or token.lastgroup == "signs":
+            raise _invalid(f"more than {MAX_NESTING} levels at column {token.start()}")
+
+
 def _check_field(field: str, path: Path) -> None:
     if field not in FILTER_FIELDS:
         raise _invalid(f"{field!r} is none of {', '.join(FILTER_FIELDS)}")
@@ -210,8 +231,8 @@ def _check_text(field: str, text: str) -> None:
 
 def _render(filter: Filter) -> str:
     if isinstance(filter, (And, Or)):
-        word = " and " if isinstance(filter, And) else " or "
-        return word.join(f"({_render(term)})" for term in filter.terms)
+        word = "and" if isinstance(filter, And) else "or"
+        return _joined(word, [_render(term) for term in filter.terms])
     if isinstance(filter, Not):
         return f"not ({_render(filter.term)})"
     if isinstance(filter, Exists):
@@ -221,13 +242,21 @@ def _render(filter: Filter) -> str:
         if not filter.path:
             return f"{field} in {_list(filter.values)}"
         # Milvus Lite has no `in` for metadata.
-        return " or ".join(f"({field} == {_literal(value)})" for value in filter.values)
+        return _joined("or", [f"{field} == {_literal(value)}" for value in filter.values])
     if isinstance(filter, Prefix):
         return _render_prefix(field, filter.prefix)
     comparison = f"{field} {filter.operator} {_literal(filter.value)}"
     if filter.operator == "!=" and filter.path:
         return f"(exists {field}) and ({comparison})"
     return comparison
+
+
+def _joined(word: str, terms: Sequence[str]) -> str:
+    """The terms as a tree of pairs: a Milvus server refuses chains of about 50."""
+    if len(terms) == 1:
+        return terms[0]
+    middle = len(terms) // 2
+    return f"({_joined(word, terms[:middle])}) {word} ({_joined(word, terms[middle:])})"
 
 
 def _render_prefix(field: str, prefix: str) -> str:

@@ -27,7 +27,7 @@ from tests.query_service import COLLECTION, DIMENSION
 
 @pytest.fixture(scope="module")
 def service(backend):
-    running = Service(backend.uri)
+    running = Service(backend.uri, backend.credentials)
     yield running
     running.close()
 
@@ -45,6 +45,7 @@ def test_any_search_request_gets_hits_or_a_named_status(service, message):
 @given(expressions)
 @example("(" * 16_000)
 @example("not " * 4_000 + "true")
+@example("!" * 16_000 + "(width > 1)")
 @example('width == 1 or uri == "\\')
 @example("width in [" + "1," * 5_000 + "1]")
 def test_any_filter_gets_hits_or_a_named_status(service, expression):

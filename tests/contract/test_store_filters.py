@@ -110,6 +110,9 @@ async def test_a_milvus_expression_takes_what_it_says(store, filled, expression,
         (Comparison("width", "<", 1_000), "abd"),
         (Comparison("metadata", "<", 1e30, ("n",)), "ab"),
         (Comparison("indexed_at_ms", "<=", 2**63 - 1), "abcd"),
+        (Or(tuple(Comparison("width", "==", n) for n in range(640, 640 + 256))), "ab"),
+        (And(tuple(Comparison("width", "!=", n) for n in range(640, 640 + 256))), "cd"),
+        (AnyOf("metadata", tuple(range(1_024)), ("n",)), "a"),
     ],
 )
 async def test_a_typed_filter_takes_what_it_says(store, filled, filter, expected):
@@ -163,6 +166,8 @@ async def test_no_value_becomes_part_of_an_expression(store, collection, value):
         "vector == 1",
         "width = 1",
         "and",
+        "(" * 65 + "width > 1" + ")" * 65,
+        "!" * 65 + "(width > 1)",
         Comparison("width", "==", "a"),
         Comparison("width", "==", 1.5),
         Comparison("width", "==", True),
