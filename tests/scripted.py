@@ -62,12 +62,14 @@ Script = Callable[[int, list[int], grpc.ServicerContext], status_pb2.Status | No
 class Indexer(indexer_pb2_grpc.IndexerServicer):
     """Acknowledges each image at once, unless its script gives a status or aborts.
 
-    The script gets the stream's number, the sequences that this stream has seen, and the context.
+    What an earlier stream has brought is unchanged. The script gets the stream's number, the
+    sequences that this stream has seen, and the context.
     """
 
     def __init__(self, script: Script = lambda stream, seen, context: None) -> None:
         self.script = script
         self.streams: list[list[int]] = []
+        self.images: list[indexer_pb2.Image] = []
         self.options: list[indexer_pb2.IndexOptions] = []
         self.deleted: list[list[str]] = []
         self.filters: list[str] = []
@@ -77,13 +79,18 @@ class Indexer(indexer_pb2_grpc.IndexerServicer):
         seen: list[int] = []
         self.streams.append(seen)
         self.options.append(next(request_iterator).options)
+        known = {image.content for image in self.images}
         for request in request_iterator:
             seen.append(request.image.sequence)
+            self.images.append(request.image)
+            outcome = indexer_pb2.OUTCOME_INDEXED
+            if request.image.content in known:
+                outcome = indexer_pb2.OUTCOME_UNCHANGED
             error = self.script(len(self.streams), seen, context)
             acknowledgement = indexer_pb2.Acknowledgement(
                 sequence=request.image.sequence,
                 id=f"id-{request.image.content.decode()}",
-                outcome=indexer_pb2.OUTCOME_FAILED if error else indexer_pb2.OUTCOME_INDEXED,
+                outcome=indexer_pb2.OUTCOME_FAILED if error else outcome,
                 error=error,
             )
             yield indexer_pb2.IndexImagesResponse(acknowledgement=acknowledgement)

@@ -156,9 +156,13 @@ def _follow(ingest: Ingest, counter: Counter, failure_file: Any) -> list[Acknowl
         counts = ingest.counts
         counter.step(
             f"{counts[Outcome.UNCHANGED]:,} unchanged, {counts[Outcome.FAILED]:,} failed"
-            + (f", taken up again {ingest.interruptions}x" if ingest.interruptions else "")
+            f"{_interruptions(ingest)}"
         )
     return failed
+
+
+def _interruptions(ingest: Ingest) -> str:
+    return f", taken up again {ingest.interruptions}x" if ingest.interruptions else ""
 
 
 def _failure(acknowledgement: Acknowledgement) -> dict[str, str]:
@@ -172,8 +176,8 @@ def _tell_summary(ingest: Ingest, counter: Counter, collection: str) -> None:
     counts = ingest.counts
     say(
         f"{counts[Outcome.INDEXED]:,} indexed, {counts[Outcome.UNCHANGED]:,} unchanged, "
-        f"{counts[Outcome.FAILED]:,} failed in {collection!r}, {counter.seconds:.1f} s, "
-        f"{counter.per_second:,.0f} images/s."
+        f"{counts[Outcome.FAILED]:,} failed in {collection!r}{_interruptions(ingest)}, "
+        f"{counter.seconds:.1f} s, {counter.per_second:,.0f} images/s."
     )
 
 

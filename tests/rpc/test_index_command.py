@@ -1,0 +1,63 @@
+"""`glimpse index` beside an indexer that does as it is told: what it sends, and what it tells."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from glimpse.cli.main import main
+from tests.scripted import Indexer, serve
+
+COUNT = 20
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(COUNT):
+        (pictures / f"{number:02}.png").write_text(str(number))
+    return pictures
+
+
+def index(indexer, *arguments):
+    """The exit code of the command."""
+    with serve(indexer=indexer) as target:
+        return main(["index", *map(str, arguments), "--indexer", target])
+
+
+def cut_once(stream, seen, context):
+    if stream == 1 and len(seen) == 10:  # nine are acknowledged, the tenth is there as well
+        context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+
+def test_a_cut_stream_is_taken_up_again_and_what_was_skipped_is_told(folder, capsys):
+    assert index(Indexer(cut_once), folder) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("19 indexed, 1 unchanged, 0 failed in 'images', taken up again 1x, ")
+
+
+def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert index(Indexer(cut_once), folder) == 0
+    shown = capsys.readouterr().err
+    assert f"{COUNT}/{COUNT}" in shown
+    assert "1 unchanged, 0 failed, taken up again 1x" in shown
+
+
+def test_an_id_made_of_the_path_stays_when_the_file_changes(folder):
+    indexer = Indexer()
+    assert index(indexer, folder, "--id-from", "path") == 0
+    (folder / "07.png").write_text("changed")
+    assert index(indexer, folder, "--id-from", "path") == 0
+    first, second = indexer.images[:COUNT], indexer.images[COUNT:]
+    assert [image.id for image in first] == [image.id for image in second]
+    assert len({image.id for image in first}) == COUNT
+    assert (first[7].content, second[7].content) == (b"7", b"changed")
+
+
+def test_an_id_made_of_the_content_is_left_to_the_indexer(folder):
+    indexer = Indexer()
+    assert index(indexer, folder) == 0
+    assert {image.id for image in indexer.images} == {""}
