@@ -262,6 +262,15 @@ async def test_batch_answers_each_query_with_its_own_status(query, encoder):
     assert encoder.items["texts"] == 2
 
 
+async def test_batch_is_taken_up_to_its_bounds(query):
+    queries = [pb.BatchQuery(text=WORDS[number % len(WORDS)]) for number in range(256)]
+    request = pb.BatchSearchRequest(
+        collection=COLLECTION, queries=queries, options=pb.SearchOptions(limit=256)
+    )
+    results = (await query.BatchSearch(request, timeout=TIMEOUT_S)).results
+    assert [ids(result.hits)[0] for result in results] == [WORDS[n % 8] for n in range(256)]
+
+
 @pytest.mark.parametrize("number", [0, 257])
 async def test_batch_of_a_wrong_size_is_refused(query, number):
     request = pb.BatchSearchRequest(

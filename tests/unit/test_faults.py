@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pymilvus.exceptions import MilvusException
 
-from services.common.errors import DeadlineExceeded
+from services.common.errors import DeadlineExceeded, Overloaded
 from services.vectors import faults
 
 
@@ -27,3 +27,16 @@ def test_a_request_whose_deadline_passed_within_milvus_is_late_and_not_failed(me
 def test_an_error_without_a_better_name_stays_milvus_own():
     error = faults.translate(MilvusException(65535, "disk is full"), "c", "")
     assert isinstance(error, faults.MilvusFailed)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (8, "request is rejected by grpc RateLimiter middleware, please retry later"),
+        (9, "quota exceeded[reason=memory quota exceeded, please allocate more resources]"),
+    ],
+)
+def test_a_quota_denial_is_overload_and_says_when_to_come_back(code, message):
+    error = faults.translate(MilvusException(code, message), "c", "")
+    assert isinstance(error, Overloaded)
+    assert error.retry_after_ms

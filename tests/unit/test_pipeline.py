@@ -397,17 +397,25 @@ async def test_an_encoder_that_comes_back_within_the_budget_costs_nothing(world)
 
 
 async def test_a_store_that_comes_back_within_the_budget_costs_nothing(world):
-    world.store.failures = [errors.Unavailable("gone", retry_after_ms=1)] * 2
+    world.store.failures = [
+        errors.Unavailable("gone", retry_after_ms=1),
+        errors.Overloaded("memory quota", retry_after_ms=1),
+        errors.DeadlineExceeded("slow"),
+    ]
     acks = await world.index(images(3))
     assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+    assert not world.store.failures
     assert await world.store.count(NAME, timeout_s=T) == 3
 
 
 @pytest.mark.parametrize("peer", ["encoder", "store"])
-async def test_a_peer_away_for_longer_fails_the_affected_images_alone(peer):
+@pytest.mark.parametrize(
+    "failure", [errors.Unavailable, errors.Overloaded, errors.DeadlineExceeded]
+)
+async def test_a_peer_away_for_longer_fails_the_affected_images_alone(peer, failure):
     async with opened(retry_budget_s=0.2) as world:
         await world.index(images(2))
-        getattr(world, peer).failures = [errors.Unavailable("gone", retry_after_ms=1)] * 1000
+        getattr(world, peer).failures = [failure("gone", retry_after_ms=1)] * 1000
         acks = await world.index([*images(2), *images(4, 10), Image(99, b"bad", id="bad")])
         ends = {ack.sequence: ack for ack in acks}
         assert [ends[i].outcome for i in (0, 1)] == [Outcome.UNCHANGED] * 2
