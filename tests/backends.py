@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from glimpse.cli.process import let_interrupts_through
+
 _MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"
 _STOP_S = 30.0
 _MILVUS_PORTS = (
@@ -79,9 +81,7 @@ class Process:
         return self._process.pid
 
     def start(self) -> None:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            # A shell's background jobs ignore it, and so would what they start.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        let_interrupts_through()
         with (self.directory / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 self._arguments,

@@ -56,6 +56,14 @@ class Guard:
             self._process.stdin.flush()
 
 
+def let_interrupts_through() -> None:
+    """Makes SIGINT reach what this process starts, where a shell that put it into the background
+    has it ignored: children inherit that, and Milvus Lite stops cleanly on nothing else."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # only the main thread may
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Process:
     """One named child; its output goes to `log_path`, which each start begins anew."""
 
@@ -78,6 +86,8 @@ class Process:
 
     def start(self, guard: Guard) -> None:
         """Starts the child in the log's folder. Raises OSError."""
+        if self._stop_signal is signal.SIGINT:
+            let_interrupts_through()
         with self.log_path.open("wb") as log:
             self._child = subprocess.Popen(
                 self._command,

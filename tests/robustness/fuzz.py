@@ -3,8 +3,9 @@
     python -m tests.robustness.fuzz [--seconds 60] [--messages 100000] [--seed N]
 
 A service has borne it if its process runs, its health is SERVING, every call was answered and none
-with INTERNAL or UNKNOWN, nothing of what was opened is still held, and it holds about as much
-memory as after the first round.
+that reached it with INTERNAL or UNKNOWN (gRPC itself says INTERNAL to bytes that are no message of
+its protocol), nothing of what was opened is still held, and it holds about as much memory as after
+the first round.
 """
 
 from __future__ import annotations
