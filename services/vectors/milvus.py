@@ -73,7 +73,7 @@ class MilvusStore:
         self._known: dict[str, tuple[float, schema.Known]] = {}
         self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
         self._settled_writes: defaultdict[str, int] = defaultdict(int)
-        # Held while a collection's index or its place in memory changes.
+        # Held while a collection is made, and while its index or its place in memory changes.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ready(self, *, timeout_s: float) -> None:
@@ -98,25 +98,25 @@ class MilvusStore:
     async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
         call = Call(self._connection, timeout_s, bounds.check_name(spec.name))
         bounds.check_spec(spec, (await call.backend()).index_kinds)
-        # Milvus takes a second collection of the same shape for the first one, and says nothing.
-        with contextlib.suppress(NotFound):
-            await call("describe_collection", spec.name)
-            raise AlreadyExists(f"collection {spec.name!r} stands already")
-        marks = schema.Marks(
-            model_name=spec.model_name,
-            model_fingerprint=spec.model_fingerprint,
-            index_kind=spec.index_kind,
-            metric=spec.metric,
-            created_at_ms=time.time_ns() // 1_000_000,
-        )
-        await call(
-            "create_collection",
-            spec.name,
-            schema=schema.schema_of(spec, marks),
-            consistency_level="Bounded",
-            properties={schema.MARKS: marks.to_json()},
-        )
         async with self._changing[spec.name]:
+            # Milvus takes a second collection of the same shape for the first, and says nothing.
+            with contextlib.suppress(NotFound):
+                await call("describe_collection", spec.name)
+                raise AlreadyExists(f"collection {spec.name!r} stands already")
+            marks = schema.Marks(
+                model_name=spec.model_name,
+                model_fingerprint=spec.model_fingerprint,
+                index_kind=spec.index_kind,
+                metric=spec.metric,
+                created_at_ms=time.time_ns() // 1_000_000,
+            )
+            await call(
+                "create_collection",
+                spec.name,
+                schema=schema.schema_of(spec, marks),
+                consistency_level="Bounded",
+                properties={schema.MARKS: marks.to_json()},
+            )
             await indexing.build_and_load(call, marks)
 
     @_bounded

@@ -86,6 +86,13 @@ async def test_a_taken_name_is_refused_even_for_an_equal_collection(store, name)
             await store.create_collection(again, timeout_s=T)
 
 
+async def test_of_creations_at_once_one_makes_the_collection(store, name):
+    creations = [store.create_collection(spec(name), timeout_s=T) for _ in range(4)]
+    ended = await asyncio.gather(*creations, return_exceptions=True)
+    assert sorted(type(each).__name__ for each in ended) == ["AlreadyExists"] * 3 + ["NoneType"]
+    assert (await store.describe_collection(name, timeout_s=T)).name == name
+
+
 async def test_a_dropped_collection_is_gone_and_its_name_free(store, name):
     await store.create_collection(spec(name), timeout_s=T)
     await store.upsert(name, [picture("a")], timeout_s=T)
