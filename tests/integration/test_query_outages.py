@@ -98,7 +98,7 @@ async def recover(milvus, encoder, encoder_port, channel):
     started = asyncio.get_running_loop().time()
     error = await failure(search(query, image_id="dog", timeout=1.0))
     assert isinstance(error, (errors.Unavailable, errors.DeadlineExceeded))
-    assert asyncio.get_running_loop().time() - started < 3
+    assert asyncio.get_running_loop().time() - started < 15
     await until_health(channel, NOT_SERVING)
     milvus.thaw()
     await until_health(channel, SERVING)

@@ -28,7 +28,7 @@ from services.common.encoder_peer import EncoderPeer
 from tests.authority import replaced
 from tests.small_service import small_service
 
-T = 10.0
+T = 30.0
 TEXTS = encoder_pb2.EncodeTextsRequest(texts=["hello"])
 
 

@@ -17,7 +17,7 @@ from services.common.settings import is_loopback
 from tests.authority import Authority, write
 from tests.small_service import SmallSettings, small_service
 
-T = 10.0
+T = 30.0
 TEXTS = encoder_pb2.EncodeTextsRequest(texts=["hello"])
 
 

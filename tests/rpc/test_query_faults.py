@@ -95,9 +95,9 @@ async def test_encoder_that_is_down_fails_texts_fast_and_nothing_else_and_may_co
         port = int(target.rpartition(":")[2])
     async with query_service(store, target) as query:
         started = asyncio.get_running_loop().time()
-        error = await failure(search(query, text="dog", timeout=30))
+        error = await failure(search(query, text="dog", timeout=90))
         assert isinstance(error, errors.Unavailable)
-        assert asyncio.get_running_loop().time() - started < 5
+        assert asyncio.get_running_loop().time() - started < 30
         assert len(ids(await search(query, image_id="dog"))) == len(WORDS) - 1
         assert ids(await search(query, vector=vector_message("cat")))[0] == "cat"
         async with encoder.serve(port):
@@ -112,7 +112,7 @@ async def until(condition):
 
 
 async def until_answered(query, **fields):
-    for _ in range(100):
+    for _ in range(300):
         try:
             return await search(query, **fields)
         except grpc.aio.AioRpcError as error:
@@ -132,10 +132,10 @@ async def test_deadline_of_the_caller_ends_a_search_that_waits_for_the_encoder(q
 async def test_encoder_and_milvus_get_the_callers_time_less_what_is_spent(query, store, encoder):
     spent_s = 0.3
     store.pause = lambda: asyncio.sleep(spent_s)  # describing the collection takes that long
-    await search(query, text="dog", timeout=5)
+    await search(query, text="dog", timeout=60)
     (for_encoder,), (for_milvus,) = encoder.times_left_s, store.times_left_s
-    assert max(for_encoder, for_milvus) <= 5 - spent_s + _ROUNDING_S
-    assert min(for_encoder, for_milvus) > 3
+    assert max(for_encoder, for_milvus) <= 60 - spent_s + _ROUNDING_S
+    assert min(for_encoder, for_milvus) > 30
 
 
 async def test_call_without_a_deadline_gets_the_services_own(store, encoder):

@@ -21,7 +21,7 @@ from glimpse.renewed import RenewedChannel
 from tests.authority import Authority, replaced, write
 from tests.small_service import small_service
 
-T = 10.0
+T = 30.0
 TEXTS = encoder_pb2.EncodeTextsRequest(texts=["hello"])
 
 

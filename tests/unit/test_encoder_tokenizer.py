@@ -66,9 +66,9 @@ def test_a_text_past_the_context_is_cut_and_reported_and_keeps_its_end(tokenizer
 def test_one_endless_word_takes_no_quadratic_time(tokenizer) -> None:
     dice = random.Random(1)
     word = "".join(dice.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8192))
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
     tokens = tokenizer.encode(word)
-    assert time.perf_counter() - began_s < 1.0  # SimpleTokenizer: several seconds
+    assert time.thread_time() - began_s < 1.0  # SimpleTokenizer: several seconds
     assert tokens.truncated
     short = word[:300]
     assert tokenizer.encode(short).ids.tolist() == expected(short)[0]

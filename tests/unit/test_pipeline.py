@@ -37,7 +37,7 @@ MODEL = Model(
     max_image_pixels=10**6,
     max_message_bytes=2**22,
 )
-T = 5.0
+T = 30.0
 PIXELS_BYTES = 3 * 16 * 16
 # What an image of these tests holds of the budget: pixels, and a row with the largest metadata.
 LEAST_BYTES = PIXELS_BYTES + 16 * 1024
