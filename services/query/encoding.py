@@ -103,9 +103,12 @@ class QueryEncoder:
     async def _encode_texts(
         self, _: None, texts: Sequence[str], deadline: Deadline
     ) -> list[_Outcome]:
-        return await self._encode(
-            texts, self._encoder.encode_texts, lambda model: model.max_texts, deadline
+        unique = list(dict.fromkeys(texts))  # several may ask for what is new to all of them
+        outcomes = await self._encode(
+            unique, self._encoder.encode_texts, lambda model: model.max_texts, deadline
         )
+        by_text = dict(zip(unique, outcomes, strict=True))
+        return [by_text[text] for text in texts]
 
     async def pictures(
         self,

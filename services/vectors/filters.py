@@ -189,7 +189,7 @@ def _check_nesting(expression: str) -> None:
     for token in _NESTING.finditer(expression):
         depth += (token.lastgroup == "opens") - (token.lastgroup == "closes")
         if depth > MAX_NESTING or token.lastgroup == "signs":
-            raise _invalid(f"more than {MAX_NESTING} levels at column {token.start()}")
+            raise _invalid(f"more than {MAX_NESTING} levels, at column {token.start() + 1}")
 
 
 def _check_field(field: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fsspec
 import grpc
 import pytest
 
@@ -61,3 +62,21 @@ def test_an_id_made_of_the_content_is_left_to_the_indexer(folder):
     indexer = Indexer()
     assert index(indexer, folder) == 0
     assert {image.id for image in indexer.images} == {""}
+
+
+def test_objects_behind_urls_take_the_same_path(tmp_path):
+    bucket = fsspec.filesystem("memory")
+    for name in ("a.png", "deep/b.png", "notes.txt"):
+        bucket.pipe(f"/bucket/{name}", name.encode())
+    (tmp_path / "about.csv").write_text("path,caption\nmemory:///bucket/a.png,a dog\n")
+    indexer = Indexer()
+    try:
+        code = index(indexer, "memory:///bucket", "--metadata", tmp_path / "about.csv")
+    finally:
+        bucket.rm("/bucket", recursive=True)
+    assert code == 0
+    sent = [(image.uri, image.content, dict(image.metadata)) for image in indexer.images]
+    assert sent == [
+        ("memory:///bucket/a.png", b"a.png", {"caption": "a dog"}),
+        ("memory:///bucket/deep/b.png", b"deep/b.png", {}),
+    ]

@@ -262,6 +262,13 @@ async def test_searches_at_the_same_time_share_calls_and_get_their_own_hits(worl
     assert world.store.searches <= 2
 
 
+async def test_searches_at_the_same_time_for_one_new_text_have_it_encoded_once(world):
+    assert (
+        await asyncio.gather(*(world.ids(text("cup"), limit=1) for _ in range(3))) == [["cup"]] * 3
+    )
+    assert world.encoder.items["texts"] == 1
+
+
 async def test_searches_with_different_filters_share_no_call_even_if_python_calls_them_equal(world):
     path = ("number",)
     filters = [Comparison("metadata", "==", value, path) for value in (1, True)]
