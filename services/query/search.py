@@ -180,38 +180,18 @@ class Searcher:
         deadline: Deadline,
     ) -> list[list[Hit]]:
         """For each vector, the page's hits and, where there is one, the hit after them."""
-        offset, limit = options.offset, options.limit + 1
-        same = len(set(left_out)) == 1
-        # The store leaves ids out for all vectors alike; different ids are dropped here, from rows
-        # that start at the first: how many of them lie before the page is not known beforehand.
-        excluded = sorted(left_out[0]) if same else []
-        margin = 0 if same else offset + max(map(len, left_out))
-        start = offset if same else 0
-        window = min(limit + margin, bounds.MAX_WINDOW - start - len(excluded))
-        if window < 1:
+        request = _request(name, vectors, left_out, options)
+        if request.window < 1:
             return [[] for _ in left_out]
-        # Milvus sends all rows up to the page's end. Where they are many, they come bare, and the
-        # page's own attributes are fetched afterwards.
-        is_bare = len(left_out) * (start + window) > _MAX_CARRIED_ROWS
-        request = _Request(
-            name,
-            vectors.shape[1],
-            window,
-            start,
-            repr(options.filter),
-            () if is_bare else options.fields,
-            "strong" if options.strong else "bounded",
-            tuple(excluded),
-            options.filter,
-        )
         share = await self._store_calls.ask(request, list(vectors), deadline)
         rows = list(share.answers)
-        if not same:
+        if len(set(left_out)) > 1:
+            start, end = options.offset, options.offset + options.limit + 1
             rows = [
-                [hit for hit in hits if hit.id not in ids][offset : offset + limit]
+                [hit for hit in hits if hit.id not in ids][start:end]
                 for hits, ids in zip(rows, left_out, strict=True)
             ]
-        return await self._dressed(name, rows, options, deadline) if is_bare else rows
+        return rows if request.fields else await self._dressed(name, rows, options, deadline)
 
     async def _search_store(
         self, request: _Request, vectors: Sequence[np.ndarray], deadline: Deadline
@@ -246,6 +226,33 @@ class Searcher:
             stage_s.labels("encode").observe(encoder.encode_us / 1e6)
         stage_s.labels("search").observe(search_s)
         return Timing(encoder.queue_us, encoder.encode_us, int(search_s * 1e6))
+
+
+def _request(
+    name: str, vectors: np.ndarray, left_out: Sequence[frozenset[str]], options: Options
+) -> _Request:
+    """What to ask of the store; nothing, where its window is below 1."""
+    start, size = options.offset, options.limit + 1
+    excluded = sorted(left_out[0])
+    if len(set(left_out)) > 1:
+        # The store leaves ids out for all vectors alike; different ones are dropped from what it
+        # gives. How many lie before the page is not known beforehand: rows start at the first.
+        start, size, excluded = 0, start + size + max(map(len, left_out)), []
+    window = min(size, bounds.MAX_WINDOW - start - len(excluded))
+    # Milvus sends all rows up to the page's end. Where they are many, they come bare, and the
+    # page's own attributes are fetched afterwards.
+    is_bare = len(vectors) * (start + window) > _MAX_CARRIED_ROWS
+    return _Request(
+        name=name,
+        dimension=vectors.shape[1],
+        window=window,
+        offset=start,
+        filter_text=repr(options.filter),
+        fields=() if is_bare else options.fields,
+        consistency="strong" if options.strong else "bounded",
+        exclude_ids=tuple(excluded),
+        filter=options.filter,
+    )
 
 
 def _max_vectors(request: _Request) -> int:
