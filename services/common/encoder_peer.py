@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from glimpse.channel import open_aio_channel
 from glimpse.credentials import PLAINTEXT, Credentials
@@ -21,6 +25,9 @@ from services.common.telemetry import request_id
 
 if TYPE_CHECKING:
     Vector = npt.NDArray[np.float32]
+
+_MAX_LOST_S = 2.0
+_MAX_CALL_S = 600.0  # longer than any call that the settings allow
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,32 @@ class Batch:
 class EncoderPeer:
     """One channel to the encoder. Every call raises a domain error of services.common.errors.
 
-    The constructor raises UnusableCredentials of glimpse.errors.
+    While a name has no address, as that of a pod that is being replaced, gRPC asks for one ever
+    more rarely, every two minutes in the end. So a channel on which nothing but UNAVAILABLE came
+    back for `_MAX_LOST_S` is replaced: a new one asks at once. Owned by the event loop of its first
+    call. The constructor raises UnusableCredentials of glimpse.errors.
     """
 
     def __init__(
         self, target: str, max_message_bytes: int, credentials: Credentials = PLAINTEXT
     ) -> None:
         # Back-off is the caller's decision here: a search fails fast, an ingest waits longer.
-        self._channel = open_aio_channel(
-            target, max_message_bytes, retry=False, credentials=credentials
+        self._open = partial(
+            open_aio_channel, target, max_message_bytes, retry=False, credentials=credentials
         )
+        self._channel = self._open()
         self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
+        self._lost_at_s: float | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        await self._channel.close()
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(self._channel.close(), *self._closing, return_exceptions=True)
 
     async def model(self, timeout_s: float) -> Model:
         """Asks for the model that is loaded now."""
-        response = await self._call(self._stub.GetModel, pb.GetModelRequest(), timeout_s)
+        response = await self._call("GetModel", pb.GetModelRequest(), timeout_s)
         model, limits = response.model, response.limits
         return Model(
             name=model.name,
@@ -96,13 +111,13 @@ class EncoderPeer:
     async def encode_texts(self, texts: Sequence[str], timeout_s: float) -> Batch:
         """Unit vectors of texts."""
         request = pb.EncodeTextsRequest(texts=texts)
-        return _batch(await self._call(self._stub.EncodeTexts, request, timeout_s))
+        return _batch(await self._call("EncodeTexts", request, timeout_s))
 
     async def encode_files(self, files: Sequence[bytes], timeout_s: float) -> Batch:
         """Unit vectors of picture files somebody waits for."""
         images = [pb.Image(file=file) for file in files]
         request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_INTERACTIVE)
-        return _batch(await self._call(self._stub.EncodeImages, request, timeout_s))
+        return _batch(await self._call("EncodeImages", request, timeout_s))
 
     async def encode_pixels(
         self, pixels: Sequence[npt.NDArray[np.uint8]], timeout_s: float
@@ -110,16 +125,34 @@ class EncoderPeer:
         """Unit vectors of preprocessed images, each uint8 [S, S, 3], at indexing's priority."""
         images = [pb.Image(pixels=array.tobytes()) for array in pixels]
         request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_BULK)
-        return _batch(await self._call(self._stub.EncodeImages, request, timeout_s))
+        return _batch(await self._call("EncodeImages", request, timeout_s))
 
-    async def _call(self, method, request, timeout_s: float):  # noqa: ANN001, ANN202
+    async def _call(self, method: str, request: Message, timeout_s: float) -> Any:
         identity = request_id.get()
         metadata = ((REQUEST_ID, identity),) if identity else ()
+        call = getattr(self._stub, method)
         with calling(request) as trace:
             try:
-                return await method(request, timeout=timeout_s, metadata=(*metadata, *trace))
+                answer = await call(request, timeout=timeout_s, metadata=(*metadata, *trace))
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    self._renew_if_lost()
                 raise _ours(errors.from_rpc_error(error, "encoder")) from error
+        self._lost_at_s = None
+        return answer
+
+    def _renew_if_lost(self) -> None:
+        now_s = time.monotonic()
+        if self._lost_at_s is None:
+            self._lost_at_s = now_s
+        if now_s - self._lost_at_s < _MAX_LOST_S:
+            return
+        self._lost_at_s = None
+        closing = asyncio.create_task(self._channel.close(grace=_MAX_CALL_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._channel = self._open()
+        self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
 
 
 def _ours(error: errors.GlimpseError) -> errors.GlimpseError:
