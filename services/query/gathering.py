@@ -97,14 +97,15 @@ class Gathering(Generic[Key, Item, Answer]):
             create = callers[0].context.run
             task = create(asyncio.create_task, self._answer(key, callers))
             line.under_way.add(task)
-            asyncio.get_running_loop().call_later(self._max_wait_s, self._left, key, line, task)
-            task.add_done_callback(lambda ended: self._left(key, line, ended))
+            asyncio.get_running_loop().call_later(self._max_wait_s, self._release, key, line, task)
+            task.add_done_callback(lambda ended: self._release(key, line, ended))
             for caller in callers:
                 caller.share.add_done_callback(lambda _, c=callers, t=task: _end_unwanted(c, t))
         if not (line.waiting or line.under_way) and self._lines.get(key) is line:
             del self._lines[key]
 
-    def _left(self, key: Key, line: _Line[Item, Answer], task: asyncio.Task[None]) -> None:
+    def _release(self, key: Key, line: _Line[Item, Answer], task: asyncio.Task[None]) -> None:
+        """The call has ended, or hangs: nobody waits for its place any more."""
         if task in line.under_way:
             line.under_way.remove(task)
             self._send(key, line)
