@@ -65,7 +65,7 @@ class Embedder:
     ) -> tuple[list[Embedding | GlimpseError], EncoderTiming]:
         """A vector or an error for each query, in order; what the encoder refuses fails alone.
 
-        Raises what the store raises.
+        Raises what the store raises, and DeadlineExceeded.
         """
         timing = EncoderTiming()
         parts = [term.part for query in queries for term in query.terms]

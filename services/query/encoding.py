@@ -70,35 +70,26 @@ class QueryEncoder:
         timing: EncoderTiming,
         deadline: Deadline,
     ) -> dict[str, Embedded]:
-        """What became of each text; `timing` learns what the encoder says."""
+        """What became of each text; `timing` learns what the encoder says.
+
+        Raises DeadlineExceeded.
+        """
         fingerprint = collection.model_fingerprint
         known = {prompt: self._cache.get(prompt, fingerprint) for prompt in prompts}
         found = {prompt: embedded for prompt, embedded in known.items() if embedded is not None}
         new = [prompt for prompt in prompts if prompt not in found]
         self._metrics.texts.labels("cache").inc(len(found))
         self._metrics.texts.labels("encoder").inc(len(new))
-        encoded = await self._new_texts(collection, new, timing, deadline)
-        for prompt, embedded in encoded.items():
-            if embedded.vector is not None:
-                self._cache.put(prompt, embedded, fingerprint)
-        return {**found, **encoded}
-
-    async def _new_texts(
-        self,
-        collection: CollectionSpec,
-        prompts: Sequence[str],
-        timing: EncoderTiming,
-        deadline: Deadline,
-    ) -> dict[str, Embedded]:
-        if not prompts:
-            return {}
-        try:
-            share = await self._text_calls.ask(None, prompts, deadline)
-            outcomes, waited_s = share.answers, share.waited_s
-        except GlimpseError as error:
-            outcomes, waited_s = [_Outcome(Embedded(None, error), None)] * len(prompts), 0.0
-        embedded = await self._checked(collection, outcomes, timing, waited_s, deadline)
-        return dict(zip(prompts, embedded, strict=True))
+        if new:
+            share = await self._text_calls.ask(None, new, deadline)
+            encoded = await self._checked(
+                collection, share.answers, timing, share.waited_s, deadline
+            )
+            for prompt, embedded in zip(new, encoded, strict=True):
+                found[prompt] = embedded
+                if embedded.vector is not None:
+                    self._cache.put(prompt, embedded, fingerprint)
+        return found
 
     async def _encode_texts(
         self, _: None, texts: Sequence[str], deadline: Deadline
