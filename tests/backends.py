@@ -108,7 +108,9 @@ class Process:
         self._wait_for_end(_STOP_S)
 
     def freeze(self) -> None:
+        """Returns once it stands still: until one of its threads has run, the others work on."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

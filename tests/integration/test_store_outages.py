@@ -7,8 +7,10 @@ import shutil
 import time
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.common.errors import DeadlineExceeded, GlimpseError, Unavailable
+from services.vectors.metrics import MilvusMetrics
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
 from tests.contract.conftest import T, axis, between, picture, process_of, spec
@@ -27,9 +29,14 @@ def process(request, tmp_path_factory):
 
 
 @pytest.fixture
-async def store(process):
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def store(process, registry):
     process.start()
-    store = open_store(process.uri)
+    store = open_store(process.uri, metrics=MilvusMetrics(registry))
     await store.ready(timeout_s=BACK_S)
     yield store
     await store.close()
@@ -38,6 +45,16 @@ async def store(process):
 async def best(store, name="pictures", timeout_s=T) -> str:
     (hits,) = await store.search(name, axis(0)[None], 1, consistency="strong", timeout_s=timeout_s)
     return hits[0].id
+
+
+def reasons(registry, operation):
+    """How requests of that kind have ended."""
+    return {
+        sample.labels["reason"]
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_count") and sample.labels["operation"] == operation
+    }
 
 
 async def once_back(call):
@@ -53,7 +70,7 @@ async def once_back(call):
 
 
 @pytest.mark.timeout(300)
-async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store):
+async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store, registry):
     await store.create_collection(spec("pictures", model_name="ViT"), timeout_s=T)
     rows = [picture("best"), *(picture(f"{i}", between(0.5), uri=f"u{i}") for i in range(200))]
     await store.upsert("pictures", rows, timeout_s=T)
@@ -64,6 +81,10 @@ async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store)
     process.freeze()
     await _fails_in_time(store, within_s=1.0)
     process.thaw()
+    # A Milvus that hangs is told from callers who leave: that is what the alert goes by.
+    ended = reasons(registry, "list_collections")
+    assert "DEADLINE_EXCEEDED" in ended
+    assert "CANCELLED" not in ended
     assert await once_back(lambda: best(store)) == "best"
 
     for end in (process.stop, process.kill):

@@ -38,7 +38,10 @@ _DRAIN_S = 0.2
 _IMAGE_SIZE = 32
 _COLLECTION = "pictures"
 _PICTURES = 2_000
-_PAUSE_S = 0.005  # the replicas that start need the processor as well
+# The replicas that start need the processor as well, and Milvus Lite, which writes and searches in
+# one process, has to get to the searches.
+_PAUSE_S = 0.005
+_PICTURE_PAUSE_S = 0.05
 
 
 class Replica:
@@ -156,7 +159,7 @@ def index(client: Client, load: Load) -> None:
 def _pictures(stopped: threading.Event) -> Iterator[ImageFile]:
     """The same thousands again and again, since a store that grows would search ever slower."""
     for number in itertools.cycle(range(_PICTURES)):
-        if stopped.wait(_PAUSE_S):
+        if stopped.wait(_PICTURE_PAUSE_S):
             return
         width, height = 8 + number % 50, 8 + number // 50
         yield ImageFile(id=f"{number}", content=picture(width, height))
