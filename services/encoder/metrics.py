@@ -15,10 +15,10 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from glimpse.encoder.v1 import encoder_pb2 as pb
+from services.common.telemetry import LATENCY_BUCKETS_S
 from services.encoder.batcher import Batcher
 from services.encoder.work_queue import Batch, Lane
 
-_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BUCKETS_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -32,10 +32,10 @@ class BatchMetrics:
             )
 
         self._wait_s = by_lane(
-            "wait_seconds", "Time that an item waited for the device", _BUCKETS_S
+            "wait_seconds", "Time that an item waited for the device", LATENCY_BUCKETS_S
         )
         self._batch_s = by_lane(
-            "batch_seconds", "Time that the device took for a batch", _BUCKETS_S
+            "batch_seconds", "Time that the device took for a batch", LATENCY_BUCKETS_S
         )
         self._batch_items = by_lane("batch_items", "Items in a batch", _BUCKETS_ITEMS)
 

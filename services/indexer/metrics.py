@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from services.common.telemetry import LATENCY_BUCKETS_S
 from services.indexer.images import Outcome
 
-_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGES = ("look_up", "decode", "encode", "write")
 
 
@@ -43,14 +43,14 @@ class IndexerMetrics:
         self.encoder_latency_s = Histogram(
             "glimpse_indexer_encoder_latency_seconds",
             "Duration of calls to the encoder",
-            buckets=_BUCKETS_S,
+            buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
         self.store_latency_s = Histogram(
             "glimpse_indexer_store_latency_seconds",
             "Duration of calls to Milvus: fetch, upsert, settle",
             ["operation"],
-            buckets=_BUCKETS_S,
+            buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
-_STAGE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+from services.common.telemetry import LATENCY_BUCKETS_S
 
 
 class QueryMetrics:
@@ -23,6 +23,6 @@ class QueryMetrics:
             "glimpse_query_stage_seconds",
             "Time per call in a stage",
             ["stage"],  # queue, encode, search
-            buckets=_STAGE_BUCKETS_S,
+            buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )

@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from glimpse import tracing
 from services.common.errors import GlimpseError
+from services.common.telemetry import LATENCY_BUCKETS_S
 
-_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FINE = "OK"
 
 
@@ -25,7 +25,7 @@ class MilvusMetrics:
             "glimpse_milvus_latency_seconds",
             "Duration of requests to Milvus; reason: OK, or that of the error",
             ["operation", "reason"],
-            buckets=_BUCKETS_S,
+            buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
 

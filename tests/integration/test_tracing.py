@@ -25,6 +25,7 @@ from services.vectors.store import open_store
 from tests.backends import MilvusLite
 from tests.query_service import COLLECTION, fake_encoder, fill, query_target, rows
 from tests.small_service import small_service
+from tests.waiting import until
 
 SEARCH = "glimpse.query.v1.Query/Search"
 ENCODE = "glimpse.encoder.v1.Encoder/EncodeTexts"
@@ -66,11 +67,6 @@ async def query(milvus):
     await store.close()
 
 
-async def until(condition):
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
-
-
 async def served(spans, name):
     """All spans, once the server has ended that call, which it does after its answer has left."""
     await until(lambda: any((s.name, s.kind.name) == (name, "SERVER") for s in spans()))
@@ -94,6 +90,8 @@ async def test_a_search_is_one_trace_from_the_caller_to_encoder_and_milvus(query
     assert result.hits[0].id == "dog"
     found = await served(spans, SEARCH)
     assert len({span.context.trace_id for span in found}) == 1
+    served_by = [span for span in found if span.kind.name == "SERVER"]
+    assert len({span.attributes["glimpse.request_id"] for span in served_by}) == 1
     assert tree(found, SEARCH, "SERVER") == [SEARCH, SEARCH, "caller"]
     assert tree(found, ENCODE, "SERVER") == [ENCODE, ENCODE, SEARCH, SEARCH, "caller"]
     assert tree(found, "milvus/search", "CLIENT") == ["milvus/search", SEARCH, SEARCH, "caller"]

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import urllib.request
 
 import grpc
 import numpy as np
@@ -30,7 +29,9 @@ from services.encoder.servicer import EncoderServicer
 from services.encoder.settings import EncoderSettings
 from services.encoder.work_queue import Lane
 from tests import fakes
+from tests.backends import free_ports
 from tests.clip_models import saved
+from tests.observed import scrape
 
 SIZE = 32
 DIMENSION = 48
@@ -414,8 +415,7 @@ async def line_with(stream: asyncio.StreamReader, words: str) -> str:
 
 
 async def test_the_process_serves_after_its_warm_up_and_stops_when_told(weights, tmp_path) -> None:
-    with open_port() as metrics_port:
-        pass
+    (metrics_port,) = free_ports(1)
     async with process(model=weights, metrics_listen=f"127.0.0.1:{metrics_port}") as child:
         port = int((await line_with(child.stderr, "listening on")).rpartition(":")[2])
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -460,20 +460,6 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
     return []
 
 
-@contextlib.contextmanager
-def open_port():
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        yield free.getsockname()[1]
-
-
-def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        return answer.read().decode()
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -493,8 +479,7 @@ async def test_a_model_that_cannot_be_had_is_one_clear_line_and_exit_code_2(
 
 
 async def test_no_network_says_which_file_to_put_where_and_exits_with_2(tmp_path) -> None:
-    with open_port() as closed_port:
-        pass
+    (closed_port,) = free_ports(1)
     async with process(
         model="ViT-B/32",
         cache_dir=tmp_path,

@@ -30,6 +30,7 @@ from services.indexer.settings import IndexerSettings
 from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
 from tests.fakes import FakeEncoder, serve, vector_of
+from tests.waiting import until
 
 NAME = "pictures"
 OPTIONS = pb.IndexOptions(collection=NAME, create_collection=True)
@@ -122,14 +123,6 @@ def image(i, **fields):
 
 def as_struct(value):
     return json_format.ParseDict(value, struct_pb2.Struct())
-
-
-async def until(condition):
-    async def wait():
-        while not condition():  # noqa: ASYNC110 - what is waited for is another task's state
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(wait(), T)
 
 
 def outcomes(acks):

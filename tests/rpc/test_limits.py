@@ -16,6 +16,7 @@ from services.common.admission import Admission
 from services.common.settings import is_loopback
 from tests.authority import Authority, write
 from tests.small_service import SmallSettings, small_service
+from tests.waiting import until
 
 T = 30.0
 TEXTS = encoder_pb2.EncodeTextsRequest(texts=["hello"])
@@ -29,14 +30,6 @@ async def failure(call):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return errors.from_rpc_error(caught.value, "service")
-
-
-async def until(holds):
-    async def look():
-        while not holds():  # noqa: ASYNC110 (what it waits for has no event)
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(look(), T)
 
 
 async def healthy(target):

@@ -31,6 +31,7 @@ from tests.query_service import (
     row,
     rows,
 )
+from tests.waiting import until
 
 TIMEOUT_S = 20.0
 
@@ -457,11 +458,6 @@ async def test_collection_of_another_model_is_refused_naming_both(query, store):
     assert error.metadata["encoder_fingerprint"] == "f" * 64
     # What needs no encoder needs no agreement with it.
     assert ids(await search(query, collection="older", vector=vector_message("old"))) == ["old"]
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
 
 
 async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):

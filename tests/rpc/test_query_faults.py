@@ -26,6 +26,7 @@ from tests.query_service import (
     query_service,
     rows,
 )
+from tests.waiting import until
 
 TIMEOUT_S = 20.0
 _ROUNDING_S = 0.1  # gRPC rounds a deadline up when it tells the server
@@ -104,11 +105,6 @@ async def test_encoder_that_is_down_fails_texts_fast_and_nothing_else_and_may_co
             assert ids(await until_answered(query, text="dog"))[0] == "dog"
         assert isinstance(await failure(search(query, text="new")), errors.Unavailable)
         assert ids(await search(query, text="dog"))[0] == "dog"  # from the cache
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
 
 
 async def until_answered(query, **fields):

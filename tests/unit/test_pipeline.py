@@ -23,6 +23,7 @@ from services.indexer.settings import IndexerSettings
 from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
 from tests.fakes import vector_of
+from tests.waiting import until
 
 NAME = "pictures"
 MODEL = Model(
@@ -159,14 +160,6 @@ def expected_vector(content):
 
 def outcomes(acks):
     return {ack.sequence: ack.outcome for ack in acks}
-
-
-async def until(condition):
-    async def wait():
-        while not condition():  # noqa: ASYNC110 - what is waited for is the pipeline's own state
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(wait(), T)
 
 
 async def test_every_image_is_acknowledged_once_with_its_own_vector(world):

@@ -22,6 +22,7 @@ from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
 from tests.fakes import vector_of
 from tests.query_service import COLLECTION, DIMENSION, WORDS, fake_encoder, fill, row, rows
+from tests.waiting import until
 
 
 class CountingStore(MemoryStore):
@@ -304,11 +305,6 @@ async def test_searches_before_and_after_a_change_of_dimension_share_no_call(wor
     for error in await asyncio.gather(*old, return_exceptions=True):
         assert isinstance(error, errors.Unavailable)
         assert error.reason == "COLLECTION_CHANGED"
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
 
 
 async def test_batch_is_split_where_the_encoders_limits_ask_for_it(world):
