@@ -32,6 +32,12 @@ async def failure(call):
     return errors.from_rpc_error(caught.value, "service")
 
 
+def in_flight(service):
+    """What the metric says, which autoscalers go by."""
+    method = {"method": "/glimpse.encoder.v1.Encoder/EncodeTexts"}
+    return service.registry.get_sample_value("glimpse_rpc_in_flight", method)
+
+
 async def healthy(target):
     async with grpc.aio.insecure_channel(target) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
@@ -52,10 +58,12 @@ async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
         assert (type(error), error.reason) == (errors.Overloaded, "OVERLOADED")
         assert error.retry_after_ms
         assert await healthy(service.target)
+        assert in_flight(service) == 2
         running.pop().cancel()
         service.open.set()
         await running.pop()
         await encode(TEXTS, timeout=T)
+        await until(lambda: in_flight(service) == 0)
 
 
 async def test_call_past_the_bound_is_refused_before_its_message_has_arrived():
