@@ -45,6 +45,8 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
             raise errors.Overloaded("the queue is full", retry_after_ms=250)
         if text == "field":
             raise errors.InvalidInput("texts[0]", "must not be this")
+        if text == "endless":
+            raise errors.InvalidInput("texts[0]", "ü" * 100_000)
         if text == "wait":
             print("entered", flush=True)
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -115,6 +117,14 @@ async def test_invalid_input_names_its_field(channel):
     error = errors.from_rpc_error(await failure(channel, "field"), "encoder")
     assert isinstance(error, errors.InvalidInput)
     assert error.field == "texts[0]"
+
+
+async def test_message_however_long_fits_into_what_callers_take(channel):
+    raw = await failure(channel, "endless")
+    assert raw.code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = errors.from_rpc_error(raw, "encoder")
+    assert (error.field, error.reason) == ("texts[0]", "INVALID_INPUT")
+    assert str(error).endswith("üü…")
 
 
 async def test_bug_becomes_internal_and_tells_callers_nothing(channel):
