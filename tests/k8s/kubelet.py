@@ -78,11 +78,12 @@ class Node:
         """A value with loopback ports for addresses and folders for mounted paths."""
         if found := re.fullmatch(r"0\.0\.0\.0:(\d+)", value):
             return f"127.0.0.1:{self.port(container.pod.name, int(found[1]))}"
-        if found := re.fullmatch(r"\w+:///?([\w.-]+):(\d+)", value):
-            host, port = found.groups()
+        if found := re.fullmatch(r"(\w+://)/?([\w.-]+):(\d+)", value):
+            scheme, host, port = found.groups()
             if f"{host}:{port}" in self._addresses:
                 return self._addresses[f"{host}:{port}"]
-            return f"127.0.0.1:{self.port(host, int(port))}"
+            # gRPC takes an address of numbers as it is.
+            return f"{scheme.removeprefix('dns://')}127.0.0.1:{self.port(host, int(port))}"
         for path, volume in container.mounts.items():
             if value == path or value.startswith(path + "/"):
                 return str(self.volume(container.pod, volume)) + value[len(path) :]
