@@ -8,11 +8,16 @@ import os
 from pathlib import Path
 from typing import Literal
 
-Precision = Literal["fp32", "bf16", "fp16"]
-RequestedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+RequestedPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 # Without these, a CPU emulates bf16 and is up to a hundred times slower than in fp32.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+# Dot products of int8 that add up in 32 bits.
+_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+_CPUINFO = Path("/proc/cpuinfo")
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +28,11 @@ def choose_precision(requested: RequestedPrecision, device_type: str) -> Precisi
     Raises ValueError for a precision that the device does not have.
     """
     if device_type != "cpu":
+        if requested == "int8":
+            raise ValueError("precision int8 needs a CPU; a GPU takes auto, fp32, bf16 or fp16")
         return "fp16" if requested == "auto" else requested
     if requested == "fp16":
-        raise ValueError("precision fp16 needs a GPU; a CPU takes auto, fp32 or bf16")
+        raise ValueError("precision fp16 needs a GPU; a CPU takes auto, fp32, bf16 or int8")
     if requested == "auto":
         return "bf16" if cpu_has_bf16() else "fp32"
     if requested == "bf16" and not cpu_has_bf16():
@@ -33,14 +40,22 @@ def choose_precision(requested: RequestedPrecision, device_type: str) -> Precisi
     return requested
 
 
-def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def cpu_has_bf16(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether the CPU multiplies bf16 matrices in hardware; False where that cannot be known."""
+    return not _BF16_FLAGS.isdisjoint(_cpu_flags(cpuinfo))
+
+
+def cpu_has_int8(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the CPU sums products of int8 in 32 bits; False where that cannot be known."""
+    return not _INT8_FLAGS.isdisjoint(_cpu_flags(cpuinfo))
+
+
+def _cpu_flags(cpuinfo: Path) -> list[str]:
     try:
         lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _BF16_FLAGS.isdisjoint(flags.split())
+        return []
+    return next((line for line in lines if line.startswith("flags")), "").split()
 
 
 def usable_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -28,7 +28,7 @@ from services.encoder.settings import EncoderSettings
 from services.encoder.work_queue import Lane, Limits
 
 if TYPE_CHECKING:
-    from services.encoder.checkpoint import Shape
+    from services.encoder.checkpoint import Checkpoint, Shape
     from services.encoder.model import Model
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
@@ -57,6 +57,7 @@ def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
     try:
         read = checkpoint.read(weights.path, weights.name, weights.sha256)
         model = Model(read, settings.device, settings.precision, settings.threads)
+        int8_cosine = _int8_cosine(model, read, settings)
     except checkpoint.CheckpointError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     except ValueError as error:
@@ -70,8 +71,26 @@ def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
         precision=model.precision,
         device=str(model.device),
         preprocessing_version=PREPROCESSING_VERSION,
+        int8_cosine=int8_cosine,
     )
     return model, description
+
+
+def _int8_cosine(model: Model, read: Checkpoint, settings: EncoderSettings) -> float:
+    """The least cosine between int8 and fp32; 0 in another precision. Raises StartFailure."""
+    if model.precision != "int8":
+        return 0.0
+    from services.encoder.agreement import least_cosine
+    from services.encoder.model import Model
+
+    cosine = least_cosine(model, Model(read, "cpu", "fp32", settings.threads))
+    log.info("int8 agrees with fp32 to a cosine of %.4f", cosine)
+    if cosine < settings.min_int8_cosine:
+        raise StartFailure(
+            f"ENCODER_PRECISION: int8 agrees with fp32 only to a cosine of {cosine:.4f} on these "
+            f"weights, ENCODER_MIN_INT8_COSINE is {settings.min_int8_cosine}; take auto"
+        )
+    return cosine
 
 
 def batch_limits(settings: EncoderSettings, device_type: str) -> Limits:

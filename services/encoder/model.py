@@ -13,7 +13,7 @@ all exact but for rounding:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,20 +24,17 @@ from torch import Tensor
 
 from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
-from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint, CheckpointError
+from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint
 from services.encoder.hardware import RequestedPrecision, choose_precision, usable_cpus
+from services.encoder.linear import Linear
 from services.encoder.tokenizer import Tokenizer
+from services.encoder.weights import PIXEL_CENTRE, Weights
 
 # Mean and deviation of R, G, B that CLIP was trained with; from openai/CLIP's clip.py.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
-# Pixels enter the matrix product as (value - 128) / 64, which every float type holds exactly.
-_CENTRE, _STEP = 128, 64
-
 _QUICK_GELU = 1.702
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Between = Callable[[], None]
 
@@ -68,7 +65,7 @@ class Model:
         self.device = _choose_device(device)
         self.precision = choose_precision(precision, self.device.type)
         self.tokenizer = Tokenizer(self.shape.context_length)
-        weights = _Weights(checkpoint.weights, self.device, _DTYPES[self.precision])
+        weights = Weights(checkpoint.weights, self.device, self.precision)
         self._text_tower = _TextTower(weights, self.shape.text_layers)
         if self.shape.patch_size:
             self._image_tower = _ImageTower(weights, self.shape.image_layers, self.shape.patch_size)
@@ -103,49 +100,27 @@ class Model:
         return self.encode_tokens([t.ids for t in tokens]), [t.truncated for t in tokens]
 
 
-class _Weights:
-    """Hands out weights by their names in openai/CLIP, computed in fp32, cast to `dtype`."""
-
-    def __init__(
-        self, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.tensors, self.device, self.dtype = tensors, device, dtype
-
-    def exact(self, name: str) -> Tensor:
-        if name not in self.tensors:
-            raise CheckpointError(f"no model in the format of openai/CLIP: {name} is missing")
-        return self.tensors[name].to(self.device, torch.float32)
-
-    def one(self, name: str, scale: float = 1.0) -> Tensor:
-        return (self.exact(name) * scale).to(self.dtype)
-
-    def pair(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.one(f"{name}.weight"), self.one(f"{name}.bias")
-
-
 class _Layer(NamedTuple):
     """The weights of one residual attention block; W is the tower's width."""
 
     ln_1: tuple[Tensor, Tensor]
-    qkv: tuple[Tensor, Tensor]  # [3W, W], [3W]
-    out: tuple[Tensor, Tensor]  # [W, W], [W]
+    qkv: Linear  # W -> 3W
+    out: Linear  # W -> W
     ln_2: tuple[Tensor, Tensor]
-    fc: tuple[Tensor, Tensor]  # [4W, W], [4W], times 1.702
-    proj: tuple[Tensor, Tensor]  # [W, 4W] over 1.702, [W]
+    fc: Linear  # W -> 4W, times 1.702
+    proj: Linear  # 4W -> W, its input over 1.702
 
 
-def _layer(weights: _Weights, block: str) -> _Layer:
-    fc, proj, scale = f"{block}.mlp.c_fc", f"{block}.mlp.c_proj", _QUICK_GELU
+def _layer(weights: Weights, block: str) -> _Layer:
+    attn, fc, proj = f"{block}.attn", f"{block}.mlp.c_fc", f"{block}.mlp.c_proj"
+    scale = _QUICK_GELU
     return _Layer(
         ln_1=weights.pair(f"{block}.ln_1"),
-        qkv=(
-            weights.one(f"{block}.attn.in_proj_weight"),
-            weights.one(f"{block}.attn.in_proj_bias"),
-        ),
-        out=weights.pair(f"{block}.attn.out_proj"),
+        qkv=weights.linear(f"{attn}.in_proj_weight", f"{attn}.in_proj_bias"),
+        out=weights.linear(f"{attn}.out_proj.weight", f"{attn}.out_proj.bias"),
         ln_2=weights.pair(f"{block}.ln_2"),
-        fc=(weights.one(f"{fc}.weight", scale), weights.one(f"{fc}.bias", scale)),
-        proj=(weights.one(f"{proj}.weight", 1 / scale), weights.one(f"{proj}.bias")),
+        fc=weights.linear(f"{fc}.weight", f"{fc}.bias", scale, scale),
+        proj=weights.linear(f"{proj}.weight", f"{proj}.bias", 1 / scale),
     )
 
 
@@ -178,17 +153,17 @@ def _attend(
 ) -> Tensor:
     """One residual attention block, [T, W] -> [T, W]; only of the rows `read` if they are given."""
     width = x.shape[1:]
-    q, k, v = rows.split(F.linear(F.layer_norm(x, width, *layer.ln_1), *layer.qkv))
+    q, k, v = rows.split(layer.qkv(F.layer_norm(x, width, *layer.ln_1)))
     attended = rows.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
     if read is not None:
         x, attended = x[read], attended[read]
-    x = x + F.linear(attended, *layer.out)
-    hidden = F.linear(F.layer_norm(x, width, *layer.ln_2), *layer.fc)
-    return x + F.linear(F.silu(hidden, inplace=True), *layer.proj)
+    x = x + layer.out(attended)
+    hidden = layer.fc(F.layer_norm(x, width, *layer.ln_2))
+    return x + layer.proj(F.silu(hidden, inplace=True))
 
 
 class _TextTower:
-    def __init__(self, weights: _Weights, layers: int) -> None:
+    def __init__(self, weights: Weights, layers: int) -> None:
         self._device = weights.device
         self._embeddings = weights.one("token_embedding.weight")  # [49408, W]
         self._positions = weights.one("positional_embedding")  # [context, W]
@@ -212,12 +187,12 @@ class _TextTower:
 
 
 class _ImageTower:
-    def __init__(self, weights: _Weights, layers: int, patch_size: int) -> None:
+    def __init__(self, weights: Weights, layers: int, patch_size: int) -> None:
         self._patch_size = patch_size
         kernel = weights.exact("visual.conv1.weight").permute(0, 2, 3, 1)  # [W, p, p, 3]
         mean, deviation = kernel.new_tensor(_MEAN), kernel.new_tensor(_DEVIATION)
-        at_centre = (kernel * ((_CENTRE / 255 - mean) / deviation)).sum((1, 2, 3))  # [W]
-        self._kernel = (kernel * (_STEP / 255 / deviation)).flatten(1).to(weights.dtype)
+        at_centre = (kernel * ((PIXEL_CENTRE / 255 - mean) / deviation)).sum((1, 2, 3))  # [W]
+        self._patches = weights.patches((kernel / 255 / deviation).flatten(1))
         positions = weights.exact("visual.positional_embedding")  # [1 + g * g, W]
         first = weights.exact("visual.class_embedding") + positions[0]
         self._first = first.to(weights.dtype)  # [W]
@@ -230,8 +205,8 @@ class _ImageTower:
     def __call__(self, pixels: Tensor, between: Between) -> Tensor:
         count, side = len(pixels), pixels.shape[1] // self._patch_size  # N, g
         x = pixels.view(count, side, self._patch_size, side, self._patch_size, 3)
-        x = x.transpose(2, 3).reshape(count, side * side, -1).to(self._kernel.dtype)
-        x = F.linear((x - _CENTRE) / _STEP, self._kernel) + self._positions  # [N, g * g, W]
+        x = self._patches(x.transpose(2, 3).reshape(count * side * side, -1))  # [N * g * g, W]
+        x = x.view(count, side * side, -1) + self._positions
         x = torch.cat([self._first.expand(count, 1, -1), x], dim=1).flatten(0, 1)  # [T, W]
         x = F.layer_norm(x, x.shape[1:], *self._ln_pre)
         length = side * side + 1
@@ -247,7 +222,7 @@ class _ImageTower:
 class _ResNetTower:
     """CLIP's own ModifiedResNet, unoptimised."""
 
-    def __init__(self, weights: _Weights) -> None:
+    def __init__(self, weights: Weights) -> None:
         network = openai_clip.build_model(weights.tensors).get_submodule("visual")
         self._network = network.to(weights.device, weights.dtype)
         self._dtype = weights.dtype

@@ -46,7 +46,17 @@ class EncoderSettings(ServiceSettings):
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
     )
     precision: RequestedPrecision = Field(
-        "auto", description="fp32, bf16, fp16, or auto: the fastest that the device is made for"
+        "auto",
+        description=(
+            "fp32, bf16, fp16 (GPU), int8 (CPU), or auto: the fastest floating-point one that the "
+            "device is made for"
+        ),
+    )
+    min_int8_cosine: float = Field(
+        0.99,
+        ge=0,
+        le=1,
+        description="refuse to start in int8 if its vectors are further than this from fp32's",
     )
     threads: int = Field(
         0, ge=0, le=1024, description="CPUs that the model uses; 0: those this process may use"

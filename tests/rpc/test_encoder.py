@@ -170,6 +170,7 @@ async def test_the_model_and_its_limits_are_told(serve, weights) -> None:
     assert model.fingerprint == f"{sha256}/{SIZE}px/v{preprocess.PREPROCESSING_VERSION}"
     assert (model.name, model.dimension, model.image_size) == ("tiny", DIMENSION, SIZE)
     assert (model.context_length, model.precision, model.device) == (77, "fp32", "cpu")
+    assert model.int8_cosine == 0
     assert model.preprocessing_version == preprocess.PREPROCESSING_VERSION
     assert (response.limits.max_texts, response.limits.max_image_pixels) == (7, 12345)
 
@@ -466,6 +467,7 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
         ({"model": "ViT-Z/99"}, "ENCODER_MODEL: 'ViT-Z/99' is no file and no model"),
         ({"model": __file__}, "no file of weights alone"),
         ({"precision": "fp16"}, "precision fp16 needs a GPU"),
+        ({"precision": "int8", "min_int8_cosine": 1}, "int8 agrees with fp32 only to a cosine of 0."),
     ],
 )
 async def test_a_model_that_cannot_be_had_is_one_clear_line_and_exit_code_2(

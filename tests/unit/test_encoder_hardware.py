@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.encoder import hardware
-from services.encoder.hardware import choose_precision, cpu_has_bf16, usable_cpus
+from services.encoder.hardware import choose_precision, cpu_has_bf16, cpu_has_int8, usable_cpus
 
 
 def test_bf16_is_seen_only_where_the_cpu_has_it(tmp_path) -> None:
@@ -15,6 +15,20 @@ def test_bf16_is_seen_only_where_the_cpu_has_it(tmp_path) -> None:
     file.write_text("model name : avx512_bf16\nflags\t\t: fpu avx2 avx512f avx512_bf16x\n")
     assert not cpu_has_bf16(file)
     assert not cpu_has_bf16(tmp_path / "not there")
+
+
+def test_int8_is_seen_only_where_the_cpu_has_it(tmp_path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("flags\t\t: fpu avx2 avx_vnni\n")
+    assert cpu_has_int8(file)
+    file.write_text("flags\t\t: fpu avx2 avx512f\n")
+    assert not cpu_has_int8(file)
+
+
+def test_a_gpu_is_not_asked_for_int8() -> None:
+    assert choose_precision("int8", "cpu") == "int8"
+    with pytest.raises(ValueError, match="int8 needs a CPU"):
+        choose_precision("int8", "cuda")
 
 
 def test_a_containers_quota_bounds_the_cpus(tmp_path) -> None:

@@ -65,7 +65,6 @@ def test_fp32_equals_clip_within_1e4(hyper_parameters, tmp_path) -> None:
     assert np.abs(model.encode_pixels(pixels) - reference_images(clip, pixels)).max() < 1e-4
 
 
-@pytest.mark.skipif(not DEMO_MODEL.exists(), reason="the bundled model is not in this checkout")
 def test_the_bundled_model_equals_clip_within_1e4() -> None:
     checkpoint = read(DEMO_MODEL, "demo")
     clip = openai_clip.build_model(checkpoint.weights)
@@ -88,18 +87,6 @@ def test_resnets_equal_clip(tmp_path) -> None:
 def tiny(tmp_path_factory) -> Model:
     path = saved(tmp_path_factory.mktemp("tiny") / "tiny.pt", seed=4)
     return Model(read(path, "tiny"), "cpu", "fp32")
-
-
-def test_bf16_stays_within_cosine_0_999(tmp_path) -> None:
-    checkpoint = read(saved(tmp_path / "tiny.pt", seed=4), "tiny")
-    exact, rounded = (Model(checkpoint, "cpu", precision) for precision in ("fp32", "bf16"))
-    assert rounded.precision == "bf16"
-    pixels = noise(5, 32)
-    for ours, theirs in (
-        (rounded.encode_pixels(pixels), exact.encode_pixels(pixels)),
-        (rounded.encode_texts(TEXTS)[0], exact.encode_texts(TEXTS)[0]),
-    ):
-        assert (ours * theirs).sum(axis=1).min() > 0.999
 
 
 def test_a_vector_does_not_depend_on_who_shares_its_batch(tiny) -> None:

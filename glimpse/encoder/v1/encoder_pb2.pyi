@@ -104,7 +104,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version")
+    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +113,7 @@ class Model(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PREPROCESSING_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INT8_COSINE_FIELD_NUMBER: _ClassVar[int]
     name: str
     fingerprint: str
     dimension: int
@@ -121,7 +122,8 @@ class Model(_message.Message):
     precision: str
     device: str
     preprocessing_version: str
-    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ...) -> None: ...
+    int8_cosine: float
+    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_texts", "max_text_characters", "max_images", "max_file_bytes", "max_image_pixels", "max_message_bytes")

@@ -1,0 +1,60 @@
+"""A checkpoint's tensors in the form that a precision computes with; the towers are model.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from services.encoder.checkpoint import CheckpointError
+from services.encoder.hardware import Precision, cpu_has_int8
+from services.encoder.linear import FloatLinear, Int8Linear, Int8Product, Linear
+
+# Pixels enter the matrix product as (value - 128) / 64, which every float type holds exactly.
+PIXEL_CENTRE, _STEP = 128, 64
+
+# Around its linear layers, an int8 model computes in fp32.
+_DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.float32,
+}
+
+
+class Weights:
+    """Hands out weights by their names in openai/CLIP, computed in fp32, in the precision."""
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], device: torch.device, precision: Precision
+    ) -> None:
+        self.tensors, self.device, self.dtype = tensors, device, _DTYPES[precision]
+        self._is_int8 = precision == "int8"
+
+    def exact(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise CheckpointError(f"no model in the format of openai/CLIP: {name} is missing")
+        return self.tensors[name].to(self.device, torch.float32)
+
+    def one(self, name: str, scale: float = 1.0) -> Tensor:
+        exact = self.exact(name)
+        return (exact if scale == 1 else exact * scale).to(self.dtype)
+
+    def pair(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.one(f"{name}.weight"), self.one(f"{name}.bias")
+
+    def linear(
+        self, weight: str, bias: str, weight_scale: float = 1.0, bias_scale: float = 1.0
+    ) -> Linear:
+        layer = Int8Linear if self._is_int8 else FloatLinear
+        return layer(self.one(weight, weight_scale), self.one(bias, bias_scale))
+
+    def patches(self, kernel: Tensor) -> Callable[[Tensor], Tensor]:
+        """(x - PIXEL_CENTRE) K' for the kernel K, float32 [W, n], and pixels x, uint8 [T, n]."""
+        if self._is_int8 and cpu_has_int8():  # pixels are 8 bits wide, and too wide for 16-bit sums
+            product = Int8Product(kernel)
+            return lambda x: product(x, PIXEL_CENTRE)
+        kernel = (kernel * _STEP).to(self.dtype)
+        return lambda x: F.linear((x.to(kernel.dtype) - PIXEL_CENTRE) / _STEP, kernel)
