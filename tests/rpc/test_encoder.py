@@ -467,7 +467,10 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
         ({"model": "ViT-Z/99"}, "ENCODER_MODEL: 'ViT-Z/99' is no file and no model"),
         ({"model": __file__}, "no file of weights alone"),
         ({"precision": "fp16"}, "precision fp16 needs a GPU"),
-        ({"precision": "int8", "min_int8_cosine": 1}, "int8 agrees with fp32 only to a cosine of 0."),
+        (
+            {"precision": "int8", "min_int8_cosine": 1},
+            "int8 agrees with fp32 only to a cosine of 0.",
+        ),
     ],
 )
 async def test_a_model_that_cannot_be_had_is_one_clear_line_and_exit_code_2(

@@ -13,13 +13,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from demo.evaluate import collection, queries
+from benchmarks.neighbours import neighbours_kept
 from services.common.preprocess import decode
 from services.encoder import linear, weights
 from services.encoder.agreement import least_cosine
 from services.encoder.checkpoint import Checkpoint, read
 from services.encoder.download import DEMO_MODEL
-from services.encoder.hardware import Precision, cpu_has_bf16
+from services.encoder.hardware import cpu_has_bf16
 from services.encoder.main import load_model
 from services.encoder.model import Model
 from services.encoder.settings import EncoderSettings
@@ -78,21 +78,8 @@ def test_photographs_and_texts_of_1_to_77_tokens_stay_within_cosine_0_999(
 
 
 @pytest.mark.parametrize("precision", [BF16, "int8"])
-def test_98_of_100_neighbours_in_a_collection_are_those_of_fp32(bundled, precision) -> None:
-    pixels = collection(7, bundled.shape.image_size)
-    assert len(pixels) == 1_000
-
-    def neighbours(precision: Precision) -> list[NDArray[np.intp]]:
-        """The 10 nearest images of each image but itself, and of each query."""
-        model = Model(bundled, "cpu", precision)
-        images, texts = encode(model, pixels), model.encode_texts(queries())[0]
-        between = images @ images.T
-        np.fill_diagonal(between, -np.inf)
-        return [np.argsort(-scores)[:, :10] for scores in (between, texts @ images.T)]
-
-    for ours, theirs in zip(neighbours(precision), neighbours("fp32"), strict=True):
-        kept = [len(np.intersect1d(a, b)) / 10 for a, b in zip(ours, theirs, strict=True)]
-        assert np.mean(kept) >= 0.98
+def test_98_of_100_neighbours_in_a_collection_are_those_of_fp32(precision) -> None:
+    assert neighbours_kept(precision) >= 0.98
 
 
 def test_int8_does_not_depend_on_who_shares_the_batch(bundled) -> None:
