@@ -73,12 +73,16 @@ def measure(options: argparse.Namespace, weights: Path, gflops_bf16: float | Non
     """All figures but those that the machine has no instructions for."""
     report = Report("encoder", "make bench-encoder", {}, has_bars=cpu_has_bf16())
     say("Neighbours kept, on the bundled model ...")
-    kept = {precision: neighbours_kept(precision) for precision in (_floating(), "int8")}
+    kept: dict[Precision, float] = {
+        precision: neighbours_kept(precision) for precision in (_floating(), "int8")
+    }
     say("In this process ...")
     tutorial = Tutorial(weights)
-    ours = {precision: InProcess(weights, options.seconds, precision) for precision in kept}
+    ours: dict[Precision, InProcess] = {
+        precision: InProcess(weights, options.seconds, precision) for precision in kept
+    }
     rates = _rates(options, ours, tutorial)
-    fastest = max(
+    fastest: Precision = max(
         (precision for precision in kept if kept[precision] >= _MIN_NEIGHBOURS),
         key=lambda precision: statistics.median(rates[f"{precision}_images_per_s"]),
     )

@@ -101,12 +101,13 @@ class Soak:
         self, stub: encoder_pb2_grpc.EncoderStub, items: Sequence[Item]
     ) -> Sequence[pb.TextResult | pb.ImageResult] | None:
         """The results; None if the call was cancelled before they came."""
-        contents = [item.content for item in items]
-        if isinstance(contents[0], str):
-            call = stub.EncodeTexts(pb.EncodeTextsRequest(texts=contents), timeout=_DEADLINE_S)
+        texts = [item.content for item in items if isinstance(item.content, str)]
+        images = [item.content for item in items if isinstance(item.content, pb.Image)]
+        if texts:
+            call = stub.EncodeTexts(pb.EncodeTextsRequest(texts=texts), timeout=_DEADLINE_S)
         else:
             priority = self._random.choice((pb.PRIORITY_BULK, pb.PRIORITY_INTERACTIVE))
-            request = pb.EncodeImagesRequest(images=contents, priority=priority)
+            request = pb.EncodeImagesRequest(images=images, priority=priority)
             call = stub.EncodeImages(request, timeout=_DEADLINE_S)
         if self._random.random() < _CANCELLED_SHARE:
             patience_s = self._random.uniform(0, _LONGEST_PATIENCE_S)
@@ -125,7 +126,9 @@ class Soak:
                 self.tally.refused += is_right
             else:
                 vector = np.array(result.embedding.values, np.float32)
-                is_right = not isinstance(item.expected, str) and item.expected @ vector > _NEAR
+                is_right = not isinstance(item.expected, str) and bool(
+                    item.expected @ vector > _NEAR
+                )
                 self.tally.vectors += is_right
             self.tally.wrong += not is_right
 

@@ -25,7 +25,7 @@ from glimpse.cli.console import CommandError, Counter, print_table, say
 from glimpse.cli.ports import Ports
 from glimpse.cli.search import show_hits, write_sheet
 from glimpse.cli.stack import Stack, StackError, StackOptions
-from glimpse.cli.walk import find_pictures
+from glimpse.cli.walk import find_pictures, image_file
 from glimpse.client import Client
 from glimpse.errors import FailedPrecondition, GlimpseError
 from glimpse.results import ImageFile, Outcome, SearchResult
@@ -155,7 +155,7 @@ def _own_collection(folder: str) -> str:
 
 
 def _own_pictures(folder: str) -> list[ImageFile]:
-    own = [ImageFile(path=path) for path in find_pictures([folder])]
+    own = [image_file(found) for found in find_pictures([folder])]
     if not own:
         raise CommandError(f"{folder}: there are no pictures in it")
     return own

@@ -125,8 +125,8 @@ def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     if status is not None:
         found = from_status(status)
-        metadata = error.trailing_metadata() or ()  # type: ignore[attr-defined]
-        found.request_id = dict(metadata).get("x-request-id", "")
+        metadata: dict[str, str] = dict(error.trailing_metadata() or ())  # type: ignore
+        found.request_id = metadata.get("x-request-id", "")
         return found
     code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
     if code is grpc.StatusCode.UNAVAILABLE:

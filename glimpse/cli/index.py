@@ -16,7 +16,7 @@ import typer
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError, Counter, print_table, printable, say
 from glimpse.cli.metadata import read_metadata
-from glimpse.cli.walk import address_of, find_pictures
+from glimpse.cli.walk import address_of, find_pictures, image_file
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
 
@@ -118,10 +118,7 @@ def _image_files(
         if id_from is IdFrom.PATH:
             identity = hashlib.sha256(os.fsencode(address)).hexdigest()[:32]
         metadata = entries.get(address, {})
-        if isinstance(picture, str):
-            yield ImageFile(url=picture, id=identity, metadata=metadata)
-        else:
-            yield ImageFile(path=picture, id=identity, metadata=metadata)
+        yield image_file(picture, identity, metadata)
 
 
 def _tell_unused(

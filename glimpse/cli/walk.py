@@ -11,6 +11,7 @@ from pathlib import Path
 from glimpse import objects
 from glimpse.cli.console import CommandError
 from glimpse.errors import UnreadableFile
+from glimpse.results import ImageFile, Metadata
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -38,6 +39,15 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[Path | str]:
 def address_of(picture: Path | str) -> str:
     """A path made absolute, or a URL as it is."""
     return picture if isinstance(picture, str) else os.path.abspath(picture)
+
+
+def image_file(
+    picture: Path | str, identity: str = "", metadata: Metadata | None = None
+) -> ImageFile:
+    """What `glimpse.Client.index` takes of a picture that `find_pictures` has found."""
+    if isinstance(picture, str):
+        return ImageFile(url=picture, id=identity, metadata=metadata or {})
+    return ImageFile(path=picture, id=identity, metadata=metadata or {})
 
 
 def _named_by(argument: str) -> Iterator[Path | str]:

@@ -174,10 +174,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 "reason": error.reason if isinstance(error, errors.GlimpseError) else "INTERNAL",
             },
         )
-        code, details, metadata = rpc_status.to_status(status)
+        ending = rpc_status.to_status(status)
         # What a handler ends with replaces the metadata that were set before.
-        metadata = (*metadata, (REQUEST_ID, telemetry.request_id.get()))
-        await context.abort(code, details, metadata)
+        metadata = (*ending.trailing_metadata, (REQUEST_ID, telemetry.request_id.get()))
+        await context.abort(ending.code, ending.details, metadata)
 
 
 def _peer(context: Any) -> str:
