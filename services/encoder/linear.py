@@ -47,16 +47,17 @@ class Int8Linear:
         self._product = Int8Product(weight)
         self._bias = bias
         self._levels = _LEVELS if cpu_has_int8() else _LEVELS_IN_16_BITS
-        self._half_up = torch.tensor(self._levels + 1.5)  # the zero point, and to round by cutting
         self._least = torch.tensor(_LEAST)
 
     def __call__(self, x: Tensor, /) -> Tensor:
         # Few operations matter as much as fast ones: for one text, calling them takes most time.
         largest = x.abs().amax(1, keepdim=True)
         scale = torch.add(self._least, largest, alpha=1 / self._levels)  # [T, 1]
-        # By way of int16, since torch has no fast way from floats to unsigned integers.
-        rounded = torch.addcdiv(self._half_up, x, scale).to(torch.int16).to(torch.uint8)
-        y = self._product(rounded, self._levels + 1)
+        zero_point = self._levels + 1
+        # A half, to round by cutting. By way of int16, since torch has no fast way from floats to
+        # unsigned integers.
+        rounded = x.div(scale).add_(zero_point + 0.5).to(torch.int16).to(torch.uint8)
+        y = self._product(rounded, zero_point)
         return torch.addcmul(self._bias, y, scale, out=y)
 
 
