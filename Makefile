@@ -15,13 +15,14 @@ STORE ?= milvus
 BENCH ?=
 LOAD ?=
 FUZZ ?=
+SOAK ?=
 CHAOS ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
+.PHONY: help demo test chaos soak fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
 	load capacity ghz milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	example-go example-go-if-there constraints clean
 
@@ -81,6 +82,10 @@ fuzz: $(VENV)/.dev ## do to the services for a minute what nobody sane does; the
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling
+
+# Takes ten minutes; writes build/bench/soak.json.
+soak: $(VENV)/.dev ## load an encoder with all sorts of calls; each answer is checked, memory must stay
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 # Takes ten minutes. To repeat a run: CHAOS="--stores lite --seed 7"
 chaos: $(VENV)/.dev milvus-server ## kill everything at random while images stream; nothing may be lost

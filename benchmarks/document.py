@@ -45,7 +45,7 @@ PARTS = (
     Part(("capacity-lite",), "Capacity, Milvus Lite", "make capacity"),
     Part(("peers",), "What one would use instead", "make bench-peers"),
     Part(("chaos",), "While parts fail", "make chaos"),
-    Part(("soak",), "Over hours", "make soak"),
+    Part(("soak",), "For ten minutes, every answer checked", "make soak"),
     Part(("gpu",), "On a GPU", "make bench-encoder, on a machine with a GPU"),
 )
 _NOT_RUN = {"gpu": "Not run: no machine with a GPU was at hand."}
@@ -111,9 +111,10 @@ def _line(cells: Sequence[str]) -> str:
 
 def _described(machine: Content) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    bf16 = machine.get("gflops_bf16")
     rates = f"{machine['gflops_fp32']:,.0f} GFLOP/s in fp32"
-    rates += f", {bf16:,.0f} in bf16" if bf16 else ", no bf16 instructions"
+    for precision in ("bf16", "int8"):
+        rate = machine.get(f"gflops_{precision}")
+        rates += f", {rate:,.0f} in {precision}" if rate else f", no {precision} instructions"
     return [
         f"- {machine['date']}; {machine['system']}, {machine['memory_gib']} GiB of memory",
         f"- instruction sets: {' '.join(machine['instruction_sets'])}",

@@ -140,7 +140,7 @@ def main() -> int:
             _measure_whole(report, options, weights, uri)
         if {"rows", "memory"} & set(options.parts):
             _measure_writing(report, options, weights, uri)
-    report.details |= {"options": dict(sorted(vars(options).items()))}
+    report.details |= stacks.fastest_precision() | {"options": dict(sorted(vars(options).items()))}
     name = "ingest.json" if options.store == "milvus" else f"ingest-{options.store}.json"
     report.write(stacks.OUTPUT / name)
     print(report.table())
@@ -151,7 +151,7 @@ def _measure_whole(report: Report, options: argparse.Namespace, weights: Path, u
     say("The whole stack ...")
     files = stacks.picture_files(options.images, options.pictures)
     with (
-        stacks.running_stack(uri, weights) as stack,
+        stacks.running_stack(uri, weights, stacks.fastest_precision()) as stack,
         Generator(stack.addresses["encoder"]) as generator,
         Client(stack.query, stack.indexer, timeout_s=60) as client,
     ):

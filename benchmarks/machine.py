@@ -7,12 +7,14 @@ import importlib.metadata
 import os
 import platform
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from services.encoder.hardware import cpu_has_bf16, usable_cpus
+from services.encoder.hardware import Precision, cpu_has_bf16, cpu_has_int8, usable_cpus
+from services.encoder.linear import Int8Product
 
 # Those that decide how fast a CPU multiplies matrices.
 _INSTRUCTION_SETS = (
@@ -41,24 +43,28 @@ def describe() -> dict[str, Any]:
         # Of the last minute, before the run: what others did on this machine.
         "load_average": round(os.getloadavg()[0], 2),
         "date": datetime.date.today().isoformat(),
-        "gflops_fp32": round(matrix_gflops(torch.float32), 1),
-        # Where bf16 is emulated, its rate says nothing, and measuring it takes minutes.
-        "gflops_bf16": round(matrix_gflops(torch.bfloat16), 1) if cpu_has_bf16() else None,
+        "gflops_fp32": matrix_gflops("fp32"),
+        # Where they are emulated, their rate says nothing, and measuring it takes minutes.
+        "gflops_bf16": matrix_gflops("bf16") if cpu_has_bf16() else None,
+        "gflops_int8": matrix_gflops("int8") if cpu_has_int8() else None,
     }
 
 
-def matrix_gflops(dtype: torch.dtype, seconds: float = 1.0) -> float:
+def matrix_gflops(precision: Precision, seconds: float = 1.0) -> float:
     """The best rate of a square matrix product on the CPU, in 10^9 operations per second."""
-    a, b = (torch.randn(_SIDE, _SIDE).to(dtype) for _ in range(2))
+    a, b = torch.randn(2, _SIDE, _SIDE).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    product = partial(torch.mm, a, b)
+    if precision == "int8":
+        product = partial(Int8Product(b), (a * 16 + 128).to(torch.uint8), 128)
     least_s = float("inf")
     with torch.inference_mode():
-        torch.mm(a, b)
+        product()
         ends_at = time.perf_counter() + seconds
         while time.perf_counter() < ends_at:
             started_s = time.perf_counter()
-            torch.mm(a, b)
+            product()
             least_s = min(least_s, time.perf_counter() - started_s)
-    return 2 * _SIDE**3 / least_s / 1e9
+    return round(2 * _SIDE**3 / least_s / 1e9, 1)
 
 
 def _cpuinfo(key: str) -> str:

@@ -239,7 +239,7 @@ def main() -> int:
     stored = vectors.clustered(options.rows, _DIMENSION, seed=1)
     with (
         stacks.store_process(options.store) as store,
-        stacks.running_stack(store.uri, weights) as stack,
+        stacks.running_stack(store.uri, weights, stacks.fastest_precision()) as stack,
         Generator(stack.addresses["encoder"], stack.query, _COLLECTION, seed=3) as generator,
     ):
         with Client(stack.query, stack.indexer, timeout_s=60) as client:
@@ -256,7 +256,9 @@ def main() -> int:
         benchmark = SearchBenchmark(options, stack, store.pid, generator, tutorial)
         benchmark.run(stored)
     report.figures = benchmark.figures
-    report.details = benchmark.details | {"options": _recorded(options)}
+    report.details = (
+        stacks.fastest_precision() | benchmark.details | {"options": _recorded(options)}
+    )
     report.write(_path(options.store))
     print(report.table())
     return 0

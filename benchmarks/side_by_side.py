@@ -29,15 +29,21 @@ def rows(reports: Mapping[str, Content]) -> list[Sequence[str]]:
 
 def _encoder(report: Content) -> list[Sequence[str]]:
     details, machine = report.get("details", {}), report.get("machine", {})
-    precision = details.get("precision", "")
-    rate = machine.get("gflops_bf16") if precision == "bf16" else machine.get("gflops_fp32")
-    limit = f"{rate / GFLOP_PER_IMAGE:,.0f}" if rate else ""
-    found = (
-        (f"images/s, in process, {precision}", "tutorial_images_per_s", "images_per_s", limit),
-        ("images/s, through gRPC, as pixels", "tutorial_images_per_s", "grpc_images_per_s", limit),
-        ("texts/s, one at a time, in process", "tutorial_texts_per_s", "texts_per_s", ""),
-        ("texts/s, 64 callers, through gRPC", "tutorial_texts_per_s", "grpc_texts_per_s", ""),
-    )
+    images, texts = "tutorial_images_per_s", "tutorial_texts_per_s"
+    served = details.get("precision", "")
+    found = []
+    for precision in ("fp32", "bf16", "int8"):
+        rate = machine.get(f"gflops_{precision}")
+        limit = f"{rate / GFLOP_PER_IMAGE:,.0f}" if rate else ""
+        found += [
+            (f"images/s, in process, {precision}", images, f"{precision}_images_per_s", limit),
+            (f"texts/s, one by one, {precision}", texts, f"{precision}_texts_per_s", ""),
+        ]
+        if precision == served:
+            found += [
+                (f"images/s, gRPC, pixels, {served}", images, "grpc_images_per_s", limit),
+                (f"texts/s, gRPC, 64 callers, {served}", texts, "grpc_texts_per_s", ""),
+            ]
     return [
         _row(what, details[theirs], details[ours], bound)
         for what, theirs, ours, bound in found

@@ -36,6 +36,10 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 _QUICK_GELU = 1.702
 
+# After how many layers of an image batch waiting texts are let in. After each one, the texts of a
+# single caller took 18% of a CPU's images/s.
+_LAYERS_BETWEEN = 2
+
 Between = Callable[[], None]
 
 
@@ -88,7 +92,7 @@ class Model:
     ) -> NDArray[np.float32]:
         """Return unit vectors, float32 [N, D], of preprocessed images, uint8 RGB [N, S, S, 3].
 
-        `between` is called between two layers, for work that should not wait for the whole batch.
+        `between` is called every few layers, for work that should not wait for the whole batch.
         Raises as encode_tokens does.
         """
         with _translated_errors():
@@ -211,9 +215,10 @@ class _ImageTower:
         x = F.layer_norm(x, x.shape[1:], *self._ln_pre)
         length = side * side + 1
         rows = _Rows([length] * count, x.device)
-        for layer in self._layers[:-1]:
+        for number, layer in enumerate(self._layers[:-1], start=1):
             x = _attend(x, layer, rows, causal=False)
-            between()
+            if number % _LAYERS_BETWEEN == 0:
+                between()
         first = torch.arange(0, count * length, length, device=x.device)
         x = _attend(x, self._layers[-1], rows, causal=False, read=first)  # [N, W]
         return F.layer_norm(x, x.shape[1:], *self._ln_post) @ self._projection

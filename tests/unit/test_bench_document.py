@@ -36,7 +36,7 @@ def written(path, *figures, machine=MACHINE, **details):
 
 def encoder(path, **changes):
     figure = Figure("ratio", "a | ratio", 3.0, Bar("at least", 2), Spread(3.0, 2.5, 3.5))
-    rates = {"precision": "bf16", "images_per_s": [40, 50], "tutorial_images_per_s": [10, 10]}
+    rates = {"bf16_images_per_s": [40, 50], "tutorial_images_per_s": [10, 10]}
     return written(path, figure, machine=MACHINE | changes, **rates)
 
 
