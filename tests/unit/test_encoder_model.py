@@ -85,7 +85,8 @@ def test_resnets_equal_clip(tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Model:
-    path = saved(tmp_path_factory.mktemp("tiny") / "tiny.pt", seed=4)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.pt"
+    saved(path, seed=4, **(TINY | {"vision_layers": 6}))
     return Model(read(path, "tiny"), "cpu", "fp32")
 
 
@@ -113,16 +114,14 @@ def test_texts_of_1_to_77_tokens_equal_clip(tmp_path) -> None:
     assert truncated == [n > 75 for n in range(1, 78, 4)]
 
 
-def test_work_is_let_in_after_every_other_layer(tmp_path) -> None:
-    clip = untrained(9, **(TINY | {"vision_layers": 6}))
-    model = Model(as_checkpoint(clip, tmp_path), "cpu", "fp32")
+def test_work_is_let_in_after_every_other_layer(tiny) -> None:
     texts: list[np.ndarray] = []
     pixels = noise(2, 32)
-    undisturbed = model.encode_pixels(pixels)
-    vectors = model.encode_pixels(pixels, lambda: texts.append(model.encode_texts(["a dog"])[0]))
-    assert len(texts) == 2  # none after the last, since the batch is nearly done then
+    undisturbed = tiny.encode_pixels(pixels)
+    vectors = tiny.encode_pixels(pixels, lambda: texts.append(tiny.encode_texts(["a dog"])[0]))
+    assert len(texts) == 2  # of 6 layers; none after the last, when the batch is nearly done
     assert (vectors == undisturbed).all()
-    assert (texts[0] == model.encode_texts(["a dog"])[0]).all()
+    assert (texts[0] == tiny.encode_texts(["a dog"])[0]).all()
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path) -> None:
