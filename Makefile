@@ -24,10 +24,10 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos soak fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
 	load capacity ghz milvus-server check format lint types docs protos api-docs protos-check protos-release \
-	example-go example-go-if-there constraints clean
+	k8s-check image-check example-go example-go-if-there constraints clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search them, write build/demo/
 	@$(BIN)/python -m demo.run $(if $(IMAGES),--images "$(IMAGES)") $(if $(QUERY),--query "$(QUERY)") $(if $(MODEL),--model "$(MODEL)")
@@ -162,8 +162,8 @@ image-check: $(VENV)/.dev ## install each image's packages in an empty folder an
 	$(BIN)/hadolint deploy/docker/*.Dockerfile
 	$(BIN)/python -m deploy.docker.replay
 
-# Asks the package index and the databases behind it for every pinned version: needs a network that
-# reaches pypi.org, and is no part of what runs in CI.
+# Asks the public package index and the databases behind it for every pinned version: needs the
+# internet, and is no part of what runs in CI.
 audit: $(VENV)/.uv ## look for known vulnerabilities in what constraints.txt pins (needs the internet)
 	$(BIN)/uv tool run --quiet pip-audit==2.10.1 --strict --disable-pip --no-deps -r constraints.txt
 
