@@ -16,7 +16,7 @@ from services.vectors import faults
 ROOT = OPERATIONS.parents[1]
 _REASON = re.compile(r"[A-Z][A-Z0-9_]+")
 _KINDS = {
-    name: kind.code
+    name: kind
     for module in (errors, faults)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, errors.GlimpseError)
@@ -70,25 +70,16 @@ def reasons_in_code() -> dict[str, set[str]]:
     for tree in trees:
         constants |= dict(_constants(tree))
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for name, kind in _kinds().items():
-        found[kind.reason].add(code_pb2.Code.Name(_KINDS[name]))
+    for kind in _KINDS.values():
+        found[kind.reason].add(code_pb2.Code.Name(kind.code))
     for tree in trees:
         for call in ast.walk(tree):
             if isinstance(call, ast.Call):
                 for reason in _given(call, constants):
                     name = ast.unparse(call.func).rpartition(".")[2]
-                    code = [code_pb2.Code.Name(_KINDS[name])] if name in _KINDS else []
+                    code = [code_pb2.Code.Name(_KINDS[name].code)] if name in _KINDS else []
                     found[reason] |= set(code)
     return dict(found)
-
-
-def _kinds() -> dict[str, type[errors.GlimpseError]]:
-    return {
-        name: kind
-        for module in (errors, faults)
-        for name, kind in vars(module).items()
-        if name in _KINDS
-    }
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
+from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common import errors
 from services.common.admission import Admission
@@ -88,6 +89,16 @@ async def query_target(
 def fake_encoder() -> FakeEncoder:
     """An encoder of the model that fill() names."""
     return FakeEncoder(dimension=DIMENSION)
+
+
+def ids(response: pb.SearchResponse | pb.Hits) -> list[str]:
+    """The hits' ids, in their order."""
+    return [hit.id for hit in response.hits]
+
+
+def vector_message(content: str) -> pb.Vector:
+    """The vector of the text `content`, to search by."""
+    return pb.Vector(values=vector_of(content.encode(), DIMENSION).tolist())
 
 
 async def failure(call: Any) -> errors.GlimpseError:

@@ -10,7 +10,6 @@ import pytest
 
 from glimpse.query.v1 import query_pb2 as pb
 from services.common import errors
-from tests.fakes import vector_of
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -18,9 +17,11 @@ from tests.query_service import (
     failure,
     fake_encoder,
     fill,
+    ids,
     query_service,
     row,
     rows,
+    vector_message,
 )
 
 TWINS, OLDER = "twins", "older"
@@ -51,10 +52,6 @@ def search(stub, options=None, collection=COLLECTION, **fields):
     return stub.Search(request, timeout=TIMEOUT_S)
 
 
-def ids(response):
-    return [hit.id for hit in response.hits]
-
-
 def equal(field, value, path=()):
     message = pb.Comparison(field=field, operator=pb.OPERATOR_EQUAL, path=path)
     message.value.string_value = value
@@ -67,8 +64,7 @@ async def test_text_vector_id_and_sum_find_what_they_should(query):
     assert (hit.id, hit.score) == ("bird", pytest.approx(1, abs=1e-4))
     assert hit.attributes.metadata["owner"]["name"] == "o'bird"
     assert len(hit.attributes.vector.values) == DIMENSION
-    vector = pb.Vector(values=vector_of(b"cup", DIMENSION).tolist())
-    assert ids(await search(query, vector=vector))[0] == "cup"
+    assert ids(await search(query, vector=vector_message("cup")))[0] == "cup"
     terms = [pb.Term(text="cat"), pb.Term(image_id="dog", weight=-0.5)]
     assert ids(await search(query, weighted_sum=pb.WeightedSum(terms=terms)))[0] == "cat"
 

@@ -22,6 +22,7 @@ from tests.query_service import (
     failure,
     fake_encoder,
     fill,
+    ids,
     rows,
 )
 
@@ -34,10 +35,6 @@ def search(stub, timeout=TIMEOUT_S, **fields):
     options = pb.SearchOptions(consistency=pb.CONSISTENCY_STRONG)
     request = pb.SearchRequest(collection=COLLECTION, options=options, **fields)
     return stub.Search(request, timeout=timeout)
-
-
-def ids(response):
-    return [hit.id for hit in response.hits]
 
 
 async def test_service_outlives_encoder_and_milvus_and_says_so(tmp_path):

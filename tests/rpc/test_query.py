@@ -26,10 +26,12 @@ from tests.query_service import (
     failure,
     fake_encoder,
     fill,
+    ids,
     query_service,
     query_target,
     row,
     rows,
+    vector_message,
 )
 from tests.waiting import until
 
@@ -63,18 +65,10 @@ def search(stub, options=None, timeout=TIMEOUT_S, **fields):
     return stub.Search(request, timeout=timeout)
 
 
-def ids(response):
-    return [hit.id for hit in response.hits]
-
-
 def png(colour):
     file = io.BytesIO()
     Image.new("RGB", (20, 30), colour).save(file, "PNG")
     return file.getvalue()
-
-
-def vector_message(content):
-    return pb.Vector(values=vector_of(content.encode(), DIMENSION).tolist())
 
 
 def comparison(field, operator, value, path=()):

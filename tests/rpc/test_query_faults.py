@@ -15,16 +15,16 @@ from glimpse.query.v1 import query_pb2 as pb
 from services.common import errors
 from services.query.metrics import QueryMetrics
 from services.vectors.memory import MemoryStore
-from tests.fakes import vector_of
 from tests.query_service import (
     COLLECTION,
-    DIMENSION,
     WORDS,
     failure,
     fake_encoder,
     fill,
+    ids,
     query_service,
     rows,
+    vector_message,
 )
 from tests.waiting import until
 
@@ -79,14 +79,6 @@ async def query(store, encoder):
 
 def search(stub, timeout=TIMEOUT_S, **fields):
     return stub.Search(pb.SearchRequest(collection=COLLECTION, **fields), timeout=timeout)
-
-
-def ids(response):
-    return [hit.id for hit in response.hits]
-
-
-def vector_message(content):
-    return pb.Vector(values=vector_of(content.encode(), DIMENSION).tolist())
 
 
 async def test_encoder_that_is_down_fails_texts_fast_and_nothing_else_and_may_come_back(

@@ -43,7 +43,7 @@ def test_lint_refuses_what_would_run_foreign_data(folder, rule):
 
 
 def test_nothing_in_the_code_is_exempt_from_that_but_the_reader_of_weights():
-    # It takes an archive's listing with an unpickler that knows three names; see the decision 0012.
+    # It takes an archive's listing with an unpickler that knows three names; see decision 0012.
     found = ruff("--ignore-noqa", "--output-format", "concise", "--select", ",".join(NEVER), *CODE)
     lines = [line for line in found.stdout.splitlines() if re.match(r"\S+:\d+:\d+:", line)]
     assert {line.partition(":")[0] for line in lines} <= {"services/encoder/torchscript.py"}
