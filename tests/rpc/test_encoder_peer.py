@@ -37,9 +37,9 @@ class NameServer(asyncio.DatagramProtocol):
         name_ends = data.index(b"\0", 12) + 1
         question = data[12 : name_ends + 4]
         answer = b""
-        if struct.unpack_from(">H", data, name_ends) == (_A,):
-            self.questions += 1
-        if self.address and struct.unpack_from(">H", data, name_ends) == (_A,):
+        is_for_ipv4 = struct.unpack_from(">H", data, name_ends) == (_A,)
+        self.questions += is_for_ipv4
+        if self.address and is_for_ipv4:
             its_name = struct.pack(">H", 0xC00C)  # where the question has it
             answer = its_name + struct.pack(">HHIH", _A, _IN, 5, 4) + socket.inet_aton(self.address)
         is_answer = 0x8180
