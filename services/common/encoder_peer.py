@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Vector = npt.NDArray[np.float32]
 
 _MAX_LOST_S = 2.0
-_MAX_CALL_S = 600.0  # longer than any call that the settings allow
+_MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
 
 
 @dataclass(frozen=True)

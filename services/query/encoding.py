@@ -18,7 +18,7 @@ from services.vectors.store import CollectionSpec
 
 Item = TypeVar("Item", str, bytes)
 
-# Texts that share a call to the encoder, and such calls at once.
+# Texts that share a call to the encoder, and such calls at once; decision 0026 says why so many.
 _MAX_SHARED_TEXTS = 32
 _MAX_TEXT_CALLS = 2
 

@@ -29,7 +29,7 @@ from services.vectors.store import AnyFilter, CollectionSpec, Consistency, Hit, 
 
 # With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
 _MAX_CARRIED_ROWS = 4_096
-# Vectors of several searches that share a call to the store, and such calls at once.
+# Vectors that share a call to the store, and such calls at once; decision 0026 says why so many.
 _MAX_SHARED_VECTORS = 16
 _MAX_STORE_CALLS = 2
 

@@ -25,7 +25,7 @@ _CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadli
 # unanswered, so nothing needs the pings.
 _GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
 
-_MAX_CALL_S = 600.0  # longer than any call that the settings allow
+_MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
 
 
 @dataclass(frozen=True)
