@@ -14,7 +14,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from glimpse import AsyncClient
+from glimpse import AsyncClient, ImageFile
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2_grpc
 
@@ -54,6 +54,11 @@ def reason(name: str) -> error_details_pb2.ErrorInfo:
 
 def abort(context: grpc.ServicerContext, answer: status_pb2.Status):
     context.abort_with_status(rpc_status.to_status(answer))
+
+
+def numbered(count: int) -> list[ImageFile]:
+    """Pictures to index, each with its number as its content."""
+    return [ImageFile(content=str(number).encode()) for number in range(count)]
 
 
 Script = Callable[[int, list[int], grpc.ServicerContext], status_pb2.Status | None]

@@ -175,7 +175,7 @@ async def test_sigterm_acknowledges_what_was_taken_and_exits_with_0(tmp_path):
             assert (last.totals.unchanged, last.totals.indexed) == (2, 1)
 
 
-async def test_two_streams_that_make_a_collection_of_the_same_images_leave_one_row_each(tmp_path):
+async def test_streams_that_make_a_collection_of_the_same_images_leave_one_row_each(tmp_path):
     encoder, milvus = FakeEncoder(), MilvusLite(tmp_path)
     async with (
         running_milvus(milvus),
