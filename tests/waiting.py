@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 
@@ -14,3 +15,12 @@ async def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
             await asyncio.sleep(0.001)
 
     await asyncio.wait_for(look(), timeout_s)
+
+
+def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 120.0) -> None:
+    """As until, where there is no event loop. Raises TimeoutError, which says `what` failed."""
+    ends_s = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > ends_s:
+            raise TimeoutError(what)
+        time.sleep(0.05)

@@ -22,6 +22,7 @@ from glimpse.cli.probes import is_serving
 from glimpse.client import Client
 from tests.backends import Process, free_ports
 from tests.chaos import pictures
+from tests.waiting import wait_until
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COLLECTION = "broken"
@@ -91,8 +92,9 @@ def index_broken_among_good(folder: Path, good: int, broken: int) -> list[str]:
     for process in processes:
         process.start()
     try:
-        while not is_serving(address):
-            assert all(process.is_running for process in processes), f"see {folder / 'log.txt'}"
+        log = folder / "log.txt"
+        wait_until(lambda: is_serving(address) or not _are_running(processes), f"see {log}")
+        assert _are_running(processes), f"see {log}"
         return _problems(folder, address, expected, good)
     finally:
         for process in processes:
@@ -119,6 +121,10 @@ def _problems(folder: Path, address: str, expected: dict[str, str], good: int) -
     if (second_code, _rows(address)) != (0, good + len(expected)):
         problems.append("the list of failures, fed back in, did not bring what was mended")
     return problems
+
+
+def _are_running(processes: list[Process]) -> bool:
+    return all(process.is_running for process in processes)
 
 
 def _rows(address: str) -> int:

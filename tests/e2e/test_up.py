@@ -6,16 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
-START_TIMEOUT_S = 120
 
 
 def start_up(data: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -28,13 +28,6 @@ def start_up(data: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def wait_until(true, what: str, timeout_s: float = START_TIMEOUT_S) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline_s, what
-        time.sleep(0.1)
 
 
 def of_stack(data: Path) -> list[str]:
@@ -65,7 +58,7 @@ def test_up_leaves_no_process_behind_however_it_ends(tmp_path, how):
         output, message = up.communicate(timeout=60)
     finally:
         up.kill()
-    wait_until(lambda: not of_stack(data), "processes were left behind", 60)
+    wait_until(lambda: not of_stack(data), "processes were left behind")
     if how is signal.SIGKILL:
         return
     assert up.returncode == 0

@@ -32,8 +32,9 @@ from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_milvus_ready, is_serving
 from tests.backends import MilvusLite
 from tests.robustness.messages import picture
+from tests.waiting import wait_until
 
-_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 120.0
 _DRAIN_S = 0.2
 _IMAGE_SIZE = 32
 _COLLECTION = "pictures"
@@ -66,12 +67,13 @@ class Replica:
             )
 
     def await_serving(self) -> None:
-        _await(lambda: is_serving(f"{HOST}:{self.port}"))
+        address = f"{HOST}:{self.port}"
+        wait_until(lambda: is_serving(address), f"nobody serves at {address}")
 
     def stop(self) -> int:
         """Its exit code after SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(_START_TIMEOUT_S)
+        return self._process.wait(_STOP_TIMEOUT_S)
 
     def kill(self) -> None:
         self._process.kill()
@@ -175,7 +177,8 @@ def peers(folder: Path) -> Iterator[dict[str, str]]:
         [sys.executable, "-m", "benchmarks.stub_encoder", str(port), str(_IMAGE_SIZE)]
     )
     try:
-        _await(lambda: is_serving(f"{HOST}:{port}") and is_milvus_ready(milvus.uri))
+        wait_until(lambda: is_serving(f"{HOST}:{port}"), "the encoder does not serve")
+        wait_until(lambda: is_milvus_ready(milvus.uri), "Milvus Lite does not answer")
         yield {"ENCODER": f"{HOST}:{port}", "MILVUS_URI": milvus.uri}
     finally:
         encoder.kill()
@@ -215,14 +218,6 @@ def roll(folder: Path, restarts: int, replicas: int = 2) -> Load:
             for thread in threads:
                 thread.join()
     return load
-
-
-def _await(holds: Callable[[], bool]) -> None:
-    ends_s = time.monotonic() + _START_TIMEOUT_S
-    while not holds():
-        if time.monotonic() > ends_s:
-            raise TimeoutError("a process does not serve")
-        time.sleep(0.05)  # it is asked from outside: there is nothing to wait on
 
 
 def main() -> int:
