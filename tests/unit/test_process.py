@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 import pytest
 
 from glimpse.cli.process import Guard, Process
+from tests.waiting import wait_until
 
 ENDS_ON_INTERRUPT = """
 import signal, sys
@@ -43,8 +43,6 @@ def test_a_child_that_stops_on_interrupts_does_so_below_a_background_job(tmp_pat
     command = [sys.executable, "-c", ENDS_ON_INTERRUPT]
     child = Process("child", command, {}, tmp_path / "log", stop_signal=signal.SIGINT)
     child.start(guard)
-    ends_s = time.monotonic() + 30
-    while child.last_lines() != ["up"]:
-        assert time.monotonic() < ends_s
+    wait_until(lambda: child.last_lines() == ["up"], "the child does not start", 30)
     child.stop(grace_s=30)
     assert child.exit_code == 7
