@@ -7,6 +7,7 @@ The parent's side is Generator. Which jobs make a figure is not decided here.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import subprocess
@@ -162,6 +163,7 @@ class _Calls:
 
 async def _serve(encoder: str, query: str, collection: str, seed: int) -> None:
     calls = _Calls(encoder, query, collection, seed)
+    gc.freeze()  # a full collection would be measured as the services' latency
     warm: set[tuple[str, int]] = set()
     while line := await asyncio.to_thread(sys.stdin.readline):
         job = Job(**json.loads(line))
