@@ -132,7 +132,7 @@ def _rates(
         measures[f"{precision}_images_per_s"] = in_process.images_per_s
         measures[f"{precision}_texts_per_s"] = in_process.texts_per_s
     if "bf16" in ours:  # beside the images, since a machine's speed changes from minute to minute
-        measures["gflops_bf16"] = lambda: machine.matrix_gflops("bf16")
+        measures["gflops_bf16"] = lambda: machine.matrix_gflops("bf16", options.seconds)
     return dict(zip(measures, alternate(options.rounds, *measures.values()), strict=True))
 
 
