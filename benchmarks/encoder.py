@@ -180,6 +180,7 @@ def _measure_served(
         "ENCODER_MODEL": str(weights),
         "ENCODER_PRECISION": in_process.model.precision,
         "ENCODER_LOG_LEVEL": "WARNING",
+        "OMP_WAIT_POLICY": "ACTIVE",  # nothing else needs the processors here
     }
     texts = new_texts(seed=8)
     images = Job("encode_pixels", options.seconds, callers=_IMAGE_CALLERS, size=_CALL_IMAGES)
