@@ -126,9 +126,9 @@ def _described(machine: Content) -> list[str]:
 def _part(part: Part, report: Content | None) -> list[str]:
     if report is None:
         return [_NOT_RUN.get(part.stems[-1], f"Not run here; `{part.command}` does.")]
-    if "text" in report:
-        return ["```", report["text"].rstrip(), "```"]
     if "figures" not in report:
+        if isinstance(text := report.get("text"), str):
+            return ["```", text.rstrip(), "```"]
         return markdown([("what", "value"), *_flat(report)])
     machine = report.get("machine") or {}
     lines = [f"`{report.get('command', part.command)}`, {machine.get('date', 'no date')}", ""]
