@@ -160,14 +160,17 @@ async def test_every_kind_of_index_finds_what_was_written_and_settled(store, bac
         await store.drop_collection(name, timeout_s=T)
 
 
-async def test_settling_often_and_at_once_loses_nothing(store, name):
+async def test_settling_often_and_at_once_loses_nothing(store, name, backend):
     await store.create_collection(spec(name), timeout_s=T)
     for number in range(3):
         await store.upsert(name, [picture(f"{number}", axis(number))], timeout_s=T)
-        searches = [best(store, name, axis(number)) for _ in range(3)]
+        new = axis(number)[None]
+        searches = [store.search(name, new, 1, consistency="strong", timeout_s=T) for _ in range(3)]
         settles = [store.settle(name, timeout_s=T) for _ in range(3)]
-        answers = await asyncio.gather(*settles, *searches)
-        assert answers[3:] == [f"{number}"] * 3
+        found = (await asyncio.gather(*settles, *searches))[3:]
+        if backend.name != "lite":  # which, while it flushes, does not find what it flushes
+            assert [hits[0].id for (hits,) in found] == [f"{number}"] * 3
+        assert await best(store, name, axis(number)) == f"{number}"
     assert await store.count(name, timeout_s=T) == 3
 
 
