@@ -20,6 +20,7 @@ _RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+_STREAM = {"service": "glimpse.indexer.v1.Indexer", "method": "IndexImages"}
 
 
 def channel_options(
@@ -27,12 +28,13 @@ def channel_options(
 ) -> list[tuple[str, int | str]]:
     """Round robin over a name's addresses, keep-alive, message limits, and retries if wanted.
 
-    Retries are safe: every unary call of glimpse may be repeated.
+    Retries are safe: every unary call of glimpse may be repeated. A stream of images is not gRPC's
+    to repeat: who sends it takes it up where acknowledgements ended.
     """
-    method: dict[str, object] = {"name": [{}]}
+    methods: list[dict[str, object]] = [{"name": [_STREAM]}]
     if retry:
-        method["retryPolicy"] = _RETRY
-    service_config = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [method]}
+        methods.append({"name": [{}], "retryPolicy": _RETRY})
+    service_config = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": methods}
     return [
         ("grpc.service_config", json.dumps(service_config)),
         ("grpc.max_receive_message_length", max_message_bytes),
