@@ -460,8 +460,11 @@ async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):
         query_service(store, target, max_in_flight=2) as query,
     ):
         encoder.open.clear()
-        waiting = [asyncio.ensure_future(search(query, text=word)) for word in ("dog", "cat")]
-        await until(lambda: encoder.in_flight == 2)
+        waiting = []
+        for number, word in enumerate(("dog", "cat"), start=1):
+            waiting.append(asyncio.ensure_future(search(query, text=word)))
+            # One after the other: together they would share a call to the encoder.
+            await until(lambda n=number: encoder.in_flight == n)
         error = await failure(search(query, image_id="dog"))
         assert (type(error), error.reason) == (errors.Overloaded, "OVERLOADED")
         assert error.retry_after_ms
