@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import shown
 from benchmarks.side_by_side import rows as side_by_side
-from benchmarks.side_by_side import shown
 
 PAGE = Path("docs/benchmarks.md")
 _FOLDERS = (Path("build/bench"), Path("build/load"))
@@ -145,7 +145,7 @@ def _figures(report: Content) -> list[Sequence[str]]:
         rows.append(
             (
                 f"`{figure['key']}`",
-                shown(figure["value"]),
+                _marked(figure["value"]),
                 f"{shown(spread['low'])} … {shown(spread['high'])}" if spread else "",
                 figure["bar"] or "",
                 {True: "yes", False: "**no**", None: ""}[figure["met"]],
@@ -171,9 +171,13 @@ def _grouped(report: Content) -> list[Sequence[str]]:
     return rows
 
 
+def _marked(value: float | None) -> str:
+    return "**fails**" if value is False else shown(value)
+
+
 def _with_bar(figure: Content) -> str:
     sign, _, limit = (figure["bar"] or "").partition(" ")
-    return shown(figure["value"]) + (f" ({sign} {shown(float(limit))})" if limit else "")
+    return _marked(figure["value"]) + (f" ({sign} {shown(float(limit))})" if limit else "")
 
 
 def _flat(content: Content, prefix: str = "") -> list[Sequence[str]]:
@@ -182,7 +186,7 @@ def _flat(content: Content, prefix: str = "") -> list[Sequence[str]]:
         if isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, (bool, int, float, str)) or value is None:
-            rows.append((f"{prefix}{key}", value if isinstance(value, str) else shown(value)))
+            rows.append((f"{prefix}{key}", value if isinstance(value, str) else _marked(value)))
     return rows
 
 

@@ -19,17 +19,14 @@ from benchmarks import machine, stacks
 from benchmarks.generator import Generator, Job
 from benchmarks.neighbours import neighbours_kept
 from benchmarks.report import Bar, Figure, Report, alternate
+from benchmarks.side_by_side import GFLOP_PER_IMAGE
 from benchmarks.texts import new_texts
 from benchmarks.tutorial import Tutorial
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
-from glimpse.cli.ports import Ports
 from services.encoder import checkpoint
 from services.encoder.hardware import Precision, choose_precision, cpu_has_bf16
 from services.encoder.model import Model
-
-# Of ViT-B/32's image tower, for one image.
-GFLOP_PER_IMAGE = 8.7
 
 _BATCH = 16  # the encoder's own on a CPU
 _CALLERS = 64
@@ -172,21 +169,15 @@ def _measure_served(
     tutorial: Tutorial,
     report: Report,
 ) -> None:
-    ports = Ports.free()
-    address = f"127.0.0.1:{ports.encoder}"
     environment = {
-        "ENCODER_LISTEN": address,
-        "ENCODER_METRICS_LISTEN": f"127.0.0.1:{ports.encoder_metrics}",
-        "ENCODER_MODEL": str(weights),
         "ENCODER_PRECISION": in_process.model.precision,
-        "ENCODER_LOG_LEVEL": "WARNING",
         "OMP_WAIT_POLICY": "ACTIVE",  # nothing else needs the processors here
     }
     texts = new_texts(seed=8)
     images = Job("encode_pixels", options.seconds, callers=_IMAGE_CALLERS, size=_CALL_IMAGES)
     concurrent = Job("encode_texts", options.seconds, callers=_CALLERS)
     with (
-        stacks.running_process(["services.encoder"], address, environment) as (pid, start_s),
+        stacks.running_encoder(weights, environment) as (address, pid, start_s),
         Generator(address, seed=9) as generator,
         Generator(address, seed=10) as background,
     ):

@@ -99,7 +99,7 @@ class Report:
             rows.append(
                 (
                     figure.key,
-                    _shown(figure.value),
+                    shown(figure.value),
                     f"{figure.spread.low:.3g} … {figure.spread.high:.3g}" if figure.spread else "",
                     str(figure.bar or "") if self.has_bars else "",
                     {True: "yes", False: "NO", None: "-"}[met],
@@ -164,7 +164,8 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _shown(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """A figure in three digits, or in whole ones where it has more."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.report import shown
+
 # Of ViT-B/32's image tower, for one image: what the matrix-product rate is divided by.
 GFLOP_PER_IMAGE = 8.7
 
@@ -87,12 +89,3 @@ def spread(values: Sequence[float]) -> str:
     if len(values) == 1:
         return shown(values[0])
     return f"{shown(statistics.median(values))} ({shown(min(values))} … {shown(max(values))})"
-
-
-def shown(value: float | None) -> str:
-    """A figure in three digits, or in whole ones where it has more."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "holds" if value else "**fails**"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -23,7 +23,6 @@ from benchmarks.report import Bar, Figure, Report
 from benchmarks.texts import new_texts
 from glimpse.channel import open_aio_channel
 from glimpse.cli.console import say
-from glimpse.cli.ports import Ports
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from services.common.errors import InvalidImage, from_status
@@ -167,18 +166,13 @@ def _images(model: Model, seed: int) -> list[Item]:
 
 async def soak(options: argparse.Namespace) -> Report:
     """Warm the encoder up, then load it, and watch its memory."""
-    ports = Ports.free()
-    address = f"127.0.0.1:{ports.encoder}"
     environment = {
-        "ENCODER_LISTEN": address,
-        "ENCODER_METRICS_LISTEN": f"127.0.0.1:{ports.encoder_metrics}",
-        "ENCODER_MODEL": str(DEMO_MODEL),
         "ENCODER_PRECISION": "fp32",
         "ENCODER_MAX_CACHED_TEXTS": str(_CACHED_TEXTS),
         "ENCODER_LOG_LEVEL": "ERROR",
     }
-    soak = Soak(address, options.seed)
-    with stacks.running_process(["services.encoder"], address, environment) as (pid, _):
+    with stacks.running_encoder(DEMO_MODEL, environment) as (address, pid, _):
+        soak = Soak(address, options.seed)
         await soak.run(options.warm_seconds)
         resident_mb = [stacks.rss_mb(pid)]
         ends_at_s = time.monotonic() + options.seconds

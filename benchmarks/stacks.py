@@ -105,6 +105,23 @@ def running_process(
         process.wait()
 
 
+@contextlib.contextmanager
+def running_encoder(
+    model: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[str, int, float]]:
+    """An encoder alone: its address, its process id, and the seconds it took to serve."""
+    ports = Ports.free()
+    address = f"127.0.0.1:{ports.encoder}"
+    settings = {
+        "ENCODER_LISTEN": address,
+        "ENCODER_METRICS_LISTEN": f"127.0.0.1:{ports.encoder_metrics}",
+        "ENCODER_MODEL": str(model),
+        "ENCODER_LOG_LEVEL": "WARNING",
+    }
+    with running_process(["services.encoder"], address, {**settings, **environment}) as started:
+        yield address, *started
+
+
 def end_on_sigterm() -> None:
     """Lets SIGTERM unwind the program, so that what it started is stopped."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

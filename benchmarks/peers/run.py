@@ -20,8 +20,7 @@ from typing import Any
 
 from benchmarks import machine, stacks
 from benchmarks.peers.catalogue import PEERS, ROOT, Peer, environments
-from benchmarks.report import Figure, Report, Spread, percentile
-from benchmarks.side_by_side import shown
+from benchmarks.report import Figure, Report, Spread, percentile, shown
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
 from services.encoder.hardware import usable_cpus

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ import typer
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError, Counter, print_table, printable, say
 from glimpse.cli.metadata import read_metadata
-from glimpse.cli.walk import address_of, find_pictures, image_file
+from glimpse.cli.walk import find_pictures, image_file
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
 
@@ -113,12 +114,11 @@ def _image_files(
     pictures: Iterable[Path | str], entries: dict[str, dict[str, Any]], id_from: IdFrom
 ) -> Iterator[ImageFile]:
     for picture in pictures:
-        address = address_of(picture)
+        image = image_file(picture)
         identity = ""
         if id_from is IdFrom.PATH:
-            identity = hashlib.sha256(os.fsencode(address)).hexdigest()[:32]
-        metadata = entries.get(address, {})
-        yield image_file(picture, identity, metadata)
+            identity = hashlib.sha256(os.fsencode(image.address)).hexdigest()[:32]
+        yield replace(image, id=identity, metadata=entries.get(image.address, {}))
 
 
 def _tell_unused(

@@ -11,7 +11,7 @@ from pathlib import Path
 from glimpse import objects
 from glimpse.cli.console import CommandError
 from glimpse.errors import UnreadableFile
-from glimpse.results import ImageFile, Metadata
+from glimpse.results import ImageFile
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -30,24 +30,15 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[Path | str]:
     seen: set[str] = set()
     for argument in arguments:
         for picture in _named_by(argument):
-            address = address_of(picture)
+            address = image_file(picture).address
             if address not in seen:
                 seen.add(address)
                 yield picture
 
 
-def address_of(picture: Path | str) -> str:
-    """A path made absolute, or a URL as it is."""
-    return picture if isinstance(picture, str) else os.path.abspath(picture)
-
-
-def image_file(
-    picture: Path | str, identity: str = "", metadata: Metadata | None = None
-) -> ImageFile:
+def image_file(picture: Path | str) -> ImageFile:
     """What `glimpse.Client.index` takes of a picture that `find_pictures` has found."""
-    if isinstance(picture, str):
-        return ImageFile(url=picture, id=identity, metadata=metadata or {})
-    return ImageFile(path=picture, id=identity, metadata=metadata or {})
+    return ImageFile(url=picture) if isinstance(picture, str) else ImageFile(path=picture)
 
 
 def _named_by(argument: str) -> Iterator[Path | str]:
