@@ -39,6 +39,8 @@ class Batcher(Generic[Item, Result]):
         self._running: set[asyncio.Task[None]] = set()
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
+        self.held = 0
+        """Items that wait or are worked on."""
 
     @property
     def waiting(self) -> int:
@@ -49,6 +51,7 @@ class Batcher(Generic[Item, Result]):
         """A future of the item's result; it raises the item's error, or its batch's."""
         waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, waiter))
+        self.held += 1
         self._schedule()
         return waiter
 
@@ -59,6 +62,7 @@ class Batcher(Generic[Item, Result]):
 
     async def close(self) -> None:
         """Cancels what runs and drops what waits; safe to call twice."""
+        self.held -= len(self._waiting)
         self._waiting.clear()
         self._stop_timer()
         running = list(self._running)
@@ -102,6 +106,8 @@ class Batcher(Generic[Item, Result]):
                 if not waiter.done():
                     waiter.set_exception(error)
             return
+        finally:
+            self.held -= len(batch)
         for (_, waiter), result in zip(batch, results, strict=True):
             if waiter.done():
                 continue

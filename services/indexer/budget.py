@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-
-from prometheus_client import Gauge
+from collections import deque
 
 
 class Budget:
-    """A bound on bytes. One task reserves, any may release; all on one event loop."""
+    """A bound on bytes, given out in the order of asking; all on one event loop."""
 
-    def __init__(self, max_bytes: int, gauge: Gauge) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self.held_bytes = 0
         self._max_bytes = max_bytes
-        self._gauge = gauge
-        self._held_bytes = 0
-        self._released = asyncio.Event()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
-    def held_bytes(self) -> int:
-        return self._held_bytes
+    def waiting(self) -> int:
+        """How many wait for bytes."""
+        return len(self._waiting)
 
     async def reserve(self, size_bytes: int) -> None:
         """Waits until `size_bytes` fit. What is larger than the whole bound passes alone."""
-        while self._held_bytes and self._held_bytes + size_bytes > self._max_bytes:
-            self._released.clear()
-            await self._released.wait()
-        self._held_bytes += size_bytes
-        self._gauge.inc(size_bytes)
+        if not self._waiting and self._fits(size_bytes):
+            self.held_bytes += size_bytes
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size_bytes, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it came at the same moment
+                self.release(size_bytes)
+            raise
 
     def release(self, size_bytes: int) -> None:
-        self._held_bytes -= size_bytes
-        self._gauge.dec(size_bytes)
-        self._released.set()
+        """Gives bytes back, and on to those who wait."""
+        self.held_bytes -= size_bytes
+        while self._waiting and self._fits(self._waiting[0][0]):
+            waited_bytes, turn = self._waiting.popleft()
+            if not turn.done():
+                self.held_bytes += waited_bytes
+                turn.set_result(None)
 
-
-class Held:
-    """What one image holds of a budget, given back part by part."""
-
-    def __init__(self, budget: Budget, **parts_bytes: int) -> None:
-        self._budget = budget
-        self._parts_bytes = parts_bytes
-
-    async def reserve(self) -> None:
-        """Waits until all parts fit together."""
-        await self._budget.reserve(sum(self._parts_bytes.values()))
-
-    def release(self, *parts: str) -> None:
-        """Gives parts back, all if none is named; one given back already counts nothing."""
-        names = parts or tuple(self._parts_bytes)
-        self._budget.release(sum(self._parts_bytes.pop(name, 0) for name in names))
+    def _fits(self, size_bytes: int) -> bool:
+        return not self.held_bytes or self.held_bytes + size_bytes <= self._max_bytes

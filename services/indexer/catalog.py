@@ -72,18 +72,18 @@ class Catalog:
         timeout_s = self._settings.milvus_timeout_s
         model = await encoder.call(lambda: self._encoder.model(self._settings.encoder_timeout_s))
         try:
-            info = await milvus.call(lambda: self.describe(name, timeout_s))
+            spec = await milvus.call(lambda: self._store.get_spec(name, timeout_s=timeout_s))
         except errors.NotFound:
             if not create:
                 raise
             # Of two streams that make the same collection, the second finds it made.
             with contextlib.suppress(errors.AlreadyExists):
                 await milvus.call(lambda: self._create(name, model, "AUTO", "IP", timeout_s))
-            info = await milvus.call(lambda: self.describe(name, timeout_s))
-        if info.model_fingerprint != model.fingerprint:
+            spec = await milvus.call(lambda: self._store.get_spec(name, timeout_s=timeout_s))
+        if spec.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(
-                f"collection {name!r} was filled by model {info.model_name!r} "
-                f"({info.model_fingerprint}); the encoder runs {model.name!r} "
+                f"collection {name!r} was filled by model {spec.model_name!r} "
+                f"({spec.model_fingerprint}); the encoder runs {model.name!r} "
                 f"({model.fingerprint})"
             )
         return Target(name, model, force)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,7 @@ class Image:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Acknowledgement:
+class Acknowledgement(NamedTuple):
     """What became of one image; `error` is set if and only if it failed."""
 
     sequence: int
@@ -53,8 +52,7 @@ class Target:
     force: bool = False  # index again what is there unchanged
 
 
-@dataclass(frozen=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What is stored of an image besides its picture; checked."""
 
     id: str
@@ -63,8 +61,7 @@ class Attributes:
     metadata: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """What encoding and decoding tell about an image."""
 
     vector: Vector  # float32 [dimension], unit

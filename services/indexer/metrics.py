@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -17,22 +17,21 @@ class IndexerMetrics:
     """What became of images, where they are, and how long peers take; one per registry."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.images = Counter(
+        images = Counter(
             "glimpse_indexer_images",
             "Images acknowledged, by outcome: indexed, unchanged, failed",
             ["outcome"],
             registry=registry,
         )
-        for outcome in Outcome:  # a rate needs a zero to start from
-            self.images.labels(outcome.value)
-        self.stage_images = Gauge(
+        # Made at once, because a rate needs a zero to start from.
+        self.acknowledged = {outcome: images.labels(outcome.value) for outcome in Outcome}
+        self._stage_images = Gauge(
             "glimpse_indexer_stage_images",
             f"Images at each stage: {', '.join(STAGES)}",
             ["stage"],
             registry=registry,
         )
-        self._stages = {name: self.stage_images.labels(name) for name in STAGES}
-        self.held_bytes = Gauge(
+        self._held_bytes = Gauge(
             "glimpse_indexer_held_bytes",
             "Files, pixels and rows that all streams hold",
             registry=registry,
@@ -54,12 +53,8 @@ class IndexerMetrics:
             registry=registry,
         )
 
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Counts an image at a stage for as long as the block runs."""
-        gauge = self._stages[name]
-        gauge.inc()
-        try:
-            yield
-        finally:
-            gauge.dec()
+    def watch(self, at_stage: Callable[[str], int], held_bytes: Callable[[], int]) -> None:
+        """Has the gauges ask, when they are read: counting each image on its way costs more."""
+        for name in STAGES:
+            self._stage_images.labels(name).set_function(functools.partial(at_stage, name))
+        self._held_bytes.set_function(held_bytes)

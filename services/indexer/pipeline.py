@@ -42,6 +42,7 @@ class Pipeline:
         self._peers = Peers(store, encoder, self._threads, settings, metrics)
         self._streams: set[Stream] = set()
         self._draining = False
+        metrics.watch(self._at_stage, self._held_bytes)
 
     async def index(
         self, target: Target, images: AsyncIterator[Image]
@@ -66,11 +67,19 @@ class Pipeline:
         try:
             async with contextlib.aclosing(stream.run(images)) as acknowledgements:
                 async for acknowledgement in acknowledgements:
-                    self._peers.metrics.images.labels(acknowledgement.outcome.value).inc()
+                    self._peers.metrics.acknowledged[acknowledgement.outcome].inc()
                     yield acknowledgement
         finally:
             self._streams.discard(stream)
             self._peers.metrics.streams.dec()
+
+    # Asked by the thread that serves the metrics, hence the copies.
+
+    def _at_stage(self, stage: str) -> int:
+        return sum(stream.at_stage(stage) for stream in tuple(self._streams))
+
+    def _held_bytes(self) -> int:
+        return sum(stream.held_bytes for stream in tuple(self._streams))
 
     def drain(self) -> None:
         """Refuses new streams and lets the running ones end with what they hold."""

@@ -50,7 +50,7 @@ class IndexerSettings(PeerSettings):
         0, ge=0, le=1000, description="IndexImages calls of one caller; 0: as many as of all"
     )
     max_stream_bytes: int = Field(
-        64 * 2**20,
+        128 * 2**20,
         ge=2**20,
         le=2**34,
         description="files, pixels and rows that one stream holds; a sender past it has to wait",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from services.common import errors
 from services.common.preprocess import Decoded
 from services.indexer.batcher import Batcher
-from services.indexer.budget import Budget, Held
+from services.indexer.budget import Budget
 from services.indexer.checks import check_content, check_uri
 from services.indexer.images import (
     Acknowledgement,
@@ -28,10 +28,16 @@ from services.indexer.turns import Turn, Turns
 from services.vectors import bounds
 from services.vectors.store import Row
 
-# What a row may take at most besides its vector: metadata, uri in UTF-8, and the objects around it.
-_ROW_BYTES = bounds.MAX_METADATA_BYTES + 4 * bounds.MAX_URI_CHARACTERS + 4096
+# What an image takes besides its file, pixels, vector, uri and metadata: the objects around them.
+_OBJECTS_BYTES = 4096
+# A Milvus server answers a strong read at its next tick, up to 0.2 s later, whatever is asked: many
+# reads wait for it at once, and each gathers images for a moment first.
+_MAX_LOOK_UPS = 24
+_LOOK_UP_WAIT_S = 0.05
+# Pictures are decoded this many batches ahead of the encoder.
+_BATCHES_AHEAD = 2
 # Handing a small picture to a thread takes as long as decoding it.
-_MAX_DECODE_BATCH = 8
+_MAX_DECODE_BATCH = 16
 # A file up to this size is hashed where it stands: a thread would take longer to start on it.
 _HASH_INLINE_BYTES = 256 * 1024
 
@@ -46,7 +52,7 @@ class _UnderWay:
     content: bytes  # dropped once decoded
     attributes: Attributes
     turn: Turn
-    held: Held
+    row_bytes: int
 
 
 class Stream:
@@ -58,37 +64,48 @@ class Stream:
 
     def __init__(self, peers: Peers, target: Target) -> None:
         settings, model = peers.settings, target.model
-        self._metrics = peers.metrics
         self._settings = settings
         self._force = target.force
         self._stages = Stages(peers, target)
-        self._pixels_bytes = model.image_size**2 * 3
-        self._row_bytes = 4 * model.dimension + _ROW_BYTES
-        self._budget = Budget(settings.max_stream_bytes, peers.metrics.held_bytes)
+        self._vector_bytes = 4 * model.dimension
         self._turns = Turns()
         self._look_ups: Batcher[Attributes, object] = Batcher(
-            self._stages.look_up, max_items=settings.max_look_up_rows, max_in_flight=4
+            self._stages.look_up,
+            max_items=settings.max_look_up_rows,
+            max_in_flight=_MAX_LOOK_UPS,
+            wait_s=_LOOK_UP_WAIT_S,
         )
         self._decodes: Batcher[bytes, Decoded] = Batcher(
             self._stages.decode,
             max_items=_MAX_DECODE_BATCH,
             max_in_flight=2 * settings.decoders,  # so that no thread waits for the event loop
         )
-        fitting = max(1, model.max_message_bytes // 2 // self._pixels_bytes)
+        pixels_bytes = model.image_size**2 * 3
+        fitting = max(1, model.max_message_bytes // 2 // pixels_bytes)
+        max_encode_batch = min(settings.max_encode_batch, model.max_images, fitting)
         self._encodes: Batcher[Pixels, Vector] = Batcher(
             self._stages.encode,
-            max_items=min(settings.max_encode_batch, model.max_images, fitting),
+            max_items=max_encode_batch,
             max_in_flight=settings.max_encode_calls,
         )
-        # One write at a time: two of them could take rows of one id in the wrong order.
         self._writes: Batcher[tuple[Turn, Row], None] = Batcher(
             self._write,
             max_items=settings.max_write_rows,
-            max_in_flight=1,
+            max_in_flight=2,  # one is made into messages while Milvus takes the other
             wait_s=settings.write_wait_ms / 1000,
         )
+        self._ids_in_writes: set[str] = set()
+        self._write_ended = asyncio.Condition()
+        # Two budgets, because of one alone files could take all and wait for pixels for ever.
+        max_pixels_bytes = min(
+            (settings.max_encode_calls + _BATCHES_AHEAD) * max_encode_batch * pixels_bytes,
+            settings.max_stream_bytes // 2,
+        )
+        self._pixels_bytes = pixels_bytes
+        self._pixels = Budget(max_pixels_bytes)
+        self._files_and_rows = Budget(settings.max_stream_bytes - max_pixels_bytes)
         self._images: set[asyncio.Task[None]] = set()
-        self._acknowledgements: asyncio.Queue[tuple[Acknowledgement, Held] | None] = asyncio.Queue()
+        self._acknowledgements: asyncio.Queue[tuple[Acknowledgement, int] | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._reading = False
         self._stopping = False
@@ -99,13 +116,29 @@ class Stream:
         self._reader = asyncio.create_task(self._read(images))
         try:
             while (item := await self._acknowledgements.get()) is not None:
-                acknowledgement, held = item
+                acknowledgement, row_bytes = item
                 yield acknowledgement
-                held.release()
+                self._files_and_rows.release(row_bytes)
             if self._end is not None:
                 raise self._end
         finally:
             await self._close()
+
+    @property
+    def held_bytes(self) -> int:
+        """Of files, pixels and rows."""
+        return self._files_and_rows.held_bytes + self._pixels.held_bytes
+
+    def at_stage(self, stage: str) -> int:
+        """How many images wait for one of metrics.STAGES, or are in it."""
+        batchers = {
+            "look_up": self._look_ups,
+            "decode": self._decodes,
+            "encode": self._encodes,
+            "write": self._writes,
+        }
+        waiting = self._pixels.waiting if stage == "decode" else 0
+        return batchers[stage].held + waiting
 
     def stop(self) -> None:
         """Takes no more images; what is under way goes on, then run() raises `stopping()`."""
@@ -120,7 +153,6 @@ class Stream:
         await asyncio.gather(*tasks, return_exceptions=True)
         for batcher in (self._look_ups, self._decodes, self._encodes, self._writes):
             await batcher.close()
-        self._budget.release(self._budget.held_bytes)
 
     async def _read(self, images: AsyncIterator[Image]) -> None:
         self._reading = True
@@ -141,33 +173,32 @@ class Stream:
         self._acknowledgements.put_nowait(None)
 
     async def _admit(self, image: Image) -> None:
-        held = Held(
-            self._budget, content=len(image.content), pixels=self._pixels_bytes, row=self._row_bytes
-        )
-        await held.reserve()
         try:
-            attributes = await self._checked(image)
+            attributes, row_bytes = await self._checked(image)
         except errors.GlimpseError as error:
             valid_id = image.id if bounds.ID.fullmatch(image.id) else ""
-            self._acknowledge(image.sequence, valid_id, Outcome.FAILED, held, error)
+            await self._files_and_rows.reserve(_OBJECTS_BYTES)
+            self._acknowledge(image.sequence, valid_id, Outcome.FAILED, _OBJECTS_BYTES, error)
             return
+        await self._files_and_rows.reserve(len(image.content) + row_bytes)
         turn = self._turns.enter(attributes.id)
-        under_way = _UnderWay(image.sequence, image.content, attributes, turn, held)
-        task = asyncio.create_task(self._index(under_way))
-        self._images.add(task)
-        task.add_done_callback(self._ended)
+        under_way = _UnderWay(image.sequence, image.content, attributes, turn, row_bytes)
+        self._images.add(asyncio.create_task(self._index(under_way)))
 
-    async def _checked(self, image: Image) -> Attributes:
+    async def _checked(self, image: Image) -> tuple[Attributes, int]:
+        """What is stored of an image, and the bytes that its row will take."""
         if image.id:
             bounds.check_id(image.id, "image.id")
         check_content(image.content, self._settings.max_file_bytes)
         check_uri(image.uri)
-        bounds.check_metadata(image.metadata, "image.metadata")
+        metadata_bytes = bounds.check_metadata(image.metadata, "image.metadata")
         if len(image.content) <= _HASH_INLINE_BYTES:
             sha256 = _sha256(image.content)
         else:
             sha256 = await asyncio.to_thread(_sha256, image.content)
-        return Attributes(image.id or sha256[:32], sha256, image.uri, image.metadata)
+        attributes = Attributes(image.id or sha256[:32], sha256, image.uri, image.metadata)
+        uri_bytes = 4 * len(image.uri)  # the most that UTF-8 makes of it
+        return attributes, _OBJECTS_BYTES + self._vector_bytes + uri_bytes + metadata_bytes
 
     async def _index(self, image: _UnderWay) -> None:
         outcome, error = Outcome.FAILED, None
@@ -180,35 +211,55 @@ class Stream:
             error = bug
         finally:
             self._turns.leave(image.turn)
-        self._acknowledge(image.sequence, image.attributes.id, outcome, image.held, error)
+            self._drop_content(image)
+            self._images.discard(asyncio.current_task())  # type: ignore[arg-type]
+            self._flush_if_last()
+        self._acknowledge(image.sequence, image.attributes.id, outcome, image.row_bytes, error)
 
     async def _pass_stages(self, image: _UnderWay) -> Outcome:
         found = None
         if not self._force and not image.turn.follows:
-            with self._metrics.stage("look_up"):
-                found = await self._look_ups.submit(image.attributes)
+            found = await self._look_ups.submit(image.attributes)
         if found is UNCHANGED:
             return Outcome.UNCHANGED
         picture = found if isinstance(found, Picture) else await self._encoded(image)
-        image.content = b""
-        image.held.release("content", "pixels")
-        with self._metrics.stage("write"):
-            written = self._writes.submit((image.turn, row(image.attributes, picture)))
-            self._flush_if_last()
-            await written
+        self._drop_content(image)
+        written = self._writes.submit((image.turn, row(image.attributes, picture)))
+        self._flush_if_last()
+        await written
         return Outcome.INDEXED
 
     async def _encoded(self, image: _UnderWay) -> Picture:
-        with self._metrics.stage("decode"):
+        await self._pixels.reserve(self._pixels_bytes)
+        try:
             decoded = await self._decodes.submit(image.content)
-        image.content = b""
-        image.held.release("content")
-        with self._metrics.stage("encode"):
+            self._drop_content(image)
             vector = await self._encodes.submit(decoded.pixels)
+        finally:
+            self._pixels.release(self._pixels_bytes)
         return Picture(vector, decoded.width, decoded.height, decoded.format)
 
+    def _drop_content(self, image: _UnderWay) -> None:
+        self._files_and_rows.release(len(image.content))
+        image.content = b""
+
     async def _write(self, batch: list[tuple[Turn, Row]]) -> list[errors.GlimpseError | None]:
-        """Writes the latest row of each id; an earlier one shares its successor's fate."""
+        """Writes the latest row of each id, once no other write holds a row of one of them."""
+        ids = {turn.id for turn, _ in batch}
+        async with self._write_ended:
+            await self._write_ended.wait_for(lambda: ids.isdisjoint(self._ids_in_writes))
+        self._ids_in_writes |= ids
+        try:
+            return await self._write_latest(batch)
+        finally:
+            self._ids_in_writes -= ids
+            async with self._write_ended:
+                self._write_ended.notify_all()
+
+    async def _write_latest(
+        self, batch: list[tuple[Turn, Row]]
+    ) -> list[errors.GlimpseError | None]:
+        """Of rows that share an id, an earlier one shares its successor's fate."""
         latest: dict[str, tuple[Turn, Row]] = {}
         for turn, new_row in sorted(batch, key=lambda item: item[0].number):
             if not self._turns.is_superseded(turn):
@@ -226,16 +277,16 @@ class Stream:
             self._writes.flush()
 
     def _acknowledge(
-        self, sequence: int, identity: str, outcome: Outcome, held: Held, error: Exception | None
+        self,
+        sequence: int,
+        identity: str,
+        outcome: Outcome,
+        row_bytes: int,
+        error: Exception | None,
     ) -> None:
-        held.release("content", "pixels")
         acknowledgement = Acknowledgement(sequence, identity, outcome, error)
         # Bounded by the budget: a row's share is given back when the caller takes this.
-        self._acknowledgements.put_nowait((acknowledgement, held))
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._images.discard(task)
-        self._flush_if_last()
+        self._acknowledgements.put_nowait((acknowledgement, row_bytes))
 
 
 def stopping() -> errors.Unavailable:

@@ -114,16 +114,22 @@ def check_window(limit: int, offset: int, excluded: int) -> None:
         )
 
 
-def check_metadata(metadata: Any, field: str = "metadata") -> None:
-    """A JSON object of bounded size and depth, its numbers finite and its integers of 64 bits."""
+def check_metadata(metadata: Any, field: str = "metadata") -> int:
+    """A JSON object of bounded size and depth, its numbers finite and its integers of 64 bits.
+
+    Returns its size as JSON, in bytes.
+    """
     if not isinstance(metadata, dict):
         raise InvalidInput(field, f"must be a JSON object; it is {type(metadata).__name__}")
+    if not metadata:
+        return len("{}")
     _check_json(metadata, field, depth=1)
     size_bytes = len(json.dumps(metadata, ensure_ascii=False).encode())
     if size_bytes > MAX_METADATA_BYTES:
         raise InvalidInput(
             field, f"must have at most {MAX_METADATA_BYTES} bytes as JSON; it has {size_bytes}"
         )
+    return size_bytes
 
 
 def _check_attributes(row: Row, at: str) -> None:
@@ -144,6 +150,8 @@ def _check_text(value: Any, field: str, max_characters: int) -> None:
 
 
 def _check_unicode(value: str, field: str) -> None:
+    if value.isascii():
+        return
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -157,7 +165,7 @@ def _check_integer(value: Any, field: str, maximum: int) -> None:
 
 def _check_unit(vectors: NDArray[np.float32]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     wrong = np.flatnonzero(~(np.abs(norms - 1) < UNIT_TOLERANCE))  # NaN compares false
     if len(wrong):
         raise InvalidInput(

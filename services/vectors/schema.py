@@ -112,7 +112,8 @@ def entity_of(row: Row) -> dict[str, Any]:
 
 def entity_bytes(row: Row) -> int:
     """About what the row takes in a message; an upper bound for its metadata."""
-    return 4 * row.vector.size + 4 * len(row.uri) + len(json.dumps(row.metadata)) + 512
+    metadata_bytes = len(json.dumps(row.metadata)) if row.metadata else 0
+    return 4 * row.vector.size + 4 * len(row.uri) + metadata_bytes + 512
 
 
 def fields_of(entity: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:

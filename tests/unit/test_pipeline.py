@@ -38,10 +38,12 @@ MODEL = Model(
     max_image_pixels=10**6,
     max_message_bytes=2**22,
 )
+TARGET = Target(NAME, MODEL)
 T = 30.0
-PIXELS_BYTES = 3 * 16 * 16
-# What an image of these tests holds of the budget: pixels, and a row with the largest metadata.
-LEAST_BYTES = PIXELS_BYTES + 16 * 1024
+# Six batches of decoded pictures, the encoder's four at a time, have a budget of their own.
+PIXELS_BYTES = 6 * 4 * 3 * 16 * 16
+# What an image of these tests holds besides: its row, and a file of some hundred bytes.
+LEAST_BYTES = 4096
 MOST_BYTES = 2 * LEAST_BYTES
 
 
@@ -88,13 +90,24 @@ class Store(MemoryStore):
     def __init__(self):
         super().__init__()
         self.failures = []
-        self.open = asyncio.Event()
-        self.open.set()
+        self.open = asyncio.Event()  # which `held_ids` wait for
+        self.held_ids = set()
         self.writes = []
+        self.asked = []
         self.refused_ids = set()
+        self.readable = asyncio.Event()
+        self.readable.set()
+        self.reading = 0
+
+    async def fetch(self, *arguments, **options):
+        self.reading += 1
+        await self.readable.wait()
+        return await super().fetch(*arguments, **options)
 
     async def upsert(self, name, rows, *, timeout_s):
-        await self.open.wait()
+        self.asked.append([row.id for row in rows])
+        if self.held_ids.intersection(self.asked[-1]):
+            await self.open.wait()
         if self.failures:
             raise self.failures.pop(0)
         if any(row.id in self.refused_ids for row in rows):
@@ -178,7 +191,7 @@ async def test_every_image_is_acknowledged_once_with_its_own_vector(world):
 
 
 async def test_acknowledgement_comes_only_after_the_store_has_taken_the_row(world):
-    world.store.open.clear()
+    world.store.held_ids = {"p0", "p1", "p2"}
     acks = []
 
     async def run():
@@ -298,6 +311,37 @@ async def test_what_is_there_does_not_pass_for_unchanged_while_another_version_i
     np.testing.assert_allclose(row["vector"], expected_vector(png(1)), atol=1e-6)
 
 
+async def test_writes_run_side_by_side_but_never_two_of_one_id():
+    async with opened(max_write_rows=1, write_wait_ms=0) as world:
+        world.store.held_ids = {"same"}
+
+        async def versions():
+            yield Image(0, png(1), id="same")
+            await until(lambda: world.store.asked == [["same"]])
+            yield Image(1, png(2), id="other")
+            await until(lambda: world.store.writes == [["other"]])
+            yield Image(2, png(3), id="same")
+
+        ending = asyncio.create_task(_collect(world.pipeline.index(TARGET, versions())))
+        await until(lambda: world.metric("glimpse_indexer_stage_images", stage="write") == 2)
+        assert world.store.asked == [["same"], ["other"]]
+        world.store.open.set()
+        acks = await ending
+        assert set(outcomes(acks).values()) == {Outcome.INDEXED}
+        assert world.store.asked == [["same"], ["other"], ["same"]]
+        row = (await world.rows("same"))["same"]
+        np.testing.assert_allclose(row["vector"], expected_vector(png(3)), atol=1e-6)
+
+
+async def test_a_slow_look_up_does_not_hold_up_the_next():
+    async with opened(max_look_up_rows=4) as world:
+        world.store.readable.clear()
+        ending = asyncio.create_task(world.index(images(40)))
+        await until(lambda: world.store.reading == 10)
+        world.store.readable.set()
+        assert len(await ending) == 40
+
+
 async def test_a_bad_later_version_leaves_the_earlier_one(world):
     acks = await world.index([Image(0, png(1), id="x"), Image(1, b"no picture", id="x")])
     assert outcomes(acks) == {0: Outcome.INDEXED, 1: Outcome.FAILED}
@@ -373,8 +417,9 @@ async def test_a_caller_that_reads_no_acknowledgements_stops_the_sender():
 
         acknowledgements = world.pipeline.index(Target(NAME, MODEL), endless())
         await anext(acknowledgements)
-        await until(lambda: world.metric("glimpse_indexer_held_bytes") > 2**20 - MOST_BYTES)
-        assert taken <= 2**20 // (LEAST_BYTES - PIXELS_BYTES) + 2
+        bound = 2**20 - PIXELS_BYTES
+        await until(lambda: world.metric("glimpse_indexer_held_bytes") > bound - MOST_BYTES)
+        assert taken <= bound // LEAST_BYTES + 2
         await acknowledgements.aclose()
 
 

@@ -1,0 +1,156 @@
+"""Rows per second into the store, by the indexer's pipeline and by pymilvus alone, in this process.
+
+Pixels are precomputed and vectors come from a table, so that what is left of the pipeline is
+everything that it does for a row: checks, checksum, look-up, order, batches, write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from pymilvus import MilvusClient
+
+from benchmarks import pixmaps, stacks
+from benchmarks.report import Bar, Figure, Spread
+from benchmarks.tutorial import connect
+from benchmarks.vectors import clustered
+from services.common import encoder_peer, preprocess
+from services.common.server import calm_garbage_collector
+from services.indexer.images import Image, Outcome, Target
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.pipeline import Pipeline
+from services.indexer.settings import IndexerSettings
+from services.vectors import schema
+from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
+
+_COLLECTION = "rows"
+_TIMEOUT_S = 60.0
+_UPSERT_ROWS = 1_000
+_MODEL = encoder_peer.Model(
+    name="table",
+    fingerprint="0" * 64,
+    dimension=512,
+    image_size=pixmaps.SIZE,
+    preprocessing_version="0",
+    max_texts=1,
+    max_images=64,
+    max_file_bytes=2**20,
+    max_image_pixels=2**20,
+    max_message_bytes=2**26,
+)
+
+
+class TableEncoder:
+    """What the pipeline needs of an encoder; picture i gets row i of `vectors`, over and over."""
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._items = [encoder_peer.Embedded(vector, None) for vector in vectors]
+        self._next = 0
+
+    async def model(self, timeout_s: float) -> encoder_peer.Model:
+        return _MODEL
+
+    async def encode_pixels(
+        self, pixels: Sequence[NDArray[np.uint8]], timeout_s: float
+    ) -> encoder_peer.Batch:
+        first, self._next = self._next, self._next + len(pixels)
+        items = [self._items[i % len(self._items)] for i in range(first, self._next)]
+        return encoder_peer.Batch(items, _MODEL.fingerprint, 0, 0)
+
+
+class RowsBenchmark:
+    """Both ways write `rows` rows into a new collection of a store that is at rest."""
+
+    def __init__(self, uri: str, rows: int, rounds: int) -> None:
+        self._uri = uri
+        self._rows = rows
+        self._rounds = rounds
+        self._vectors = clustered(1_024, _MODEL.dimension, seed=5)
+        self.details: dict[str, object] = {}
+
+    def measure(self) -> list[Figure]:
+        """Rows per second of both, in turn."""
+        return asyncio.run(self._measure())
+
+    async def _measure(self) -> list[Figure]:
+        store, milvus = open_store(self._uri), connect(self._uri)
+        calm_garbage_collector()
+        ours, bare = [], []
+        for _ in range(self._rounds):
+            ours.append(await self._piped_per_s(store))
+            bare.append(await self._bare_per_s(store, milvus))
+        await store.close()
+        milvus.close()
+        self.details = {"rows_per_s": ours, "bare_rows_per_s": bare}
+        return [
+            Figure(
+                "rows_per_s",
+                "rows/s through the indexer's pipeline, pixels precomputed, encoder a table",
+                Spread.of(ours).median,
+                spread=Spread.of(ours),
+            ),
+            Figure.ratio(
+                "share_of_bare",
+                "rows_per_s ÷ rows/s of bare pymilvus upserts",
+                ours,
+                bare,
+                Bar("at least", 0.6),
+            ),
+        ]
+
+    async def _piped_per_s(self, store: VectorStore) -> float:
+        images = [
+            Image(number, picture.content or b"", picture.id, picture.address)
+            for number, picture in enumerate(pixmaps.images(self._rows, prefix=_COLLECTION))
+        ]
+        settings = IndexerSettings.model_validate({})
+        metrics = IndexerMetrics(CollectorRegistry())
+        pipeline = Pipeline(store, TableEncoder(self._vectors), settings, metrics)
+        side = pixmaps.SIZE
+        decoded = preprocess.Decoded(np.zeros((side, side, 3), np.uint8), side, side, "BMP")
+        await self._begin(store)
+        with mock.patch.object(preprocess, "decode", lambda *_: decoded):  # noqa: PT008 (a Mock is slow)
+            started_s = time.perf_counter()
+            async for acknowledgement in pipeline.index(Target(_COLLECTION, _MODEL), _each(images)):
+                if acknowledgement.outcome is not Outcome.INDEXED:
+                    raise RuntimeError(f"not indexed: {acknowledgement}")
+            seconds = time.perf_counter() - started_s
+        await pipeline.close()
+        await self._end(store)
+        return self._rows / seconds
+
+    async def _bare_per_s(self, store: VectorStore, milvus: MilvusClient) -> float:
+        entities = []
+        for number in range(self._rows):
+            vector, name = self._vectors[number % len(self._vectors)], f"{_COLLECTION}/{number}"
+            entities.append(schema.entity_of(Row(id=name, vector=vector, uri=name)))
+        await self._begin(store)
+        started_s = time.perf_counter()
+        for start in range(0, self._rows, _UPSERT_ROWS):
+            milvus.upsert(_COLLECTION, entities[start : start + _UPSERT_ROWS])
+        seconds = time.perf_counter() - started_s
+        await self._end(store)
+        return self._rows / seconds
+
+    async def _begin(self, store: VectorStore) -> None:
+        spec = CollectionSpec(_COLLECTION, _MODEL.dimension, _MODEL.name, _MODEL.fingerprint)
+        await store.create_collection(spec, timeout_s=_TIMEOUT_S)
+        await asyncio.to_thread(stacks.wait_until_idle)
+
+    async def _end(self, store: VectorStore) -> None:
+        """Only after a count, which is exact: nothing is lost on either way."""
+        count = await store.count(_COLLECTION, timeout_s=_TIMEOUT_S)
+        if count != self._rows:
+            raise RuntimeError(f"{count} rows are there, not {self._rows}")
+        await store.drop_collection(_COLLECTION, timeout_s=_TIMEOUT_S)
+
+
+async def _each(images: Sequence[Image]) -> AsyncIterator[Image]:
+    for image in images:
+        yield image
