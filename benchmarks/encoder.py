@@ -31,6 +31,7 @@ from services.encoder.model import Model
 _BATCH = 16  # the encoder's own on a CPU
 _CALLERS = 64
 _CALL_IMAGES, _IMAGE_CALLERS = 32, 4  # as the indexer calls it
+_SINGLE_TEXTS_PER_S = 10.0
 _MIN_NEIGHBOURS = 0.98  # that a precision must keep to be compared with the tutorial
 
 
@@ -169,10 +170,7 @@ def _measure_served(
     tutorial: Tutorial,
     report: Report,
 ) -> None:
-    environment = {
-        "ENCODER_PRECISION": in_process.model.precision,
-        "OMP_WAIT_POLICY": "ACTIVE",  # nothing else needs the processors here
-    }
+    environment = {"ENCODER_PRECISION": in_process.model.precision}
     texts = new_texts(seed=8)
     images = Job("encode_pixels", options.seconds, callers=_IMAGE_CALLERS, size=_CALL_IMAGES)
     concurrent = Job("encode_texts", options.seconds, callers=_CALLERS)
@@ -188,11 +186,17 @@ def _measure_served(
             lambda: generator.run(images).whole().per_s * _CALL_IMAGES,
             in_process.images_per_s,
         )
-        single = Job("encode_texts", options.mixed_seconds)
+        stream = Job(**{**vars(images), "seconds": options.mixed_seconds})
+        single = Job("encode_texts", options.mixed_seconds, per_s=_SINGLE_TEXTS_PER_S)
         idle = generator.run(single).whole()
-        background.start(Job(**{**vars(images), "seconds": options.mixed_seconds}))
+        background.start(stream)
         busy = generator.run(single).whole()
         images_meanwhile_per_s = background.finish().whole().per_s * _CALL_IMAGES
+        ceaseless = Job("encode_texts", options.mixed_seconds)
+        ceaseless_idle = generator.run(ceaseless).whole()
+        background.start(stream)
+        ceaseless_busy = generator.run(ceaseless).whole()
+        images_beside_ceaseless_per_s = background.finish().whole().per_s * _CALL_IMAGES
         peak_mb = stacks.peak_rss_mb(pid)
     report.details |= {
         "grpc_texts_per_s": served_texts,
@@ -200,6 +204,9 @@ def _measure_served(
         "text_idle": idle.summary(),
         "text_under_ingest": busy.summary(),
         "images_per_s_beside_texts": images_meanwhile_per_s,
+        "ceaseless_text_idle": ceaseless_idle.summary(),
+        "ceaseless_text_under_ingest": ceaseless_busy.summary(),
+        "images_per_s_beside_ceaseless_texts": images_beside_ceaseless_per_s,
     }
     report.figures += [
         Figure.ratio(
@@ -218,7 +225,7 @@ def _measure_served(
         ),
         Figure(
             "text.p99_under_ingest",
-            "p99 of single texts while images stream in ÷ p99 idle",
+            f"p99 of single texts, {_SINGLE_TEXTS_PER_S:g}/s, while images stream in ÷ p99 idle",
             busy.ms(0.99) / idle.ms(0.99),
             Bar("at most", 4),
         ),
@@ -227,6 +234,16 @@ def _measure_served(
             "images/s meanwhile ÷ images/s alone, through gRPC",
             images_meanwhile_per_s / statistics.median(served_images),
             Bar("at least", 0.85),
+        ),
+        Figure(
+            "text.ceaseless_p99_under_ingest",
+            "as p99_under_ingest, of a caller who asks again at once",
+            ceaseless_busy.ms(0.99) / ceaseless_idle.ms(0.99),
+        ),
+        Figure(
+            "image.share_beside_ceaseless_texts",
+            "as share_beside_texts, beside that caller",
+            images_beside_ceaseless_per_s / statistics.median(served_images),
         ),
         Figure("start_s", "seconds from process start to SERVING", start_s),
         Figure("rss_mb", "peak resident memory of the encoder, in 10^6 bytes", peak_mb),
@@ -249,9 +266,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encoder", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each single rate")
-    parser.add_argument("--mixed-seconds", type=float, default=20.0, help="of texts beside images")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each single rate")
+    parser.add_argument("--mixed-seconds", type=float, default=30.0, help="of texts beside images")
     parser.add_argument("--images", default="", help="a folder; without it, pictures are drawn")
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")

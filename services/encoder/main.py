@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -47,9 +46,6 @@ def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
         weights = locate(settings.model, settings.cache_dir, settings.weights_url)
     except DownloadError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
-    # Read when torch is loaded: threads that wait for each other shall sleep. Spinning, they would
-    # keep the processor from those they wait for, where the machine has other work too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
     from services.encoder import checkpoint
     from services.encoder.model import Model

@@ -53,6 +53,17 @@ def reference_images(clip: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
     return F.normalize(clip.encode_image((x - mean) / deviation), dim=-1).numpy()
 
 
+def test_texts_fit_in_between_the_layers_of_an_image_batch_and_change_nothing(tmp_path) -> None:
+    deep = untrained(4, **TINY | {"vision_layers": 5})
+    model = Model(as_checkpoint(deep, tmp_path), "cpu", "fp32")
+    pixels, (alone, _) = noise(2, model.shape.image_size), model.encode_texts(TEXTS)
+    between = []
+    vectors = model.encode_pixels(pixels, lambda: between.append(model.encode_texts(TEXTS)[0]))
+    assert len(between) == 2
+    assert all(np.array_equal(texts, alone) for texts in between)
+    assert np.array_equal(vectors, model.encode_pixels(pixels))
+
+
 @pytest.mark.parametrize("hyper_parameters", [TINY, VIT_B_32], ids=["tiny", "ViT-B/32"])
 def test_fp32_equals_clip_within_1e4(hyper_parameters, tmp_path) -> None:
     clip = untrained(3, **hyper_parameters)
