@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks import machine, stacks
 from benchmarks.generator import Generator, Job
+from benchmarks.mixed import Mixed
 from benchmarks.neighbours import neighbours_kept
 from benchmarks.report import Bar, Figure, Report, alternate
 from benchmarks.side_by_side import GFLOP_PER_IMAGE
@@ -31,7 +32,6 @@ from services.encoder.model import Model
 _BATCH = 16  # the encoder's own on a CPU
 _CALLERS = 64
 _CALL_IMAGES, _IMAGE_CALLERS = 32, 4  # as the indexer calls it
-_SINGLE_TEXTS_PER_S = 10.0
 _MIN_NEIGHBOURS = 0.98  # that a precision must keep to be compared with the tutorial
 
 
@@ -186,27 +186,13 @@ def _measure_served(
             lambda: generator.run(images).whole().per_s * _CALL_IMAGES,
             in_process.images_per_s,
         )
-        stream = Job(**{**vars(images), "seconds": options.mixed_seconds})
-        single = Job("encode_texts", options.mixed_seconds, per_s=_SINGLE_TEXTS_PER_S)
-        idle = generator.run(single).whole()
-        background.start(stream)
-        busy = generator.run(single).whole()
-        images_meanwhile_per_s = background.finish().whole().per_s * _CALL_IMAGES
-        ceaseless = Job("encode_texts", options.mixed_seconds)
-        ceaseless_idle = generator.run(ceaseless).whole()
-        background.start(stream)
-        ceaseless_busy = generator.run(ceaseless).whole()
-        images_beside_ceaseless_per_s = background.finish().whole().per_s * _CALL_IMAGES
+        mixed = Mixed(generator, background, images, options.mixed_seconds)
+        mixed_figures = [*mixed.paced(), *mixed.ceaseless()]
         peak_mb = stacks.peak_rss_mb(pid)
     report.details |= {
         "grpc_texts_per_s": served_texts,
         "grpc_images_per_s": served_images,
-        "text_idle": idle.summary(),
-        "text_under_ingest": busy.summary(),
-        "images_per_s_beside_texts": images_meanwhile_per_s,
-        "ceaseless_text_idle": ceaseless_idle.summary(),
-        "ceaseless_text_under_ingest": ceaseless_busy.summary(),
-        "images_per_s_beside_ceaseless_texts": images_beside_ceaseless_per_s,
+        **mixed.details,
     }
     report.figures += [
         Figure.ratio(
@@ -223,28 +209,7 @@ def _measure_served(
             image_rates,
             Bar("at least", 0.95),
         ),
-        Figure(
-            "text.p99_under_ingest",
-            f"p99 of single texts, {_SINGLE_TEXTS_PER_S:g}/s, while images stream in ÷ p99 idle",
-            busy.ms(0.99) / idle.ms(0.99),
-            Bar("at most", 4),
-        ),
-        Figure(
-            "image.share_beside_texts",
-            "images/s meanwhile ÷ images/s alone, through gRPC",
-            images_meanwhile_per_s / statistics.median(served_images),
-            Bar("at least", 0.85),
-        ),
-        Figure(
-            "text.ceaseless_p99_under_ingest",
-            "as p99_under_ingest, of a caller who asks again at once",
-            ceaseless_busy.ms(0.99) / ceaseless_idle.ms(0.99),
-        ),
-        Figure(
-            "image.share_beside_ceaseless_texts",
-            "as share_beside_texts, beside that caller",
-            images_beside_ceaseless_per_s / statistics.median(served_images),
-        ),
+        *mixed_figures,
         Figure("start_s", "seconds from process start to SERVING", start_s),
         Figure("rss_mb", "peak resident memory of the encoder, in 10^6 bytes", peak_mb),
     ]

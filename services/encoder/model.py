@@ -92,7 +92,7 @@ class Model:
     ) -> NDArray[np.float32]:
         """Return unit vectors, float32 [N, D], of preprocessed images, uint8 RGB [N, S, S, 3].
 
-        `between` is called before every other layer, for work that should not wait for the whole batch.
+        `between` is called before every other layer, for work that should not wait for the batch.
         Raises as encode_tokens does.
         """
         with _translated_errors():

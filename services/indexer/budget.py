@@ -29,18 +29,20 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it came at the same moment
-                self.release(size_bytes)
+            self.release(0 if turn.cancelled() else size_bytes)  # its turn came at the same moment
             raise
 
     def release(self, size_bytes: int) -> None:
         """Gives bytes back, and on to those who wait."""
         self.held_bytes -= size_bytes
-        while self._waiting and self._fits(self._waiting[0][0]):
-            waited_bytes, turn = self._waiting.popleft()
+        while self._waiting:
+            waited_bytes, turn = self._waiting[0]
             if not turn.done():
+                if not self._fits(waited_bytes):
+                    return
                 self.held_bytes += waited_bytes
                 turn.set_result(None)
+            self._waiting.popleft()
 
     def _fits(self, size_bytes: int) -> bool:
         return not self.held_bytes or self.held_bytes + size_bytes <= self._max_bytes

@@ -26,6 +26,15 @@ async def test_bytes_are_given_out_in_the_order_of_asking():
     assert budget.held_bytes == 10
 
 
+async def test_who_leaves_makes_way_for_those_behind():
+    budget = Budget(10)
+    await budget.reserve(8)
+    large, small = await reserving(budget, 9, 1)
+    large.cancel()
+    await asyncio.wait_for(small, 10)
+    assert budget.held_bytes == 9
+
+
 async def test_what_is_larger_than_the_bound_passes_alone():
     budget = Budget(10)
     await budget.reserve(100)
