@@ -88,12 +88,13 @@ class RowsBenchmark:
         await store.close()
         milvus.close()
         self.details = {"rows_per_s": ours, "bare_rows_per_s": bare}
+        rate = Spread.of(ours)
         return [
             Figure(
                 "rows_per_s",
                 "rows/s through the indexer's pipeline, pixels precomputed, encoder a table",
-                Spread.of(ours).median,
-                spread=Spread.of(ours),
+                rate.median,
+                spread=rate,
             ),
             Figure.ratio(
                 "share_of_bare",

@@ -36,22 +36,24 @@ class Batcher(Generic[Item, Result]):
         self._max_in_flight = max_in_flight
         self._wait_s = wait_s
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], int] = {}  # with the number of their items
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
-        self.held = 0
-        """Items that wait or are worked on."""
 
     @property
     def waiting(self) -> int:
         """Items that no running batch holds."""
         return len(self._waiting)
 
+    @property
+    def held(self) -> int:
+        """Items that wait or are worked on; any thread may ask."""
+        return len(self._waiting) + sum(tuple(self._running.values()))
+
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """A future of the item's result; it raises the item's error, or its batch's."""
         waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, waiter))
-        self.held += 1
         self._schedule()
         return waiter
 
@@ -62,7 +64,6 @@ class Batcher(Generic[Item, Result]):
 
     async def close(self) -> None:
         """Cancels what runs and drops what waits; safe to call twice."""
-        self.held -= len(self._waiting)
         self._waiting.clear()
         self._stop_timer()
         running = list(self._running)
@@ -84,14 +85,14 @@ class Batcher(Generic[Item, Result]):
             size = min(self._max_items, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(size)]
             task = asyncio.create_task(self._run(batch))
-            self._running.add(task)
+            self._running[task] = size
             task.add_done_callback(self._ended)
         if not self._waiting:
             self._due = False
             self._stop_timer()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._dispatch()
 
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
@@ -106,8 +107,6 @@ class Batcher(Generic[Item, Result]):
                 if not waiter.done():
                     waiter.set_exception(error)
             return
-        finally:
-            self.held -= len(batch)
         for (_, waiter), result in zip(batch, results, strict=True):
             if waiter.done():
                 continue

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 from services.common import errors
 from services.common.preprocess import Decoded
@@ -94,6 +95,12 @@ class Stream:
             max_in_flight=2,  # one is made into messages while Milvus takes the other
             wait_s=settings.write_wait_ms / 1000,
         )
+        self._batchers: dict[str, Batcher[Any, Any]] = {
+            "look_up": self._look_ups,
+            "decode": self._decodes,
+            "encode": self._encodes,
+            "write": self._writes,
+        }
         self._ids_in_writes: set[str] = set()
         self._write_ended = asyncio.Condition()
         # Two budgets, because of one alone files could take all and wait for pixels for ever.
@@ -131,14 +138,8 @@ class Stream:
 
     def at_stage(self, stage: str) -> int:
         """How many images wait for one of metrics.STAGES, or are in it."""
-        batchers = {
-            "look_up": self._look_ups,
-            "decode": self._decodes,
-            "encode": self._encodes,
-            "write": self._writes,
-        }
         waiting = self._pixels.waiting if stage == "decode" else 0
-        return batchers[stage].held + waiting
+        return self._batchers[stage].held + waiting
 
     def stop(self) -> None:
         """Takes no more images; what is under way goes on, then run() raises `stopping()`."""
@@ -151,7 +152,7 @@ class Stream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for batcher in (self._look_ups, self._decodes, self._encodes, self._writes):
+        for batcher in self._batchers.values():
             await batcher.close()
 
     async def _read(self, images: AsyncIterator[Image]) -> None:
