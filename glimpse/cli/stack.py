@@ -177,9 +177,9 @@ class Stack:
             "ENCODER_LISTEN": self.addresses["encoder"],
             "ENCODER_METRICS_LISTEN": f"{HOST}:{ports.encoder_metrics}",
             "ENCODER_MODEL": self.options.model,
-            # The model's threads shall sleep while they wait for each other: everything shares the
-            # processors here, and one that spins keeps them from those it waits for.
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            # The model's threads shall soon sleep while they wait for each other: everything shares
+            # the processors here, and one that spins keeps them from those it waits for.
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "3000"),
             "INDEXER_LISTEN": self.addresses["indexer"],
             "INDEXER_METRICS_LISTEN": f"{HOST}:{ports.indexer_metrics}",
             "INDEXER_ENCODER": self.addresses["encoder"],
