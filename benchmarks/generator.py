@@ -102,7 +102,7 @@ class _Calls:
         self._collection = collection
         self._seed = seed
         self._new = new_texts(seed)
-        self._images = self._random_images(seed)
+        self._pixels: dict[int, encoder_pb2.EncodeImagesRequest] = {}
 
     async def run(self, job: Job) -> Answers:
         ask = self.ask(job)
@@ -135,10 +135,10 @@ class _Calls:
         return ask
 
     def _request(self, job: Job, texts: Iterator[str]) -> Any:
-        if job.what == "encode_pixels":
-            images = [encoder_pb2.Image(pixels=next(self._images)) for _ in range(job.size)]
-            priority = encoder_pb2.PRIORITY_BULK
-            return encoder_pb2.EncodeImagesRequest(images=images, priority=priority)
+        if job.what == "encode_pixels":  # made once: copying pixels takes the encoder's processor
+            if job.size not in self._pixels:
+                self._pixels[job.size] = self._random_images(job.size)
+            return self._pixels[job.size]
         some = list(itertools.islice(texts, job.size))
         if job.what == "encode_texts":
             return encoder_pb2.EncodeTextsRequest(texts=some)
@@ -155,10 +155,13 @@ class _Calls:
         answers.seconds = time.perf_counter() - started_s
         return answers
 
-    @staticmethod
-    def _random_images(seed: int) -> Iterator[bytes]:
-        images = np.random.default_rng(seed).integers(0, 256, (32, _IMAGE_BYTES), dtype=np.uint8)
-        return itertools.cycle([image.tobytes() for image in images])
+    def _random_images(self, count: int) -> encoder_pb2.EncodeImagesRequest:
+        generator = np.random.default_rng(self._seed)
+        pixels = generator.integers(0, 256, (count, _IMAGE_BYTES), dtype=np.uint8)
+        return encoder_pb2.EncodeImagesRequest(
+            images=[encoder_pb2.Image(pixels=image.tobytes()) for image in pixels],
+            priority=encoder_pb2.PRIORITY_BULK,
+        )
 
 
 async def _serve(encoder: str, query: str, collection: str, seed: int) -> None:
