@@ -40,8 +40,8 @@ _QUICK_GELU = 1.702
 # asks without a pause took a quarter of a CPU's images/s; now 16 to 20%.
 _LAYERS_BETWEEN = 2
 
-# Rows of an image batch that a CPU takes through a layer at a time, so that what one operation writes
-# is still in the caches for the next: in int8, 800 at a time make a sixth fewer images/s, 200 some 3%.
+# Rows of an image batch that a CPU takes through a layer at a time: what one operation writes is
+# still in the caches for the next. In int8, 800 make a sixth fewer images/s, 200 make 3% fewer.
 _ROWS_IN_CACHE = 400
 
 Between = Callable[[], None]
@@ -219,11 +219,10 @@ class _ImageTower:
             if number % _LAYERS_BETWEEN == 0:
                 between()
             parts = [_attend(x, layer, r, causal=False) for x, r in zip(parts, rows, strict=True)]
-        first = [torch.arange(0, len(x), length, device=x.device) for x in parts]
-        last = [
-            _attend(x, self._layers[-1], r, causal=False, read=f)
-            for x, r, f in zip(parts, rows, first, strict=True)
-        ]
+        last = []
+        for x, r in zip(parts, rows, strict=True):
+            first = torch.arange(0, len(x), length, device=x.device)
+            last.append(_attend(x, self._layers[-1], r, causal=False, read=first))
         x = torch.cat(last)  # [N, W]
         return F.layer_norm(x, x.shape[1:], *self._ln_post) @ self._projection
 
