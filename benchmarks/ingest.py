@@ -191,7 +191,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each single rate")
     parser.add_argument("--images", default="", help="a folder; without it, pictures are drawn")
-    parser.add_argument("--pictures", type=int, default=600, help="of one run end to end")
+    parser.add_argument("--pictures", type=int, default=1_200, help="of one run end to end")
     parser.add_argument("--rows", type=int, default=50_000, help="of one run into the store")
     parser.add_argument("--stream", type=int, default=100_000, help="images while memory is read")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")

@@ -3,9 +3,10 @@
 It knows neither gRPC nor torch. There is no fixed wait: alone, a text goes at once; under load,
 batches grow by themselves.
 
-Who owns what: the worker thread owns the device; the event loop's thread owns everything else here
-(cache, waiters, figures). Between them stand the WorkQueue and, back, call_soon_threadsafe. Stop
-order: close the queue, let the running batch end, join the worker, fail whoever still waits.
+Who owns what: the worker thread owns the device, and lends it to the threads on which the device
+lets texts in; the event loop's thread owns everything else here (cache, waiters, figures). Between
+them stand the WorkQueue and, back, call_soon_threadsafe. Stop order: close the queue, let the
+running batch end, join the worker, fail whoever still waits.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class DeviceLost(Exception):
 
 
 class Device(Protocol):
-    """What the batcher drives, always from its worker thread.
+    """What the batcher drives from its worker thread, and from where `between` is called.
 
     Raises MemoryError where a smaller batch may pass, DeviceLost where nothing will any more.
     """
@@ -49,7 +50,11 @@ class Device(Protocol):
         ...
 
     def encode_pixels(self, pixels: NDArray[np.uint8], between: Callable[[], None], /) -> Vectors:
-        """Unit vectors, float32 [N, D], of uint8 [N, S, S, 3]; calls `between` between layers."""
+        """Unit vectors, float32 [N, D], of uint8 [N, S, S, 3].
+
+        Calls `between` between layers, on this thread or on several at once, and no more when it
+        has returned.
+        """
         ...
 
 
@@ -244,7 +249,7 @@ class Batcher:
         self._fail_all(Unavailable("the encoder's worker has died", reason="WORKER_DIED"))
         self._on_death(cause)
 
-    # Worker thread
+    # Worker thread, and those that it lends the device to
 
     def _work(self) -> None:
         try:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
 
-_MAX_BATCH_IMAGES = {"cpu": 16, "cuda": 256}
+_MAX_BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 _WARM_UP_TIMEOUT_S = 600.0
 
 Result = TypeVar("Result")

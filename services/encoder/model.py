@@ -13,6 +13,7 @@ all exact but for rounding:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint
 from services.encoder.hardware import RequestedPrecision, choose_precision, usable_cpus
 from services.encoder.linear import Linear
+from services.encoder.streams import Streams
 from services.encoder.tokenizer import Tokenizer
 from services.encoder.weights import PIXEL_CENTRE, Weights
 
@@ -36,13 +38,15 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 _QUICK_GELU = 1.702
 
-# Waiting texts are let in before every other layer of an image batch. Before each one, a caller who
-# asks without a pause took a quarter of a CPU's images/s; now 16 to 20%.
+# Waiting texts are let in before every other layer of an image batch. A caller who asks without a
+# pause takes a quarter of a CPU's images/s; before every fourth layer, he waits twice as long.
 _LAYERS_BETWEEN = 2
 
-# Rows of an image batch that a CPU takes through a layer at a time: what one operation writes is
-# still in the caches for the next. In int8, 800 make a sixth fewer images/s, 200 make 3% fewer.
-_ROWS_IN_CACHE = 400
+# Rows of an image batch that a CPU takes through the layers at a time: what one operation writes is
+# still in the caches for the next. In int8, 400 make 3% fewer images/s, 100 make 9% fewer.
+_MOST_ROWS = 300
+# With fewer images for each stream, one of them would often wait for another that has one more.
+_LEAST_IMAGES = 3
 
 Between = Callable[[], None]
 
@@ -52,7 +56,10 @@ def _nothing() -> None:
 
 
 class Model:
-    """A CLIP model on one device. One thread at a time may use it, except for `tokenizer`."""
+    """A CLIP model on one device. One thread at a time may use it, except for `tokenizer`.
+
+    What encode_pixels calls between its layers may use it too.
+    """
 
     def __init__(
         self,
@@ -68,9 +75,9 @@ class Model:
         Raises ValueError for a device that is not there or a precision that it does not have, and
         CheckpointError where a weight is missing.
         """
-        torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
         self.shape = checkpoint.shape
         self.device = _choose_device(device)
+        self._streams = Streams(threads or min(torch.get_num_threads(), usable_cpus()))
         self.precision = choose_precision(precision, self.device.type)
         self.tokenizer = Tokenizer(self.shape.context_length)
         weights = Weights(checkpoint.weights, self.device, self.precision)
@@ -96,11 +103,21 @@ class Model:
     ) -> NDArray[np.float32]:
         """Return unit vectors, float32 [N, D], of preprocessed images, uint8 RGB [N, S, S, 3].
 
-        `between` is called before every other layer, for work that should not wait for the batch.
-        Raises as encode_tokens does.
+        `between` is called before every other layer, for work that should not wait for the batch;
+        on a CPU by several threads, each with a part of it. Raises as encode_tokens does.
         """
         with _translated_errors():
-            return _unit(self._image_tower(torch.from_numpy(pixels).to(self.device), between))
+            parts = torch.from_numpy(pixels).to(self.device).tensor_split(self._parts(len(pixels)))
+            x = self._streams.map(lambda part: self._image_tower(part, between), parts)
+            return _unit(torch.cat(x))
+
+    def _parts(self, images: int) -> int:
+        """Into how many parts a batch of so many images is split."""
+        streams, patch = self._streams.count, self.shape.patch_size
+        if self.device.type != "cpu" or not patch or images < streams * _LEAST_IMAGES:
+            return 1
+        rows = images * ((self.shape.image_size // patch) ** 2 + 1)
+        return min(images, streams * math.ceil(rows / (streams * _MOST_ROWS)))
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bool]]:
         """Return unit vectors, float32 [N, D], and for each text whether its end was cut off."""
@@ -211,19 +228,15 @@ class _ImageTower:
         self._projection = weights.one("visual.proj")  # [W, D]
 
     def __call__(self, pixels: Tensor, between: Between) -> Tensor:
-        length = (pixels.shape[1] // self._patch_size) ** 2 + 1
-        at_once = max(1, _ROWS_IN_CACHE // length) if pixels.device.type == "cpu" else len(pixels)
-        parts = [self._embed(images) for images in pixels.split(at_once)]  # each [T, W]
-        rows = [_Rows([length] * (len(x) // length), x.device) for x in parts]
+        x = self._embed(pixels)
+        length = len(x) // len(pixels)
+        rows = _Rows([length] * len(pixels), x.device)
         for number, layer in enumerate(self._layers[:-1]):
             if number % _LAYERS_BETWEEN == 0:
                 between()
-            parts = [_attend(x, layer, r, causal=False) for x, r in zip(parts, rows, strict=True)]
-        last = []
-        for x, r in zip(parts, rows, strict=True):
-            first = torch.arange(0, len(x), length, device=x.device)
-            last.append(_attend(x, self._layers[-1], r, causal=False, read=first))
-        x = torch.cat(last)  # [N, W]
+            x = _attend(x, layer, rows, causal=False)
+        first = torch.arange(0, len(x), length, device=x.device)
+        x = _attend(x, self._layers[-1], rows, causal=False, read=first)  # [N, W]
         return F.layer_norm(x, x.shape[1:], *self._ln_post) @ self._projection
 
     def _embed(self, pixels: Tensor) -> Tensor:

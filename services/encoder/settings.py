@@ -83,7 +83,7 @@ class EncoderSettings(ServiceSettings):
         0,
         ge=0,
         le=10_000,
-        description="most images that the device computes at once; 0: 16 on a CPU, 256 on a GPU",
+        description="most images that the device computes at once; 0: 32 on a CPU, 256 on a GPU",
     )
     max_batch_bytes: int = Field(
         256 * 2**20, ge=2**20, le=2**34, description="most pixel bytes in one such batch"

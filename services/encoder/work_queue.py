@@ -40,7 +40,7 @@ class Limits:
     """Bounds of the queue and of one batch."""
 
     max_batch_texts: int = 64
-    max_batch_images: int = 16
+    max_batch_images: int = 32
     max_batch_bytes: int = 256 * 2**20
     max_queued_texts: int = 2048
     max_queued_images: int = 256  # for interactive and for bulk images, each

@@ -94,9 +94,18 @@ def test_a_vector_does_not_depend_on_who_shares_its_batch(tiny) -> None:
     together, _ = tiny.encode_texts(TEXTS)
     alone = np.concatenate([tiny.encode_texts([text])[0] for text in TEXTS])
     assert np.abs(together - alone).max() < 1e-5
-    pixels = noise(50, 32)  # 17 rows each: a CPU takes them through a layer in several parts
+    pixels = noise(50, 32)  # of 17 rows each: several parts on a CPU
     alone = np.concatenate([tiny.encode_pixels(pixels[i : i + 1]) for i in range(50)])
-    assert np.abs(tiny.encode_pixels(pixels) - alone).max() < 1e-5
+    for count in (2, 7, 50):
+        assert np.abs(tiny.encode_pixels(pixels[:count]) - alone[:count]).max() < 1e-5
+
+
+def test_an_image_may_be_more_than_a_part_should_hold(tmp_path) -> None:
+    path = saved(tmp_path / "fine.pt", seed=4, **(TINY | {"image_resolution": 160}))
+    model = Model(read(path, "fine"), "cpu", "fp32")
+    pixels = noise(13, 160)  # of 401 rows each
+    alone = np.concatenate([model.encode_pixels(pixels[i : i + 1]) for i in range(13)])
+    assert np.abs(model.encode_pixels(pixels) - alone).max() < 1e-5
 
 
 def test_vectors_are_unit_and_black_and_white_are_pictures_too(tiny) -> None:
@@ -122,6 +131,16 @@ def test_work_is_let_in_before_every_other_layer(tiny) -> None:
     assert len(texts) == 3  # of 6 layers, the first included
     assert (vectors == undisturbed).all()
     assert (texts[0] == tiny.encode_texts(["a dog"])[0]).all()
+
+
+def test_work_is_let_in_by_every_part_of_a_batch(tiny) -> None:
+    texts: list[np.ndarray] = []
+    pixels = noise(50, 32)
+    undisturbed = tiny.encode_pixels(pixels)
+    vectors = tiny.encode_pixels(pixels, lambda: texts.append(tiny.encode_texts(["a dog"])[0]))
+    assert len(texts) >= 2 * 3  # the parts follow from the CPUs; of one alone, 50 are too many
+    assert (vectors == undisturbed).all()
+    assert np.abs(np.concatenate(texts) - tiny.encode_texts(["a dog"])[0]).max() < 1e-5
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path) -> None:
