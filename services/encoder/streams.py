@@ -27,11 +27,13 @@ class Streams:
         """Let torch use `threads` CPUs: all by a thread that calls it, or a part by each stream."""
         self.count = min(threads, _MOST)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="encoder-stream")
+        self._thread = threading.local()
         all_started = threading.Barrier(self.count)
 
         def start(number: int) -> None:
             torch.get_num_threads()  # else torch, at a thread's first operation, forgets its number
             torch.set_num_threads((threads + number) // self.count)
+            self._thread.is_stream = True
             all_started.wait()
 
         list(self._pool.map(start, range(self.count)))
@@ -41,9 +43,10 @@ class Streams:
         """Return the function's results, in order; of a single part, computed on this thread.
 
         When all parts have ended, raises what the function raised for the first one that failed.
+        The function may call this again: a stream has no other threads than itself.
         """
-        if len(parts) == 1:
-            return [function(parts[0])]
+        if len(parts) == 1 or hasattr(self._thread, "is_stream"):
+            return [function(part) for part in parts]
         futures = [self._pool.submit(torch.inference_mode()(function), part) for part in parts]
         wait(futures)
         return [future.result() for future in futures]

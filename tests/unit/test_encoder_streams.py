@@ -72,6 +72,12 @@ def test_an_error_is_raised_when_the_other_parts_have_ended() -> None:
     assert ended.is_set()
 
 
+def test_a_part_may_have_parts() -> None:
+    streams = Streams(2)
+    results = streams.map(lambda x: streams.map(lambda y: (x, y), [1, 2, 3]), "ab")
+    assert results == [[(x, 1), (x, 2), (x, 3)] for x in "ab"]
+
+
 def test_parts_make_no_gradients() -> None:
     weight = torch.ones(2, requires_grad=True)
     results = Streams(2).map(lambda x: (x * weight).requires_grad, [torch.ones(2)] * 2)
