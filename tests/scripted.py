@@ -67,14 +67,16 @@ Script = Callable[[int, list[int], grpc.ServicerContext], status_pb2.Status | No
 class Indexer(indexer_pb2_grpc.IndexerServicer):
     """Acknowledges each image at once, unless its script gives a status or aborts.
 
-    What an earlier stream has brought is unchanged. The script gets the stream's number, the
-    sequences that this stream has seen, and the context.
+    What it has taken before is unchanged; a picture refused with a status is not taken, one whose
+    stream is aborted is. The script gets the stream's number, the sequences that this stream has
+    seen, and the context.
     """
 
     def __init__(self, script: Script = lambda stream, seen, context: None) -> None:
         self.script = script
         self.streams: list[list[int]] = []
         self.images: list[indexer_pb2.Image] = []
+        self.taken: set[bytes] = set()
         self.options: list[indexer_pb2.IndexOptions] = []
         self.deleted: list[list[str]] = []
         self.filters: list[str] = []
@@ -84,17 +86,20 @@ class Indexer(indexer_pb2_grpc.IndexerServicer):
         seen: list[int] = []
         self.streams.append(seen)
         self.options.append(next(request_iterator).options)
-        known = {image.content for image in self.images}
         for request in request_iterator:
+            content = request.image.content
             seen.append(request.image.sequence)
             self.images.append(request.image)
             outcome = indexer_pb2.OUTCOME_INDEXED
-            if request.image.content in known:
+            if content in self.taken:
                 outcome = indexer_pb2.OUTCOME_UNCHANGED
+            self.taken.add(content)
             error = self.script(len(self.streams), seen, context)
+            if error:
+                self.taken.discard(content)
             acknowledgement = indexer_pb2.Acknowledgement(
                 sequence=request.image.sequence,
-                id=f"id-{request.image.content.decode()}",
+                id=f"id-{content.decode()}",
                 outcome=indexer_pb2.OUTCOME_FAILED if error else outcome,
                 error=error,
             )

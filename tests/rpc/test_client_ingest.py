@@ -87,6 +87,24 @@ def test_an_image_refused_as_unavailable_is_sent_again(connect):
     assert {a.outcome for a in acknowledgements} == {Outcome.INDEXED}
 
 
+def test_images_refused_when_all_is_sent_get_a_stream_of_their_own(connect):
+    class AfterAll(Indexer):
+        def IndexImages(self, request_iterator, context):
+            yield from super().IndexImages(iter(list(request_iterator)), context)
+
+    def refuse_at_first(stream, seen, context):
+        if stream == 1 and seen[-1] in (3, 9):
+            return status(code_pb2.UNAVAILABLE, "the encoder is away", reason("UNAVAILABLE"))
+        return None
+
+    indexer = AfterAll(refuse_at_first)
+    with serve(indexer=indexer) as target:
+        acknowledgements = index_all(connect, target, numbered(10))
+    assert indexer.streams == [list(range(10)), [3, 9]]
+    assert sorted(a.id for a in acknowledgements) == sorted(f"id-{n}" for n in range(10))
+    assert {a.outcome for a in acknowledgements} == {Outcome.INDEXED}
+
+
 def test_patience_without_progress_ends_with_the_last_error(connect):
     def cut(stream, seen, context):
         context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
