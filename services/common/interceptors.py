@@ -128,11 +128,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _refusing(
         self, method: str, error: errors.GlimpseError, caller: str
-    ) -> Callable[..., AsyncIterator[Any]]:
-        async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
+    ) -> Callable[..., Awaitable[None]]:
+        async def wrapped(requests: Any, context: Any) -> None:
             with self._observed(method, context):
-                await self._abort(method, context, error, caller)
-            yield  # what makes it a stream
+                code, details, metadata = self._ending(method, context, error, caller)
+                # Not by abort: the call keeps its exception, which refers to the call. Under load,
+                # that is garbage by the ten thousand, and collecting it holds up the event loop.
+                context.set_code(code)
+                context.set_details(details)
+                context.set_trailing_metadata(metadata)
 
         return wrapped
 
@@ -160,6 +164,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             tracing.end(span, code)
 
     async def _abort(self, method: str, context: Any, error: Exception, caller: str) -> None:
+        await context.abort(*self._ending(method, context, error, caller))
+
+    def _ending(
+        self, method: str, context: Any, error: Exception, caller: str
+    ) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+        """Logs the error; returns the code, details and metadata that the call ends with."""
         status = errors.to_status(error)
         foreseen = isinstance(error, errors.GlimpseError)
         log.log(
@@ -177,7 +187,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         ending = rpc_status.to_status(status)
         # What a handler ends with replaces the metadata that were set before.
         metadata = (*ending.trailing_metadata, (REQUEST_ID, telemetry.request_id.get()))
-        await context.abort(ending.code, ending.details, metadata)
+        return ending.code, ending.details, metadata
 
 
 def _peer(context: Any) -> str:

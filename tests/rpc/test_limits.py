@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import grpc
 import pytest
@@ -64,6 +65,30 @@ async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
         await running.pop()
         await encode(TEXTS, timeout=T)
         await until(lambda: in_flight(service) == 0)
+
+
+async def test_refusals_leave_no_errors_to_the_garbage_collector():
+    def left():
+        return [each for each in gc.get_objects() if type(each) is errors.Overloaded]
+
+    async with (
+        small_service(max_in_flight=1) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        running = encode(TEXTS, timeout=60)
+        await until(lambda: service.entered == 1)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await encode(TEXTS, timeout=T)
+            await until(lambda: not left())
+        finally:
+            gc.enable()
+        running.cancel()
 
 
 async def test_call_past_the_bound_is_refused_before_its_message_has_arrived():
