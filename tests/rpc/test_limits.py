@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 
 import grpc
 import pytest
@@ -65,6 +66,33 @@ async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
         await running.pop()
         await encode(TEXTS, timeout=T)
         await until(lambda: in_flight(service) == 0)
+
+
+async def test_refused_call_is_tried_again_by_a_channel_that_is_told_to():
+    policy = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.01s",
+        "maxBackoff": "0.01s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    options = [("grpc.service_config", config)]
+    async with (
+        small_service(max_in_flight=1) as service,
+        grpc.aio.insecure_channel(service.target, options) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        running = encode(TEXTS, timeout=60)
+        await until(lambda: service.entered == 1)
+        assert type(await failure(encode(TEXTS, timeout=T))) is errors.Overloaded
+        refused = {
+            "method": "/glimpse.encoder.v1.Encoder/EncodeTexts",
+            "code": "RESOURCE_EXHAUSTED",
+        }
+        assert service.registry.get_sample_value("glimpse_rpc_calls_total", refused) == 3
+        running.cancel()
 
 
 async def test_refusals_leave_no_errors_to_the_garbage_collector():
