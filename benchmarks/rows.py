@@ -7,6 +7,7 @@ everything that it does for a row: checks, checksum, look-up, order, batches, wr
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from unittest import mock
@@ -65,7 +66,7 @@ class TableEncoder:
 
 
 class RowsBenchmark:
-    """Both ways write `rows` rows into a new collection of a store that is at rest."""
+    """Both ways write the same `rows` rows into a new collection of a store that is at rest."""
 
     def __init__(self, uri: str, rows: int, rounds: int) -> None:
         self._uri = uri
@@ -127,10 +128,21 @@ class RowsBenchmark:
         return self._rows / seconds
 
     async def _bare_per_s(self, store: VectorStore, milvus: MilvusClient) -> float:
-        entities = []
-        for number in range(self._rows):
-            vector, name = self._vectors[number % len(self._vectors)], f"{_COLLECTION}/{number}"
-            entities.append(schema.entity_of(Row(id=name, vector=vector, uri=name)))
+        entities = [
+            schema.entity_of(
+                Row(
+                    id=picture.id,
+                    vector=self._vectors[number % len(self._vectors)],
+                    uri=picture.address,
+                    content_sha256=hashlib.sha256(picture.content or b"").hexdigest(),
+                    width=pixmaps.SIZE,
+                    height=pixmaps.SIZE,
+                    format="BMP",
+                    indexed_at_ms=time.time_ns() // 1_000_000,
+                )
+            )
+            for number, picture in enumerate(pixmaps.images(self._rows, prefix=_COLLECTION))
+        ]
         await self._begin(store)
         started_s = time.perf_counter()
         for start in range(0, self._rows, _UPSERT_ROWS):

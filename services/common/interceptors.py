@@ -131,12 +131,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., Awaitable[None]]:
         async def wrapped(requests: Any, context: Any) -> None:
             with self._observed(method, context):
-                code, details, metadata = self._ending(method, context, error, caller)
-                # Not by abort: the call keeps its exception, which refers to the call. Under load,
-                # that is garbage by the ten thousand, and collecting it holds up the event loop.
-                context.set_code(code)
-                context.set_details(details)
-                context.set_trailing_metadata(metadata)
+                await self._abort(method, context, error, caller)
 
         return wrapped
 
@@ -164,12 +159,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             tracing.end(span, code)
 
     async def _abort(self, method: str, context: Any, error: Exception, caller: str) -> None:
-        await context.abort(*self._ending(method, context, error, caller))
-
-    def _ending(
-        self, method: str, context: Any, error: Exception, caller: str
-    ) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
-        """Logs the error; returns the code, details and metadata that the call ends with."""
         status = errors.to_status(error)
         foreseen = isinstance(error, errors.GlimpseError)
         log.log(
@@ -187,7 +176,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         ending = rpc_status.to_status(status)
         # What a handler ends with replaces the metadata that were set before.
         metadata = (*ending.trailing_metadata, (REQUEST_ID, telemetry.request_id.get()))
-        return ending.code, ending.details, metadata
+        try:
+            await context.abort(ending.code, ending.details, metadata)
+        except grpc.aio.AbortError as aborted:
+            # gRPC keeps it with the call, and raises it again once the handler has returned. What
+            # the two errors know of their way here refers to the call: a circle, which only the
+            # garbage collector frees, and under overload that holds up the event loop.
+            aborted.__traceback__ = aborted.__context__ = error.__traceback__ = None
 
 
 def _peer(context: Any) -> str:

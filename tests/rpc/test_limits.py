@@ -95,28 +95,30 @@ async def test_refused_call_is_tried_again_by_a_channel_that_is_told_to():
         running.cancel()
 
 
-async def test_refusals_leave_no_errors_to_the_garbage_collector():
+async def test_failed_calls_leave_nothing_to_the_garbage_collector():
     def left():
-        return [each for each in gc.get_objects() if type(each) is errors.Overloaded]
+        return [each for each in gc.get_objects() if isinstance(each, errors.GlimpseError)]
 
     async with (
-        small_service(max_in_flight=1) as service,
+        small_service(max_in_flight=2) as service,
         grpc.aio.insecure_channel(service.target) as channel,
     ):
         service.open.clear()
-        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
-        running = encode(TEXTS, timeout=60)
-        await until(lambda: service.entered == 1)
+        encode = channel.unary_unary("/glimpse.encoder.v1.Encoder/EncodeTexts")
         gc.collect()
         gc.disable()
         try:
-            for _ in range(3):
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await encode(TEXTS, timeout=T)
+            with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
+                await encode(b"no message", timeout=T)
+            running = [encode(b"", timeout=60) for _ in range(2)]
+            await until(lambda: service.entered == 2)
+            with pytest.raises(grpc.aio.AioRpcError, match="RESOURCE_EXHAUSTED"):
+                await encode(b"", timeout=T)
             await until(lambda: not left())
         finally:
             gc.enable()
-        running.cancel()
+        for call in running:
+            call.cancel()
 
 
 async def test_call_past_the_bound_is_refused_before_its_message_has_arrived():
