@@ -23,12 +23,13 @@ from benchmarks.tutorial import connect
 from benchmarks.vectors import clustered
 from services.common import encoder_peer, preprocess
 from services.common.server import calm_garbage_collector
-from services.indexer.images import Image, Outcome, Target
+from services.indexer.images import Attributes, Image, Outcome, Picture, Target
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.settings import IndexerSettings
+from services.indexer.stages import row
 from services.vectors import schema
-from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
+from services.vectors.store import CollectionSpec, VectorStore, open_store
 
 _COLLECTION = "rows"
 _TIMEOUT_S = 60.0
@@ -128,21 +129,13 @@ class RowsBenchmark:
         return self._rows / seconds
 
     async def _bare_per_s(self, store: VectorStore, milvus: MilvusClient) -> float:
-        entities = [
-            schema.entity_of(
-                Row(
-                    id=picture.id,
-                    vector=self._vectors[number % len(self._vectors)],
-                    uri=picture.address,
-                    content_sha256=hashlib.sha256(picture.content or b"").hexdigest(),
-                    width=pixmaps.SIZE,
-                    height=pixmaps.SIZE,
-                    format="BMP",
-                    indexed_at_ms=time.time_ns() // 1_000_000,
-                )
-            )
-            for number, picture in enumerate(pixmaps.images(self._rows, prefix=_COLLECTION))
-        ]
+        entities = []
+        for number, picture in enumerate(pixmaps.images(self._rows, prefix=_COLLECTION)):
+            sha256 = hashlib.sha256(picture.content or b"").hexdigest()
+            attributes = Attributes(picture.id, sha256, picture.address, {})
+            vector = self._vectors[number % len(self._vectors)]
+            seen = Picture(vector, pixmaps.SIZE, pixmaps.SIZE, "BMP")
+            entities.append(schema.entity_of(row(attributes, seen)))
         await self._begin(store)
         started_s = time.perf_counter()
         for start in range(0, self._rows, _UPSERT_ROWS):

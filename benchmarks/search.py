@@ -174,12 +174,11 @@ class SearchBenchmark:
         job = Job("search", self.options.ingest_seconds)
         idle, idle_summary = self._load(job)
         files = stacks.picture_files(self.options.images, self.options.pictures)
-        client = Client(self.stack.query, self.stack.indexer, timeout_s=60)
-        with client, stacks.Ingesting(client, _INGESTED, files) as ingesting:
-            busy, busy_summary = self._load(job)
-            images_per_s = ingesting.images_per_s
-        # Or Milvus would go on with what was written while the next load is measured.
-        with Client(self.stack.query, self.stack.indexer) as client:
+        with Client(self.stack.query, self.stack.indexer, timeout_s=60) as client:
+            with stacks.Ingesting(client, _INGESTED, files) as ingesting:
+                busy, busy_summary = self._load(job)
+                images_per_s = ingesting.images_per_s
+            # Or Milvus would go on with what was written while the next load is measured.
             client.drop_collection(_INGESTED)
         stacks.wait_until_idle()
         self.details["under_ingest"] = {

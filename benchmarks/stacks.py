@@ -28,6 +28,7 @@ from glimpse.results import ImageFile, Outcome
 from services.encoder.hardware import cpu_has_int8
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
+from tests.waiting import wait_until
 
 OUTPUT = Path("build/bench").absolute()
 STORES = ("milvus", "lite")
@@ -144,11 +145,11 @@ def compact(milvus_uri: str, collections: Sequence[str]) -> None:
     milvus = MilvusClient(milvus_uri)
     try:
         jobs = [milvus.compact(name) for name in collections]
-        ends_at = time.monotonic() + _START_TIMEOUT_S
-        while any(milvus.get_compaction_state(job) != "Completed" for job in jobs):
-            if time.monotonic() > ends_at:
-                raise RuntimeError(f"Milvus did not compact {', '.join(collections)} in time")
-            time.sleep(_IDLE_LOOK_S)
+        wait_until(
+            lambda: all(milvus.get_compaction_state(job) == "Completed" for job in jobs),
+            f"Milvus did not compact {', '.join(collections)} in time",
+            _START_TIMEOUT_S,
+        )
     finally:
         milvus.close()
 

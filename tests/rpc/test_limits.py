@@ -97,12 +97,10 @@ async def test_refused_call_is_tried_again_by_a_channel_that_is_told_to():
 
 
 async def test_failed_calls_leave_nothing_to_the_garbage_collector():
-    def left():
-        found = [each for each in gc.get_objects() if isinstance(each, errors.GlimpseError)]
-        return [each for each in found if all(each is not one for one in earlier)]
+    def alive():
+        return [each for each in gc.get_objects() if isinstance(each, errors.GlimpseError)]
 
-    earlier: list[errors.GlimpseError] = []
-    earlier = left()  # what other tests hold
+    earlier = alive()  # what other tests hold, and this now, too
     async with (
         small_service(max_in_flight=2) as service,
         grpc.aio.insecure_channel(service.target) as channel,
@@ -118,7 +116,7 @@ async def test_failed_calls_leave_nothing_to_the_garbage_collector():
             await until(lambda: service.entered == 2)
             with pytest.raises(grpc.aio.AioRpcError, match="RESOURCE_EXHAUSTED"):
                 await encode(b"", timeout=T)
-            await until(lambda: not left())
+            await until(lambda: len(alive()) == len(earlier))
         finally:
             gc.enable()
         for call in running:
