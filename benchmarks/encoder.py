@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks import machine, stacks
 from benchmarks.generator import Generator, Job
 from benchmarks.mixed import Mixed
-from benchmarks.neighbours import neighbours_kept
+from benchmarks.recall import neighbours_kept
 from benchmarks.report import Bar, Figure, Report, alternate
 from benchmarks.side_by_side import GFLOP_PER_IMAGE
 from benchmarks.texts import new_texts
@@ -27,7 +27,7 @@ from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
 from services.encoder import checkpoint
 from services.encoder.hardware import Precision, choose_precision, cpu_has_bf16
-from services.encoder.model import Model
+from services.encoder.model import ClipModel
 
 _BATCH = 16  # the encoder's own on a CPU
 _CALLERS = 64
@@ -39,7 +39,7 @@ class InProcess:
     """Rates of the model itself, without a server around it."""
 
     def __init__(self, weights: Path, seconds: float, precision: Precision) -> None:
-        self.model = Model(checkpoint.read(weights, "random"), "cpu", precision)
+        self.model = ClipModel(checkpoint.read(weights, "random"), "cpu", precision)
         self._seconds = seconds
         self._pixels = np.random.default_rng(0).integers(
             0, 256, (_BATCH, 224, 224, 3), dtype=np.uint8

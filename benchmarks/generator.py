@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.load import Answers, Ask, closed_loop, open_loop
 from benchmarks.texts import new_texts, repeated_texts
-from glimpse.channel import open_aio_channel
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
+from glimpse.transport.channel import open_aio_channel
 
 _WARM_UP_CALLS = 8
 _IMAGE_BYTES = 224 * 224 * 3

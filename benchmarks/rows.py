@@ -21,20 +21,20 @@ from benchmarks import pixmaps, stacks
 from benchmarks.report import Bar, Figure, Spread
 from benchmarks.tutorial import connect
 from benchmarks.vectors import clustered
-from services.common import encoder_peer, preprocess
+from services.common import encoder_client, preprocess
 from services.common.server import calm_garbage_collector
-from services.indexer.images import Attributes, Image, Outcome, Picture, Target
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
+from services.indexer.records import Attributes, EncodedPicture, Image, Outcome, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import row
-from services.vectors import schema
+from services.vectors.milvus import schema
 from services.vectors.store import CollectionSpec, VectorStore, open_store
 
 _COLLECTION = "rows"
 _TIMEOUT_S = 60.0
 _UPSERT_ROWS = 1_000
-_MODEL = encoder_peer.Model(
+_MODEL = encoder_client.EncoderModel(
     name="table",
     fingerprint="0" * 64,
     dimension=512,
@@ -52,18 +52,18 @@ class TableEncoder:
     """What the pipeline needs of an encoder; picture i gets row i of `vectors`, over and over."""
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self._items = [encoder_peer.Embedded(vector, None) for vector in vectors]
+        self._items = [encoder_client.Embedded(vector, None) for vector in vectors]
         self._next = 0
 
-    async def model(self, timeout_s: float) -> encoder_peer.Model:
+    async def model(self, timeout_s: float) -> encoder_client.EncoderModel:
         return _MODEL
 
     async def encode_pixels(
         self, pixels: Sequence[NDArray[np.uint8]], timeout_s: float
-    ) -> encoder_peer.Batch:
+    ) -> encoder_client.EncodedBatch:
         first, self._next = self._next, self._next + len(pixels)
         items = [self._items[i % len(self._items)] for i in range(first, self._next)]
-        return encoder_peer.Batch(items, _MODEL.fingerprint, 0, 0)
+        return encoder_client.EncodedBatch(items, _MODEL.fingerprint, 0, 0)
 
 
 class RowsBenchmark:
@@ -134,7 +134,7 @@ class RowsBenchmark:
             sha256 = hashlib.sha256(picture.content or b"").hexdigest()
             attributes = Attributes(picture.id, sha256, picture.address, {})
             vector = self._vectors[number % len(self._vectors)]
-            seen = Picture(vector, pixmaps.SIZE, pixmaps.SIZE, "BMP")
+            seen = EncodedPicture(vector, pixmaps.SIZE, pixmaps.SIZE, "BMP")
             entities.append(schema.entity_of(row(attributes, seen)))
         await self._begin(store)
         started_s = time.perf_counter()

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine, stacks, vectors
+from benchmarks.cpu_time import Usage
 from benchmarks.generator import Generator, Job
 from benchmarks.load import Answers
 from benchmarks.report import Bar, Figure, Report, Spread, percentile
 from benchmarks.texts import new_texts
 from benchmarks.tutorial import Tutorial
-from benchmarks.usage import Usage
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
 from glimpse.cli.stack import Stack

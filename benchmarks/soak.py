@@ -21,15 +21,15 @@ from PIL import Image
 from benchmarks import machine, stacks
 from benchmarks.report import Bar, Figure, Report
 from benchmarks.texts import new_texts
-from glimpse.channel import open_aio_channel
 from glimpse.cli.console import say
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.transport.channel import open_aio_channel
 from services.common.errors import InvalidImage, from_status
 from services.common.preprocess import decode
 from services.encoder import checkpoint
 from services.encoder.download import DEMO_MODEL
-from services.encoder.model import Model
+from services.encoder.model import ClipModel
 
 CALLERS = 16
 _TEXTS, _CACHED_TEXTS, _PICTURES = 400, 100, 48  # most texts are computed again and again
@@ -68,7 +68,7 @@ class Soak:
         self.tally = Tally()
         self._address = address
         self._random = random.Random(seed)  # noqa: S311 (no secret)
-        model = Model(checkpoint.read(DEMO_MODEL, "demo"), "cpu", "fp32")
+        model = ClipModel(checkpoint.read(DEMO_MODEL, "demo"), "cpu", "fp32")
         self._texts = _texts(model, seed)
         self._images = _images(model, seed)
 
@@ -136,13 +136,13 @@ async def _answer(call: grpc.aio.UnaryUnaryCall) -> pb.EncodeTextsResponse:
     return await call
 
 
-def _texts(model: Model, seed: int) -> list[Item]:
+def _texts(model: ClipModel, seed: int) -> list[Item]:
     texts = [text for text, _ in zip(new_texts(seed), range(_TEXTS), strict=False)]
     vectors, _ = model.encode_texts(texts)
     return [Item(text, vector) for text, vector in zip(texts, vectors, strict=True)]
 
 
-def _images(model: Model, seed: int) -> list[Item]:
+def _images(model: ClipModel, seed: int) -> list[Item]:
     """Every third as pixels, every third as a file, every third as a file that is broken."""
     rng = np.random.default_rng(seed)
     items = []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pymilvus import MilvusClient
 
-from benchmarks.usage import Usage
+from benchmarks.cpu_time import Usage
 from demo import pictures
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving

@@ -33,7 +33,7 @@ _TOLD: dict[tuple[bool, bool, bool], float] = {
     (False, False, True): 0.05,
     (True, False, True): 0.05,
 }
-_DRAWING = frozenset({"world", "things", "living", "figure", "shapes", "places"})
+_DRAWING = frozenset({"world", "things", "animals_and_plants", "figure", "shapes", "places"})
 _SILENT_CAPTIONS = 0.3  # the share of captions that get meaningless words put in
 _MAX_SHIFT_PIXELS = 3
 UNKNOWN = -1  # the colour of a picture that lost it; an attribute that a caption does not tell

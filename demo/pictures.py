@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from demo import captions, figure, living, places, shapes, things, world
+from demo import animals_and_plants, captions, figure, places, shapes, things, world
 
 PER_CLASS = 10
 _SEED = 7
 _QUALITY = 95
 _MARK = "drawn.json"
-_DRAWING = (figure, living, places, shapes, things, world)
+_DRAWING = (animals_and_plants, figure, places, shapes, things, world)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from demo import living
+from demo import animals_and_plants
 from demo.figure import Figure
 from demo.shapes import arc, box, oval, ring, round_box, smooth
 
@@ -209,20 +209,20 @@ def _cup(figure: Figure, rng: Random) -> None:
 
 
 FIGURES: dict[str, Callable[[Figure, Random], None]] = {
-    "dog": living.dog,
-    "cat": living.cat,
-    "bird": living.bird,
-    "fish": living.fish,
+    "dog": animals_and_plants.dog,
+    "cat": animals_and_plants.cat,
+    "bird": animals_and_plants.bird,
+    "fish": animals_and_plants.fish,
     "car": _car,
     "truck": _truck,
     "boat": _boat,
     "house": _house,
-    "tree": living.tree,
-    "flower": living.flower,
+    "tree": animals_and_plants.tree,
+    "flower": animals_and_plants.flower,
     "star": _star,
     "heart": _heart,
     "umbrella": _umbrella,
     "balloon": _balloon,
     "cup": _cup,
-    "mushroom": living.mushroom,
+    "mushroom": animals_and_plants.mushroom,
 }

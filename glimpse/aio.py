@@ -9,18 +9,18 @@ import grpc
 
 from glimpse import calls
 from glimpse.aio_ingest import AsyncIngest
-from glimpse.channel import open_aio_channel, open_channel
-from glimpse.connections import Connections, present
+from glimpse.base_client import BaseClient, present
+from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import ImageFile
-from glimpse.window import IngestLimits
+from glimpse.transport.channel import open_aio_channel, open_channel
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def _awaited(
-    describe: Callable[Arguments, calls.Call[Result]],
+    describe: Callable[Arguments, calls.UnaryCall[Result]],
 ) -> Callable[Concatenate[AsyncClient, Arguments], Coroutine[Any, Any, Result]]:
     """The method that makes the described call; its result is awaited."""
 
@@ -33,8 +33,8 @@ def _awaited(
     return method
 
 
-class AsyncClient(Connections):
-    """Connections whose methods are awaited; arguments as Connections takes them.
+class AsyncClient(BaseClient):
+    """BaseClient whose methods are awaited; arguments as BaseClient takes them.
 
     Owned by the event loop that made it. Cancelling a call stops it in the service too. A picture
     to search by that is given by its path is read at once: give bytes where that must not hold up
@@ -102,6 +102,6 @@ class AsyncClient(Connections):
             )
         return AsyncIngest(self._ingest_channel, self._names["indexer"], options, images, limits)
 
-    async def _make(self, call: calls.Call[Result]) -> Result:
+    async def _make(self, call: calls.UnaryCall[Result]) -> Result:
         with self._begun(call) as answer:
             return call.result(await answer)

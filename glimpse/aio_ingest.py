@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 
 import grpc
 
+from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
-from glimpse.window import IngestLimits
 
 
 class AsyncIngest(AsyncIterator[Acknowledgement]):

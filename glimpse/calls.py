@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from google.protobuf.message import Message
 
-from glimpse import convert
+from glimpse import converters
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
 from glimpse.results import (
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Call(Generic[Result]):
+class UnaryCall(Generic[Result]):
     """One call that is to be made. `timeout_s` bounds it, in seconds; None: the client's bound."""
 
     service: Literal["query", "indexer"]
@@ -54,7 +54,7 @@ def search(
     include_query_images: bool = False,
     page_token: str = "",
     timeout_s: float | None = None,
-) -> Call[SearchResult]:
+) -> UnaryCall[SearchResult]:
     """The best images for a text, a picture (bytes or path), an indexed image, a vector, or a
     weighted sum of these (`terms`): give exactly one of the five.
 
@@ -62,8 +62,8 @@ def search(
     before the call, slowly. Raises ValueError unless exactly one thing to look for is given.
     """
     request = query_pb2.SearchRequest(
-        collection=convert.checked_text("collection", collection),
-        options=convert.search_options(
+        collection=converters.checked_text("collection", collection),
+        options=converters.search_options(
             limit=limit,
             offset=offset,
             filter=filter,
@@ -74,9 +74,9 @@ def search(
             include_query_images=include_query_images,
         ),
         page_token=page_token,
-        **convert.query_fields(convert.terms_of(text, image, image_id, vector, terms)),
+        **converters.query_fields(converters.terms_of(text, image, image_id, vector, terms)),
     )
-    return Call("query", "Search", request, convert.search_result, timeout_s)
+    return UnaryCall("query", "Search", request, converters.search_result, timeout_s)
 
 
 def batch_search(
@@ -92,14 +92,14 @@ def batch_search(
     prompt_template: str = "",
     include_query_images: bool = False,
     timeout_s: float | None = None,
-) -> Call[BatchSearchResult]:
+) -> UnaryCall[BatchSearchResult]:
     """The answers to 1 to 256 queries, in order: each is a text, a term, or terms to be summed.
 
     The options are those of `search`, the same for all. A query that is wrong fails alone.
     """
     request = query_pb2.BatchSearchRequest(
-        collection=convert.checked_text("collection", collection),
-        options=convert.search_options(
+        collection=converters.checked_text("collection", collection),
+        options=converters.search_options(
             limit=limit,
             offset=offset,
             filter=filter,
@@ -109,9 +109,9 @@ def batch_search(
             prompt_template=prompt_template,
             include_query_images=include_query_images,
         ),
-        queries=[convert.batch_query(query) for query in queries],
+        queries=[converters.batch_query(query) for query in queries],
     )
-    return Call("query", "BatchSearch", request, convert.batch_search_result, timeout_s)
+    return UnaryCall("query", "BatchSearch", request, converters.batch_search_result, timeout_s)
 
 
 def get_images(
@@ -119,12 +119,12 @@ def get_images(
     ids: Sequence[str],
     output_fields: Sequence[str] = (),
     timeout_s: float | None = None,
-) -> Call[FoundImages]:
+) -> UnaryCall[FoundImages]:
     """Images by id, at most 1,000."""
     request = query_pb2.GetImagesRequest(
         collection=collection, ids=ids, output_fields=output_fields
     )
-    return Call("query", "GetImages", request, convert.found_images, timeout_s)
+    return UnaryCall("query", "GetImages", request, converters.found_images, timeout_s)
 
 
 def deletions(
@@ -132,7 +132,7 @@ def deletions(
     ids: Sequence[str] | None,
     filter: str | None,
     timeout_s: float | None,
-) -> list[Call[int]]:
+) -> list[UnaryCall[int]]:
     """The calls that delete any number of ids, or what a filter chooses. Raises ValueError."""
     if (ids is None) == (filter is None):
         raise ValueError("give exactly one of ids and filter")
@@ -146,7 +146,7 @@ def deletions(
         indexer_pb2.DeleteImagesRequest(collection=collection, **selector) for selector in selectors
     ]
     return [
-        Call("indexer", "DeleteImages", request, lambda response: response.deleted, timeout_s)
+        UnaryCall("indexer", "DeleteImages", request, lambda response: response.deleted, timeout_s)
         for request in requests
     ]
 
@@ -157,35 +157,35 @@ def create_collection(
     index_kind: str = "AUTO",
     metric: str = "INNER_PRODUCT",
     timeout_s: float | None = None,
-) -> Call[Collection]:
+) -> UnaryCall[Collection]:
     """Makes an empty collection; names as in Milvus: FLAT, HNSW …; INNER_PRODUCT, COSINE."""
     request = indexer_pb2.CreateCollectionRequest(
         collection=collection,
-        index_kind=convert.index_kind(index_kind),
-        metric=convert.metric(metric),
+        index_kind=converters.index_kind(index_kind),
+        metric=converters.metric(metric),
     )
-    return Call("indexer", "CreateCollection", request, _its_collection, timeout_s)
+    return UnaryCall("indexer", "CreateCollection", request, _its_collection, timeout_s)
 
 
-def get_collection(collection: str, timeout_s: float | None = None) -> Call[Collection]:
+def get_collection(collection: str, timeout_s: float | None = None) -> UnaryCall[Collection]:
     """A collection, its rows counted exactly."""
     request = indexer_pb2.GetCollectionRequest(collection=collection)
-    return Call("indexer", "GetCollection", request, _its_collection, timeout_s)
+    return UnaryCall("indexer", "GetCollection", request, _its_collection, timeout_s)
 
 
-def collections(timeout_s: float | None = None) -> Call[list[Collection]]:
+def collections(timeout_s: float | None = None) -> UnaryCall[list[Collection]]:
     """Every collection, in the order of their names."""
     request = indexer_pb2.ListCollectionsRequest()
-    return Call("indexer", "ListCollections", request, convert.collections, timeout_s)
+    return UnaryCall("indexer", "ListCollections", request, converters.collections, timeout_s)
 
 
-def drop_collection(collection: str, timeout_s: float | None = None) -> Call[None]:
+def drop_collection(collection: str, timeout_s: float | None = None) -> UnaryCall[None]:
     """Removes a collection and all its rows, for good."""
     request = indexer_pb2.DropCollectionRequest(collection=collection, confirm=collection)
-    return Call("indexer", "DropCollection", request, lambda _: None, timeout_s)
+    return UnaryCall("indexer", "DropCollection", request, lambda _: None, timeout_s)
 
 
 def _its_collection(
     response: indexer_pb2.CreateCollectionResponse | indexer_pb2.GetCollectionResponse,
 ) -> Collection:
-    return convert.collection(response.collection)
+    return converters.collection(response.collection)

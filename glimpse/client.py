@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from glimpse import calls
-from glimpse.channel import open_channel
-from glimpse.connections import Connections, present
+from glimpse.base_client import BaseClient, present
+from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
 from glimpse.results import ImageFile
-from glimpse.window import IngestLimits
+from glimpse.transport.channel import open_channel
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def _waiting(
-    describe: Callable[Arguments, calls.Call[Result]],
+    describe: Callable[Arguments, calls.UnaryCall[Result]],
 ) -> Callable[Concatenate[Client, Arguments], Result]:
     """The method that makes the described call and waits for its result."""
 
@@ -29,8 +29,8 @@ def _waiting(
     return method
 
 
-class Client(Connections):
-    """Connections whose methods wait for the answer; arguments as Connections takes them.
+class Client(BaseClient):
+    """BaseClient whose methods wait for the answer; arguments as BaseClient takes them.
 
     Thread-safe: one client serves a whole program.
     """
@@ -94,6 +94,6 @@ class Client(Connections):
         )
         return Ingest(self._indexer_channel, self._names["indexer"], options, images, limits)
 
-    def _make(self, call: calls.Call[Result]) -> Result:
+    def _make(self, call: calls.UnaryCall[Result]) -> Result:
         with self._begun(call) as answer:
             return call.result(answer)

@@ -1,9 +1,9 @@
 """One ingest over Indexer.IndexImages: reading ahead, what is in flight, resuming; files are read
-by ImageFile, messages made in convert.
+by ImageFile, messages made in converters.
 
-Three threads meet in a Window and nowhere else: the reader owns the caller's iterable and fills
-the window, gRPC's sending thread takes from it what is to be sent, the caller's thread takes
-acknowledgements and empties it. They stop in this order: the window is closed, which lets the
+Three threads meet in an InFlight and nowhere else: the reader owns the caller's iterable and fills
+it, gRPC's sending thread takes from it what is to be sent, the caller's thread takes
+acknowledgements and empties it. They stop in this order: it is closed, which lets the
 other two return at their next look at it, and then the call is cancelled.
 """
 
@@ -19,11 +19,11 @@ import grpc
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from glimpse import convert, errors
+from glimpse import converters, errors
+from glimpse.in_flight import FIRST_DELAY_S, MAX_DELAY_S, Entry, InFlight, IngestLimits
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.results import Acknowledgement, ImageFile, Outcome
-from glimpse.tracing import calling
-from glimpse.window import FIRST_DELAY_S, MAX_DELAY_S, Entry, IngestLimits, Window
+from glimpse.transport.tracing import calling
 
 _ANSWER_S = 10.0  # within which an indexer that is there says so
 
@@ -56,7 +56,7 @@ class Ingest(Iterator[Acknowledgement]):
         self._options = options
         self._images = images
         self._limits = limits
-        self._window = Window(limits)
+        self._in_flight = InFlight(limits)
         self._unreadable: deque[Acknowledgement] = deque()
         self._reader_error: BaseException | None = None
         self._call: grpc.Call | None = None
@@ -84,7 +84,7 @@ class Ingest(Iterator[Acknowledgement]):
 
     def stop(self) -> None:
         """As close, but from any thread: a wait for the next acknowledgement ends."""
-        self._window.close()
+        self._in_flight.close()
         if self._call is not None:
             self._call.cancel()
 
@@ -94,17 +94,17 @@ class Ingest(Iterator[Acknowledgement]):
         delays = _delays()
         self._progress_s = time.monotonic()
         try:
-            while not self._window.is_done:
+            while not self._in_flight.is_done:
                 before_s = self._progress_s
                 error = yield from self._one_stream()
                 yield from self._drain_unreadable()
                 if self._progress_s > before_s:
                     delays = _delays()
-                if self._window.is_done:
+                if self._in_flight.is_done:
                     break
                 self._give_up_if(error)
                 self.interruptions += 1
-                self._window.pause(max(next(delays), (error and error.retry_after_s) or 0.0))
+                self._in_flight.pause(max(next(delays), (error and error.retry_after_s) or 0.0))
             yield from self._drain_unreadable()
             if self._reader_error is not None:
                 raise self._reader_error
@@ -126,9 +126,9 @@ class Ingest(Iterator[Acknowledgement]):
         first = indexer_pb2.IndexImagesRequest(options=self._options)
         try:
             with calling(first) as trace:
-                requests = self._requests(first, self._window.restart())
+                requests = self._requests(first, self._in_flight.restart())
                 self._call = call = self._stub.IndexImages(requests, metadata=trace)
-                if self._window.is_done:  # stopped just before there was a call to cancel
+                if self._in_flight.is_done:  # stopped just before there was a call to cancel
                     call.cancel()
                 for response in call:
                     yield from self._drain_unreadable()
@@ -142,15 +142,15 @@ class Ingest(Iterator[Acknowledgement]):
         self, first: indexer_pb2.IndexImagesRequest, stream: int
     ) -> Iterator[indexer_pb2.IndexImagesRequest]:
         yield first
-        while (request := self._window.next_unsent(stream)) is not None:
+        while (request := self._in_flight.next_unsent(stream)) is not None:
             yield request
 
     def _acknowledge(self, message: indexer_pb2.Acknowledgement) -> Iterator[Acknowledgement]:
         error = errors.from_status(message.error) if message.HasField("error") else None
         if isinstance(error, errors.Unavailable) and self._has_patience():
-            self._window.postpone(message.sequence, error.retry_after_s or 0.0)
+            self._in_flight.postpone(message.sequence, error.retry_after_s or 0.0)
             return
-        entry = self._window.acknowledge(message.sequence)
+        entry = self._in_flight.acknowledge(message.sequence)
         if entry is None:
             return
         if not isinstance(error, errors.Unavailable):
@@ -183,18 +183,18 @@ class Ingest(Iterator[Acknowledgement]):
                     failed = Acknowledgement(image, image.id, Outcome.FAILED, error)
                     self._unreadable.append(failed)
                     continue
-                if not self._window.add(sequence, entry):
+                if not self._in_flight.add(sequence, entry):
                     if isinstance(images, Generator):
                         images.close()  # what it holds open is not needed any more
                     break
         except BaseException as error:  # the caller's iterable may raise anything; it gets it back
             self._reader_error = error
         finally:
-            self._window.end()
+            self._in_flight.end()
 
     def _entry(self, sequence: int, image: ImageFile) -> Entry:
         content = image.read()
-        message = convert.image_message(image, content, sequence)
+        message = converters.image_message(image, content, sequence)
         request = indexer_pb2.IndexImagesRequest(image=message)
         size_bytes = request.ByteSize()
         if size_bytes > self._limits.max_message_bytes:

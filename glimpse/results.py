@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glimpse import objects
+from glimpse import fsspec_files
 from glimpse.errors import GlimpseError, UnreadableFile
 
 Metadata = Mapping[str, Any]
@@ -164,7 +164,7 @@ class ImageFile:
         if self.content is not None:
             return self.content
         if self.url is not None:
-            return objects.read(self.url)
+            return fsspec_files.read(self.url)
         assert self.path is not None
         try:
             return self.path.read_bytes()

@@ -11,13 +11,13 @@ from google.rpc import code_pb2
 
 from docs.generate import OPERATIONS
 from services.common import errors
-from services.vectors import faults
+from services.vectors.milvus import errors as milvus_errors
 
 ROOT = OPERATIONS.parents[1]
 _REASON = re.compile(r"[A-Z][A-Z0-9_]+")
 _KINDS = {
     name: kind
-    for module in (errors, faults)
+    for module in (errors, milvus_errors)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, errors.GlimpseError)
 }

@@ -14,7 +14,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common import errors
 from services.common.admission import Admission
-from services.common.encoder_peer import EncoderPeer
+from services.common.encoder_client import EncoderClient
 from services.query.main import build
 from services.query.metrics import QueryMetrics
 from services.query.settings import QuerySettings
@@ -76,7 +76,7 @@ async def query_target(
     store: VectorStore, encoder_target: str, metrics: QueryMetrics | None = None, **settings: Any
 ) -> AsyncIterator[str]:
     """Serves Query on a loopback port until the block ends; yields its target."""
-    peer = EncoderPeer(encoder_target, 64 * 2**20)
+    peer = EncoderClient(encoder_target, 64 * 2**20)
     values = QuerySettings(**settings)
     servicer = build(values, store, peer, metrics or QueryMetrics(CollectorRegistry()))
     add = query_pb2_grpc.add_QueryServicer_to_server

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from benchmarks.peers.backend import Backend, Callers, Pixels
 from benchmarks.peers.server import ServerProcess, free_port
-from glimpse.channel import open_channel
 from glimpse.cli.probes import is_serving
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from glimpse.transport.channel import open_channel
 from services.encoder.hardware import RequestedPrecision
 
 _MAX_MESSAGE_BYTES = 64 * 2**20

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
+from glimpse.base_client import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli import protection
 from glimpse.cli.console import CommandError
 from glimpse.cli.stack import ADDRESSES_FILE
 from glimpse.client import Client
-from glimpse.connections import DEFAULT_INDEXER, DEFAULT_QUERY
 
 QueryOption = Annotated[
     str | None,

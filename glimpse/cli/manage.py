@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from glimpse.base_client import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli import addresses, protection
 from glimpse.cli.console import CommandError, print_table, say
 from glimpse.cli.probes import is_serving
-from glimpse.connections import DEFAULT_INDEXER, DEFAULT_QUERY
-from glimpse.credentials import client_credentials
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection
+from glimpse.transport.credentials import client_credentials
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glimpse import objects
+from glimpse import fsspec_files
 from glimpse.cli.console import CommandError
 
 _KEY = "path"
@@ -34,7 +34,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
             key = entry.pop(_KEY, None)
             if not isinstance(key, str) or not key:
                 raise CommandError(f'{path} line {number}: has no "{_KEY}"')
-            address = key if objects.is_url(key) else os.path.abspath(path.parent / key)
+            address = key if fsspec_files.is_url(key) else os.path.abspath(path.parent / key)
             if address in found:
                 raise CommandError(f"{path} line {number}: {key} stands in it twice")
             found[address] = entry

@@ -7,8 +7,8 @@ import contextlib
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from glimpse.channel import open_channel
-from glimpse.credentials import PLAINTEXT, Credentials
+from glimpse.transport.channel import open_channel
+from glimpse.transport.credentials import PLAINTEXT, Credentials
 
 _CALL_TIMEOUT_S = 2.0
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from glimpse import objects
+from glimpse import fsspec_files
 from glimpse.cli.console import CommandError
 from glimpse.errors import UnreadableFile
 from glimpse.results import ImageFile
@@ -43,7 +43,7 @@ def image_file(picture: Path | str) -> ImageFile:
 
 def _named_by(argument: str) -> Iterator[Path | str]:
     path = Path(argument)
-    if objects.is_url(argument):
+    if fsspec_files.is_url(argument):
         yield from _behind(argument)
     elif argument.startswith("@") and not path.exists():
         yield from _listed(Path(argument[1:]))
@@ -63,7 +63,7 @@ def _named_by(argument: str) -> Iterator[Path | str]:
 
 def _behind(url: str) -> Iterator[str]:
     try:
-        found = objects.find(url, _is_picture)
+        found = fsspec_files.find(url, _is_picture)
     except UnreadableFile as error:
         raise CommandError(str(error)) from error
     if not found:
@@ -78,7 +78,7 @@ def _is_picture(path: str) -> bool:
 
 
 def _picture(address: str) -> Path | str:
-    return address if objects.is_url(address) else Path(address)
+    return address if fsspec_files.is_url(address) else Path(address)
 
 
 def _below(folder: Path) -> Iterator[Path]:

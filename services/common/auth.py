@@ -10,7 +10,7 @@ from pathlib import Path
 
 from glimpse.errors import UnusableCredentials
 from glimpse.tokens import NAME, SCOPES, digest
-from glimpse.watched import WatchedFiles
+from glimpse.transport.file_watcher import FileWatcher
 from services.common.errors import PermissionDenied, Unauthenticated
 
 _ENCODER = "/glimpse.encoder.v1.Encoder/"
@@ -54,7 +54,7 @@ class Authenticator:
     """
 
     def __init__(self, path: Path, setting: str) -> None:
-        self._entries = WatchedFiles(
+        self._entries = FileWatcher(
             {setting: path}, lambda contents: _entries(setting, contents[setting])
         )
 

@@ -1,5 +1,5 @@
 """Until when the certificates that the settings name are valid, for Prometheus; what they are used
-for is the job of services.common.tls and glimpse.credentials."""
+for is the job of services.common.tls and glimpse.transport.credentials."""
 
 from __future__ import annotations
 

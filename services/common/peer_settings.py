@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from glimpse.credentials import Credentials
+from glimpse.transport.credentials import Credentials
 from services.common.settings import ServiceSettings
 
 

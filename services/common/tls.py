@@ -1,12 +1,12 @@
 """The server's side of TLS: its certificate, whose certificates it takes, both read again when the
-files change; the callers' side is in glimpse.credentials."""
+files change; the callers' side is in glimpse.transport.credentials."""
 
 from __future__ import annotations
 
 import grpc
 
-from glimpse.credentials import check_authorities, check_key_pair
-from glimpse.watched import WatchedFiles
+from glimpse.transport.credentials import check_authorities, check_key_pair
+from glimpse.transport.file_watcher import FileWatcher
 from services.common.settings import ServiceSettings
 
 
@@ -31,7 +31,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
         pair = contents[key], contents[cert]
         return grpc.ssl_server_certificate_configuration([pair], contents.get(ca))
 
-    files = WatchedFiles(paths, parse)
+    files = FileWatcher(paths, parse)
     served = files.current()
 
     def newer() -> grpc.ServerCertificateConfiguration | None:

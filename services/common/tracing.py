@@ -1,5 +1,5 @@
 """Traces of a service: exported where the settings name an OTLP endpoint, continued from callers'
-`traceparent`; spans around calls to peers are glimpse.tracing's.
+`traceparent`; spans around calls to peers are glimpse.transport.tracing's.
 
 The shared gRPC instrumentation of OpenTelemetry is not used: its asyncio server breaks streaming
 handlers, see docs/decisions/0024-spans-made-here.md.
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from glimpse.tracing import is_on, start_span
+from glimpse.transport.tracing import is_on, start_span
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

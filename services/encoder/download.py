@@ -40,7 +40,7 @@ class DownloadError(Exception):
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightsFile:
     """A weights file on this machine."""
 
     name: str  # for people, such as "ViT-B/32"
@@ -70,24 +70,24 @@ def official_names() -> list[str]:
     return list(_OFFICIAL)
 
 
-def locate(model: str, cache_dir: Path, base_url: str) -> Weights:
+def locate(model: str, cache_dir: Path, base_url: str) -> WeightsFile:
     """Return the weights of `model`: "demo", a CLIP name, or the path of a file.
 
     Official weights are fetched from `base_url`/SHA-256/FILE into `cache_dir` unless they are
     there. Raises DownloadError; there is never another model in place of the one asked for.
     """
     if model == "demo":
-        return Weights("demo", DEMO_MODEL, None)
+        return WeightsFile("demo", DEMO_MODEL, None)
     if model in _OFFICIAL:
         file_name, sha256 = _OFFICIAL[model]
         path = cache_dir.expanduser() / file_name
         fetch(f"{base_url.rstrip('/')}/{sha256}/{file_name}", path, sha256, model)
-        return Weights(model, path, sha256)
+        return WeightsFile(model, path, sha256)
     path = Path(model).expanduser()
     if not path.is_file():
         names = ", ".join(official_names())
         raise DownloadError(f"{model!r} is no file and no model: take demo, a path, or {names}")
-    return Weights(path.stem, path, None)
+    return WeightsFile(path.stem, path, None)
 
 
 def fetch(

@@ -28,7 +28,7 @@ from services.encoder.work_queue import Lane, Limits
 
 if TYPE_CHECKING:
     from services.encoder.checkpoint import Checkpoint, Shape
-    from services.encoder.model import Model
+    from services.encoder.model import ClipModel
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
 
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
-def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
+def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
     """The model and its description; fetches the weights if need be. Raises StartFailure."""
     try:
         weights = locate(settings.model, settings.cache_dir, settings.weights_url)
@@ -48,11 +48,11 @@ def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
     from services.encoder import checkpoint
-    from services.encoder.model import Model
+    from services.encoder.model import ClipModel
 
     try:
         read = checkpoint.read(weights.path, weights.name, weights.sha256)
-        model = Model(read, settings.device, settings.precision, settings.threads)
+        model = ClipModel(read, settings.device, settings.precision, settings.threads)
         int8_cosine = _int8_cosine(model, read, settings)
     except checkpoint.CheckpointError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
@@ -72,14 +72,14 @@ def load_model(settings: EncoderSettings) -> tuple[Model, pb.Model]:
     return model, description
 
 
-def _int8_cosine(model: Model, read: Checkpoint, settings: EncoderSettings) -> float:
+def _int8_cosine(model: ClipModel, read: Checkpoint, settings: EncoderSettings) -> float:
     """The least cosine between int8 and fp32; 0 in another precision. Raises StartFailure."""
     if model.precision != "int8":
         return 0.0
-    from services.encoder.agreement import least_cosine
-    from services.encoder.model import Model
+    from services.encoder.int8_check import least_cosine
+    from services.encoder.model import ClipModel
 
-    cosine = least_cosine(model, Model(read, "cpu", "fp32", settings.threads))
+    cosine = least_cosine(model, ClipModel(read, "cpu", "fp32", settings.threads))
     log.info("int8 agrees with fp32 to a cosine of %.4f", cosine)
     if cosine < settings.min_int8_cosine:
         raise StartFailure(
@@ -102,7 +102,7 @@ def batch_limits(settings: EncoderSettings, device_type: str) -> Limits:
 
 def build(
     settings: EncoderSettings,
-    model: Model,
+    model: ClipModel,
     description: pb.Model,
     on_death: Callable[[BaseException], None],
     metrics: BatchMetrics | None = None,

@@ -27,9 +27,9 @@ from torch import Tensor
 from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint
+from services.encoder.cpu_workers import CpuWorkers
 from services.encoder.hardware import RequestedPrecision, choose_precision, usable_cpus
 from services.encoder.linear import Linear
-from services.encoder.streams import Streams
 from services.encoder.tokenizer import Tokenizer
 from services.encoder.weights import PIXEL_CENTRE, Weights
 
@@ -46,7 +46,7 @@ _LAYERS_BETWEEN = 2
 # Rows of a batch that a CPU takes through the layers at a time: what one operation writes is still
 # in the caches for the next. In int8, 400 make 3% fewer images/s, 100 make 9% fewer.
 _MOST_ROWS = 300
-# With fewer for each stream, sharing out every single operation is faster.
+# With fewer for each worker, sharing out every single operation is faster.
 _LEAST_IMAGES, _LEAST_TEXTS = 3, 8
 
 Between = Callable[[], None]
@@ -56,7 +56,7 @@ def _nothing() -> None:
     return
 
 
-class Model:
+class ClipModel:
     """A CLIP model on one device. One thread at a time may use it, except for `tokenizer`.
 
     What encode_pixels calls between its layers may use it too.
@@ -78,7 +78,7 @@ class Model:
         """
         self.shape = checkpoint.shape
         self.device = _choose_device(device)
-        self._streams = Streams(threads or min(torch.get_num_threads(), usable_cpus()))
+        self._workers = CpuWorkers(threads or min(torch.get_num_threads(), usable_cpus()))
         self.precision = choose_precision(precision, self.device.type)
         self.tokenizer = Tokenizer(self.shape.context_length)
         weights = Weights(checkpoint.weights, self.device, self.precision)
@@ -99,7 +99,7 @@ class Model:
             count = self._parts(len(texts), sum(map(len, texts)), _LEAST_TEXTS)
             bounds = [len(texts) * i // count for i in range(count + 1)]
             parts = [texts[start:end] for start, end in itertools.pairwise(bounds)]
-            return _unit(torch.cat(self._streams.map(self._text_tower, parts)))
+            return _unit(torch.cat(self._workers.map(self._text_tower, parts)))
 
     @torch.inference_mode()
     def encode_pixels(
@@ -115,15 +115,15 @@ class Model:
         with _translated_errors():
             count = self._parts(len(pixels), rows, _LEAST_IMAGES)
             parts = torch.from_numpy(pixels).to(self.device).tensor_split(count)
-            x = self._streams.map(lambda part: self._image_tower(part, between), parts)
+            x = self._workers.map(lambda part: self._image_tower(part, between), parts)
             return _unit(torch.cat(x))
 
     def _parts(self, items: int, rows: int, least: int) -> int:
-        """Into how many parts a batch is split, of which a stream has at least `least` items."""
-        streams = self._streams.count
-        if self.device.type != "cpu" or items < streams * least:
+        """Into how many parts a batch is split, of which a worker has at least `least` items."""
+        workers = self._workers.count
+        if self.device.type != "cpu" or items < workers * least:
             return 1
-        return max(1, min(items, streams * math.ceil(rows / (streams * _MOST_ROWS))))
+        return max(1, min(items, workers * math.ceil(rows / (workers * _MOST_ROWS))))
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bool]]:
         """Return unit vectors, float32 [N, D], and for each text whether its end was cut off."""

@@ -6,10 +6,10 @@ import contextlib
 import logging
 
 from services.common import errors
-from services.common.encoder_peer import Model
-from services.indexer.images import Target
+from services.common.encoder_client import EncoderModel
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.patience import Patience
+from services.indexer.records import Target
+from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
 from services.vectors.store import CollectionInfo, CollectionSpec, IndexKind, Metric, VectorStore
@@ -67,8 +67,8 @@ class Catalog:
         Raises NotFound for an unknown collection unless `create`; ModelMismatch when another model
         than the encoder's has filled it.
         """
-        milvus = Patience("Milvus", self._settings.retry_budget_s)
-        encoder = Patience("the encoder", self._settings.retry_budget_s)
+        milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
+        encoder = RetryBudget("the encoder", self._settings.retry_budget_s)
         timeout_s = self._settings.milvus_timeout_s
         model = await encoder.call(lambda: self._encoder.model(self._settings.encoder_timeout_s))
         try:
@@ -99,7 +99,12 @@ class Catalog:
             log.warning("collection %s is slow to search until it has settled: %s", name, error)
 
     async def _create(
-        self, name: str, model: Model, index_kind: IndexKind, metric: Metric, timeout_s: float
+        self,
+        name: str,
+        model: EncoderModel,
+        index_kind: IndexKind,
+        metric: Metric,
+        timeout_s: float,
     ) -> None:
         spec = CollectionSpec(
             name, model.dimension, model.name, model.fingerprint, index_kind, metric

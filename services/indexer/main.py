@@ -10,7 +10,7 @@ from typing import Any
 
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from services.common import errors
-from services.common.encoder_peer import EncoderPeer
+from services.common.encoder_client import EncoderClient
 from services.common.server import Server, run_service
 from services.common.settings import load
 from services.indexer.catalog import Catalog
@@ -19,7 +19,7 @@ from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
-from services.vectors.metrics import MilvusMetrics
+from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import VectorStore, open_store
 
 _ASK_AGAIN_S = 1.0
@@ -37,7 +37,7 @@ def main() -> int:
 async def _serve(settings: IndexerSettings) -> int:
     token = settings.milvus_token.get_secret_value()
     store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
-    encoder = EncoderPeer(
+    encoder = EncoderClient(
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )
     metrics = IndexerMetrics()

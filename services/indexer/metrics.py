@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from services.common.telemetry import LATENCY_BUCKETS_S
-from services.indexer.images import Outcome
+from services.indexer.records import Outcome
 
 STAGES = ("look_up", "decode", "encode", "write")
 

@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from services.common import errors
-from services.indexer.images import Acknowledgement, Image, Target
 from services.indexer.metrics import IndexerMetrics
+from services.indexer.records import Image, ImageResult, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder, Peers
 from services.indexer.stream import Stream, stopping
@@ -46,7 +46,7 @@ class Pipeline:
 
     async def index(
         self, target: Target, images: AsyncIterator[Image]
-    ) -> AsyncGenerator[Acknowledgement, None]:
+    ) -> AsyncGenerator[ImageResult, None]:
         """Indexes images until they end; yields one acknowledgement each, in any order.
 
         Of images that share an id, the later one wins. Raises Overloaded when too many streams are

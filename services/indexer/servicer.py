@@ -13,10 +13,10 @@ from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from services.common.errors import DeadlineExceeded, InvalidInput
 from services.common.interceptors import time_left_s
-from services.indexer import messages
+from services.indexer import converters
 from services.indexer.catalog import Catalog
-from services.indexer.images import Image, Outcome
 from services.indexer.pipeline import Pipeline
+from services.indexer.records import Image, Outcome
 from services.vectors.bounds import check_name
 from services.vectors.store import VectorStore
 
@@ -49,7 +49,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
             async for record in records:
                 counts[record.outcome] += 1
-                yield pb.IndexImagesResponse(acknowledgement=messages.acknowledgement(record))
+                yield pb.IndexImagesResponse(acknowledgement=converters.acknowledgement(record))
         # Also when nothing is new: an earlier stream that was cut may have left rows unsettled.
         await self._catalog.settle(target.collection)
         totals = pb.Totals(
@@ -91,13 +91,13 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         )
         # Callers' numbers may repeat; positions do not.
         images = _each(
-            [messages.image(image, position) for position, image in enumerate(request.images)]
+            [converters.image(image, position) for position, image in enumerate(request.images)]
         )
         ordered: dict[int, pb.Acknowledgement] = {}
         async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
             async for record in records:
                 position = record.sequence
-                ordered[position] = messages.acknowledgement(
+                ordered[position] = converters.acknowledgement(
                     record, request.images[position].sequence
                 )
         return [ordered[position] for position in range(len(request.images))]
@@ -126,24 +126,24 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     ) -> pb.CreateCollectionResponse:
         info = await self._catalog.create(
             check_name(request.collection),
-            messages.index_kind(request.index_kind),
-            messages.metric(request.metric),
+            converters.index_kind(request.index_kind),
+            converters.metric(request.metric),
             time_left_s(context, self._default_timeout_s),
         )
-        return pb.CreateCollectionResponse(collection=messages.collection(info))
+        return pb.CreateCollectionResponse(collection=converters.collection(info))
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetCollectionResponse:
         timeout_s = time_left_s(context, self._default_timeout_s)
         info = await self._catalog.describe(check_name(request.collection), timeout_s)
-        return pb.GetCollectionResponse(collection=messages.collection(info))
+        return pb.GetCollectionResponse(collection=converters.collection(info))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: grpc.aio.ServicerContext
     ) -> pb.ListCollectionsResponse:
         infos = await self._catalog.describe_all(time_left_s(context, self._default_timeout_s))
-        return pb.ListCollectionsResponse(collections=map(messages.collection, infos))
+        return pb.ListCollectionsResponse(collections=map(converters.collection, infos))
 
     async def DropCollection(
         self, request: pb.DropCollectionRequest, context: grpc.aio.ServicerContext
@@ -165,7 +165,7 @@ async def _images(requests: AsyncIterator[pb.IndexImagesRequest]) -> AsyncIterat
     async for request in requests:
         if request.WhichOneof("message") != "image":
             raise InvalidInput("image", "must be every message of the stream but the first")
-        yield messages.image(request.image)
+        yield converters.image(request.image)
 
 
 async def _each(images: Sequence[Image]) -> AsyncIterator[Image]:

@@ -12,10 +12,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from services.common import encoder_peer, errors, preprocess
-from services.indexer.images import Attributes, Picture, Pixels, Target, Vector
+from services.common import encoder_client, errors, preprocess
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.patience import TRANSIENT, Patience
+from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
+from services.indexer.retry_budget import TRANSIENT, RetryBudget
 from services.indexer.settings import IndexerSettings
 from services.vectors.store import Row, VectorStore
 
@@ -23,13 +23,13 @@ UNCHANGED: Literal["unchanged"] = "unchanged"
 
 
 class Encoder(Protocol):
-    """What the indexer needs of services.common.encoder_peer.EncoderPeer."""
+    """What the indexer needs of services.common.encoder_client.EncoderClient."""
 
-    async def model(self, timeout_s: float) -> encoder_peer.Model: ...
+    async def model(self, timeout_s: float) -> encoder_client.EncoderModel: ...
 
     async def encode_pixels(
         self, pixels: Sequence[Pixels], timeout_s: float
-    ) -> encoder_peer.Batch: ...
+    ) -> encoder_client.EncodedBatch: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Peers:
 
 
 class Stages:
-    """The stages' work for one stream, batch by batch; waits for a peer that is away, see Patience.
+    """The stages' work for one stream, batch by batch; waits for a peer that is away, see
+    RetryBudget.
 
     Every method raises domain errors; one that concerns a single item of a batch stands in the
     item's place instead.
@@ -54,12 +55,12 @@ class Stages:
         self._peers = peers
         self._target = target
         self._settings = peers.settings
-        self._milvus = Patience("Milvus", peers.settings.retry_budget_s)
-        self._encoder = Patience("the encoder", peers.settings.retry_budget_s)
+        self._milvus = RetryBudget("Milvus", peers.settings.retry_budget_s)
+        self._encoder = RetryBudget("the encoder", peers.settings.retry_budget_s)
 
     async def look_up(
         self, images: list[Attributes]
-    ) -> list[Literal["unchanged"] | Picture | None]:
+    ) -> list[Literal["unchanged"] | EncodedPicture | None]:
         """What the collection has of each image.
 
         UNCHANGED; or the picture, when the same content is there under other attributes; or None,
@@ -70,14 +71,14 @@ class Stages:
         kept = [image for image in images if _has_content(rows.get(image.id), image)]
         changed = [image for image in kept if not _has_attributes(rows[image.id], image)]
         pictures = await self._pictures(changed) if changed else {}
-        found: dict[str, Literal["unchanged"] | Picture | None] = {
+        found: dict[str, Literal["unchanged"] | EncodedPicture | None] = {
             **{image.id: UNCHANGED for image in kept},
             **{image.id: pictures.get(image.id) for image in changed},
         }
         return [found.get(image.id) for image in images]
 
     async def decode(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
-        """Picture files' pixels, on one thread; an error stands in its file's place."""
+        """EncodedPicture files' pixels, on one thread; an error stands in its file's place."""
         return await asyncio.get_running_loop().run_in_executor(
             self._peers.threads, self._decode_all, contents
         )
@@ -135,11 +136,11 @@ class Stages:
                 self._target.collection, rows, timeout_s=self._settings.milvus_timeout_s
             )
 
-    async def _pictures(self, images: list[Attributes]) -> dict[str, Picture]:
+    async def _pictures(self, images: list[Attributes]) -> dict[str, EncodedPicture]:
         fields = ("content_sha256", "vector", "width", "height", "format")
         rows = await self._fetch(images, fields)
         return {
-            image.id: Picture(
+            image.id: EncodedPicture(
                 np.asarray(rows[image.id]["vector"], dtype=np.float32),
                 rows[image.id]["width"],
                 rows[image.id]["height"],
@@ -165,7 +166,7 @@ class Stages:
         return await self._milvus.call(once)
 
 
-def row(attributes: Attributes, picture: Picture) -> Row:
+def row(attributes: Attributes, picture: EncodedPicture) -> Row:
     """The row to write, as of now."""
     return Row(
         id=attributes.id,

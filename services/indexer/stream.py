@@ -11,21 +11,21 @@ from typing import Any
 
 from services.common import errors
 from services.common.preprocess import Decoded
-from services.indexer.batcher import Batcher
-from services.indexer.budget import Budget
-from services.indexer.checks import check_content, check_uri
-from services.indexer.images import (
-    Acknowledgement,
+from services.indexer.bounds import check_content, check_uri
+from services.indexer.byte_budget import ByteBudget
+from services.indexer.records import (
     Attributes,
+    EncodedPicture,
     Image,
+    ImageResult,
     Outcome,
-    Picture,
     Pixels,
     Target,
     Vector,
 )
+from services.indexer.stage_batcher import StageBatcher
 from services.indexer.stages import UNCHANGED, Peers, Stages, row
-from services.indexer.turns import Turn, Turns
+from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
 from services.vectors.store import Row
 
@@ -52,7 +52,7 @@ class _UnderWay:
     sequence: int
     content: bytes  # dropped once decoded
     attributes: Attributes
-    turn: Turn
+    turn: WriteTurn
     row_bytes: int
 
 
@@ -69,14 +69,14 @@ class Stream:
         self._force = target.force
         self._stages = Stages(peers, target)
         self._vector_bytes = 4 * model.dimension
-        self._turns = Turns()
-        self._look_ups: Batcher[Attributes, object] = Batcher(
+        self._write_order = WriteOrder()
+        self._look_ups: StageBatcher[Attributes, object] = StageBatcher(
             self._stages.look_up,
             max_items=settings.max_look_up_rows,
             max_in_flight=_MAX_LOOK_UPS,
             wait_s=_LOOK_UP_WAIT_S,
         )
-        self._decodes: Batcher[bytes, Decoded] = Batcher(
+        self._decodes: StageBatcher[bytes, Decoded] = StageBatcher(
             self._stages.decode,
             max_items=_MAX_DECODE_BATCH,
             max_in_flight=2 * settings.decoders,  # so that no thread waits for the event loop
@@ -84,18 +84,18 @@ class Stream:
         pixels_bytes = model.image_size**2 * 3
         fitting = max(1, model.max_message_bytes // 2 // pixels_bytes)
         max_encode_batch = min(settings.max_encode_batch, model.max_images, fitting)
-        self._encodes: Batcher[Pixels, Vector] = Batcher(
+        self._encodes: StageBatcher[Pixels, Vector] = StageBatcher(
             self._stages.encode,
             max_items=max_encode_batch,
             max_in_flight=settings.max_encode_calls,
         )
-        self._writes: Batcher[tuple[Turn, Row], None] = Batcher(
+        self._writes: StageBatcher[tuple[WriteTurn, Row], None] = StageBatcher(
             self._write,
             max_items=settings.max_write_rows,
             max_in_flight=2,  # one is made into messages while Milvus takes the other
             wait_s=settings.write_wait_ms / 1000,
         )
-        self._batchers: dict[str, Batcher[Any, Any]] = {
+        self._batchers: dict[str, StageBatcher[Any, Any]] = {
             "look_up": self._look_ups,
             "decode": self._decodes,
             "encode": self._encodes,
@@ -109,16 +109,16 @@ class Stream:
             settings.max_stream_bytes // 2,
         )
         self._pixels_bytes = pixels_bytes
-        self._pixels = Budget(max_pixels_bytes)
-        self._files_and_rows = Budget(settings.max_stream_bytes - max_pixels_bytes)
+        self._pixels = ByteBudget(max_pixels_bytes)
+        self._files_and_rows = ByteBudget(settings.max_stream_bytes - max_pixels_bytes)
         self._images: set[asyncio.Task[None]] = set()
-        self._acknowledgements: asyncio.Queue[tuple[Acknowledgement, int] | None] = asyncio.Queue()
+        self._acknowledgements: asyncio.Queue[tuple[ImageResult, int] | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._reading = False
         self._stopping = False
         self._end: BaseException | None = None
 
-    async def run(self, images: AsyncIterator[Image]) -> AsyncGenerator[Acknowledgement, None]:
+    async def run(self, images: AsyncIterator[Image]) -> AsyncGenerator[ImageResult, None]:
         """Yields one acknowledgement per image, in any order; see Pipeline.index for its end."""
         self._reader = asyncio.create_task(self._read(images))
         try:
@@ -182,7 +182,7 @@ class Stream:
             self._acknowledge(image.sequence, valid_id, Outcome.FAILED, _OBJECTS_BYTES, error)
             return
         await self._files_and_rows.reserve(len(image.content) + row_bytes)
-        turn = self._turns.enter(attributes.id)
+        turn = self._write_order.enter(attributes.id)
         under_way = _UnderWay(image.sequence, image.content, attributes, turn, row_bytes)
         self._images.add(asyncio.create_task(self._index(under_way)))
 
@@ -211,7 +211,7 @@ class Stream:
             log.exception("image %d failed", image.sequence)
             error = bug
         finally:
-            self._turns.leave(image.turn)
+            self._write_order.leave(image.turn)
             self._drop_content(image)
             self._images.discard(asyncio.current_task())  # type: ignore[arg-type]
             self._flush_if_last()
@@ -223,14 +223,14 @@ class Stream:
             found = await self._look_ups.submit(image.attributes)
         if found is UNCHANGED:
             return Outcome.UNCHANGED
-        picture = found if isinstance(found, Picture) else await self._encoded(image)
+        picture = found if isinstance(found, EncodedPicture) else await self._encoded(image)
         self._drop_content(image)
         written = self._writes.submit((image.turn, row(image.attributes, picture)))
         self._flush_if_last()
         await written
         return Outcome.INDEXED
 
-    async def _encoded(self, image: _UnderWay) -> Picture:
+    async def _encoded(self, image: _UnderWay) -> EncodedPicture:
         await self._pixels.reserve(self._pixels_bytes)
         try:
             decoded = await self._decodes.submit(image.content)
@@ -238,13 +238,13 @@ class Stream:
             vector = await self._encodes.submit(decoded.pixels)
         finally:
             self._pixels.release(self._pixels_bytes)
-        return Picture(vector, decoded.width, decoded.height, decoded.format)
+        return EncodedPicture(vector, decoded.width, decoded.height, decoded.format)
 
     def _drop_content(self, image: _UnderWay) -> None:
         self._files_and_rows.release(len(image.content))
         image.content = b""
 
-    async def _write(self, batch: list[tuple[Turn, Row]]) -> list[errors.GlimpseError | None]:
+    async def _write(self, batch: list[tuple[WriteTurn, Row]]) -> list[errors.GlimpseError | None]:
         """Writes the latest row of each id, once no other write holds a row of one of them."""
         ids = {turn.id for turn, _ in batch}
         async with self._write_ended:
@@ -258,18 +258,18 @@ class Stream:
                 self._write_ended.notify_all()
 
     async def _write_latest(
-        self, batch: list[tuple[Turn, Row]]
+        self, batch: list[tuple[WriteTurn, Row]]
     ) -> list[errors.GlimpseError | None]:
         """Of rows that share an id, an earlier one shares its successor's fate."""
-        latest: dict[str, tuple[Turn, Row]] = {}
+        latest: dict[str, tuple[WriteTurn, Row]] = {}
         for turn, new_row in sorted(batch, key=lambda item: item[0].number):
-            if not self._turns.is_superseded(turn):
+            if not self._write_order.is_superseded(turn):
                 latest[turn.id] = (turn, new_row)
         results = await self._stages.write([new_row for _, new_row in latest.values()])
         failed = {identity: error for identity, error in zip(latest, results, strict=True) if error}
         for turn, _ in latest.values():
             if turn.id not in failed:
-                self._turns.wrote(turn)
+                self._write_order.wrote(turn)
         return [failed.get(turn.id) for turn, _ in batch]
 
     def _flush_if_last(self) -> None:
@@ -285,7 +285,7 @@ class Stream:
         row_bytes: int,
         error: Exception | None,
     ) -> None:
-        acknowledgement = Acknowledgement(sequence, identity, outcome, error)
+        acknowledgement = ImageResult(sequence, identity, outcome, error)
         # Bounded by the budget: a row's share is given back when the caller takes this.
         self._acknowledgements.put_nowait((acknowledgement, row_bytes))
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.common.encoder_peer import Embedded, EncoderPeer
+from services.common.encoder_client import Embedded, EncoderClient
 from services.common.errors import GlimpseError, InvalidImage, InvalidInput, NotFound
 from services.query.deadline import Deadline
 from services.query.encoding import EncoderTiming, QueryEncoder
 from services.query.metrics import QueryMetrics
-from services.query.queries import Given, IndexedImage, Options, Part, Picture, Query, Text
+from services.query.queries import Given, IndexedImage, Options, Part, PictureFile, Query, Text
 from services.query.text_cache import TextCache
 from services.vectors.store import CollectionSpec, VectorStore
 
@@ -51,7 +51,7 @@ class Embedder:
     """
 
     def __init__(
-        self, encoder: EncoderPeer, store: VectorStore, cache: TextCache, metrics: QueryMetrics
+        self, encoder: EncoderClient, store: VectorStore, cache: TextCache, metrics: QueryMetrics
     ) -> None:
         self._encoder = QueryEncoder(encoder, cache, metrics)
         self._store = store
@@ -70,7 +70,7 @@ class Embedder:
         timing = EncoderTiming()
         parts = [term.part for query in queries for term in query.terms]
         prompts = list(_prompts(parts, options))
-        files = list(dict.fromkeys(p.content for p in parts if isinstance(p, Picture)))
+        files = list(dict.fromkeys(p.content for p in parts if isinstance(p, PictureFile)))
         ids = list(dict.fromkeys(p.id for p in parts if isinstance(p, IndexedImage)))
         texts, pictures, images = await _together(
             self._encoder.texts(collection, prompts, timing, deadline),

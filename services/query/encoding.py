@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from services.common.encoder_peer import Batch, Embedded, EncoderPeer, Model
+from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
 from services.common.errors import GlimpseError, ModelMismatch
 from services.query.deadline import Deadline
-from services.query.gathering import Gathering
 from services.query.metrics import QueryMetrics
+from services.query.request_coalescer import RequestCoalescer
 from services.query.text_cache import TextCache
 from services.vectors.store import CollectionSpec
 
@@ -34,7 +34,7 @@ class EncoderTiming:
     queue_us: int = 0
     encode_us: int = 0
 
-    def add(self, batch: Batch, waited_s: float = 0.0) -> None:
+    def add(self, batch: EncodedBatch, waited_s: float = 0.0) -> None:
         self.calls += 1
         self.queue_us = max(self.queue_us, batch.queue_us + int(waited_s * 1e6))
         self.encode_us = max(self.encode_us, batch.encode_us)
@@ -45,7 +45,7 @@ class _Outcome:
     """What became of an item, and the call that it was encoded in; None for one that failed."""
 
     embedded: Embedded
-    batch: Batch | None
+    batch: EncodedBatch | None
 
 
 class QueryEncoder:
@@ -54,12 +54,12 @@ class QueryEncoder:
     Texts that concurrent searches ask for share calls; those of one search go together in any case.
     """
 
-    def __init__(self, encoder: EncoderPeer, cache: TextCache, metrics: QueryMetrics) -> None:
+    def __init__(self, encoder: EncoderClient, cache: TextCache, metrics: QueryMetrics) -> None:
         self._encoder = encoder
         self._cache = cache
         self._metrics = metrics
-        self._model: Model | None = None
-        self._text_calls = Gathering(
+        self._model: EncoderModel | None = None
+        self._text_calls = RequestCoalescer(
             self._encode_texts, lambda _: _MAX_SHARED_TEXTS, _MAX_TEXT_CALLS
         )
 
@@ -118,8 +118,8 @@ class QueryEncoder:
     async def _encode(
         self,
         items: Sequence[Item],
-        encode: Callable[[Sequence[Item], float], Awaitable[Batch]],
-        max_items: Callable[[Model], int],
+        encode: Callable[[Sequence[Item], float], Awaitable[EncodedBatch]],
+        max_items: Callable[[EncoderModel], int],
         deadline: Deadline,
     ) -> list[_Outcome]:
         """What became of each item; a call that fails is the outcome of all its items."""
@@ -158,7 +158,7 @@ class QueryEncoder:
             checked.append(Embedded(None, mismatch) if mismatch else each.embedded)
         return checked
 
-    async def _current_model(self, deadline: Deadline) -> Model:
+    async def _current_model(self, deadline: Deadline) -> EncoderModel:
         """The encoder's model and limits, asked for once."""
         if self._model is None:
             self._model = await self._encoder.model(deadline.left_s())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
-from services.common.encoder_peer import EncoderPeer
+from services.common.encoder_client import EncoderClient
 from services.common.server import Server, run_service
 from services.common.settings import load
 from services.query.descriptions import Descriptions
@@ -17,14 +17,14 @@ from services.query.search import Searcher
 from services.query.servicer import QueryServicer
 from services.query.settings import QuerySettings
 from services.query.text_cache import TextCache
-from services.vectors.metrics import MilvusMetrics
+from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import VectorStore, open_store
 
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["Query"].full_name
 
 
 def build(
-    settings: QuerySettings, store: VectorStore, encoder: EncoderPeer, metrics: QueryMetrics
+    settings: QuerySettings, store: VectorStore, encoder: EncoderClient, metrics: QueryMetrics
 ) -> QueryServicer:
     """The servicer on top of its peers; needs a running event loop."""
     cache = TextCache(settings.max_cached_texts)
@@ -42,7 +42,7 @@ async def serve(settings: QuerySettings) -> int:
     """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
     token = settings.milvus_token.get_secret_value()
     store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
-    encoder = EncoderPeer(
+    encoder = EncoderClient(
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )
     server = Server(settings, [SERVICE])

@@ -41,7 +41,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureFile:
     """A picture file to compare with."""
 
     field: str
@@ -86,11 +86,11 @@ class Given:
             raise InvalidInput(self.field, "must not be all zero", reason="ZERO_QUERY")
 
 
-Part = Text | Picture | IndexedImage | Given
+Part = Text | PictureFile | IndexedImage | Given
 
 
 @dataclass(frozen=True)
-class Term:
+class WeightedPart:
     """A part and how much it counts; a negative weight looks away from it."""
 
     field: str
@@ -110,7 +110,7 @@ class Query:
     """What to look for: the weighted sum of its terms; mostly there is one."""
 
     field: str
-    terms: tuple[Term, ...]
+    terms: tuple[WeightedPart, ...]
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.terms) <= MAX_TERMS:

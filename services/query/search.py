@@ -21,11 +21,11 @@ from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder, Embedding, fetch
 from services.query.encoding import EncoderTiming
-from services.query.gathering import Gathering
 from services.query.metrics import QueryMetrics
 from services.query.queries import Options, Query, check_batch, check_fields, check_ids
+from services.query.request_coalescer import RequestCoalescer
 from services.vectors import bounds
-from services.vectors.store import AnyFilter, CollectionSpec, Consistency, Hit, VectorStore
+from services.vectors.store import AnyFilter, CollectionSpec, Consistency, ScoredRow, VectorStore
 
 # With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
 _MAX_CARRIED_ROWS = 4_096
@@ -38,13 +38,13 @@ _MAX_STORE_CALLS = 2
 class Page:
     """Hits, best first, equal scores by id; and whether there are more after them."""
 
-    hits: list[Hit]
+    hits: list[ScoredRow]
     has_more: bool
     truncated: bool  # whether a text had more tokens than the model's context
 
 
 @dataclass(frozen=True)
-class Timing:
+class SearchTiming:
     """Where the time of a call went, in microseconds."""
 
     queue_us: int
@@ -58,7 +58,7 @@ class Answers:
 
     results: list[Page | GlimpseError]
     collection: CollectionSpec
-    timing: Timing
+    timing: SearchTiming
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Searcher:
         self._embedder = embedder
         self._descriptions = descriptions
         self._metrics = metrics
-        self._store_calls = Gathering(self._search_store, _max_vectors, _MAX_STORE_CALLS)
+        self._store_calls = RequestCoalescer(self._search_store, _max_vectors, _MAX_STORE_CALLS)
 
     async def search(
         self,
@@ -138,7 +138,7 @@ class Searcher:
         queries: Sequence[Query],
         options: Options,
         deadline: Deadline,
-    ) -> tuple[list[Page | GlimpseError], Timing]:
+    ) -> tuple[list[Page | GlimpseError], SearchTiming]:
         embeddings, encoder_timing = await self._embedder.embed(
             collection, queries, options, deadline
         )
@@ -178,7 +178,7 @@ class Searcher:
         left_out: Sequence[frozenset[str]],
         options: Options,
         deadline: Deadline,
-    ) -> list[list[Hit]]:
+    ) -> list[list[ScoredRow]]:
         """For each vector, the page's hits and, where there is one, the hit after them."""
         request = _request(name, vectors, left_out, options)
         if request.window < 1:
@@ -195,7 +195,7 @@ class Searcher:
 
     async def _search_store(
         self, request: _Request, vectors: Sequence[np.ndarray], deadline: Deadline
-    ) -> list[list[Hit]]:
+    ) -> list[list[ScoredRow]]:
         return await self._store.search(
             request.name,
             np.stack(vectors),
@@ -209,8 +209,8 @@ class Searcher:
         )
 
     async def _dressed(
-        self, name: str, rows: Sequence[Sequence[Hit]], options: Options, deadline: Deadline
-    ) -> list[list[Hit]]:
+        self, name: str, rows: Sequence[Sequence[ScoredRow]], options: Options, deadline: Deadline
+    ) -> list[list[ScoredRow]]:
         """Bare hits with their attributes; without those that were deleted meanwhile."""
         ids = list(dict.fromkeys(hit.id for hits in rows for hit in hits))
         fields = await fetch(self._store, name, ids, options.fields, deadline)
@@ -219,13 +219,13 @@ class Searcher:
             for hits in rows
         ]
 
-    def _timing(self, encoder: EncoderTiming, search_s: float) -> Timing:
+    def _timing(self, encoder: EncoderTiming, search_s: float) -> SearchTiming:
         stage_s = self._metrics.stage_s
         if encoder.calls:
             stage_s.labels("queue").observe(encoder.queue_us / 1e6)
             stage_s.labels("encode").observe(encoder.encode_us / 1e6)
         stage_s.labels("search").observe(search_s)
-        return Timing(encoder.queue_us, encoder.encode_us, int(search_s * 1e6))
+        return SearchTiming(encoder.queue_us, encoder.encode_us, int(search_s * 1e6))
 
 
 def _request(
@@ -265,7 +265,7 @@ def _merged(items: Sequence[Any], kind: type, outcomes: Sequence[Any]) -> list[A
     return [next(following) if isinstance(item, kind) else item for item in items]
 
 
-def _page(hits: Sequence[Hit], options: Options, truncated: bool) -> Page:
+def _page(hits: Sequence[ScoredRow], options: Options, truncated: bool) -> Page:
     kept = [hit for hit in hits if options.min_score is None or hit.score >= options.min_score]
     in_reach = options.offset + options.limit < bounds.MAX_WINDOW
     return Page(kept[: options.limit], in_reach and len(kept) > options.limit, truncated)

@@ -13,7 +13,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common.errors import GlimpseError, InvalidInput
 from services.common.interceptors import time_left_s
-from services.query import conversion
+from services.query import converters
 from services.query.deadline import Deadline
 from services.query.page_tokens import PageTokens
 from services.query.queries import MAX_QUERIES, Options, Query
@@ -36,7 +36,7 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         self, request: pb.SearchRequest, context: grpc.aio.ServicerContext
     ) -> pb.SearchResponse:
         started_s = time.perf_counter()
-        query = conversion.query_of(request, "", self._settings.max_image_bytes)
+        query = converters.query_of(request, "", self._settings.max_image_bytes)
         options = self._page_options(request)
         answers = await self._searcher.search(
             request.collection, [query], options, self._deadline(context)
@@ -45,41 +45,41 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         if isinstance(page, GlimpseError):
             raise page
         response = pb.SearchResponse(
-            hits=conversion.hits_to_messages(page.hits),
+            hits=converters.hits_to_messages(page.hits),
             next_page_token=self._next_page_token(request, options, page),
-            model=conversion.model_to_message(answers.collection),
+            model=converters.model_to_message(answers.collection),
             text_truncated=page.truncated,
         )
         total_s = time.perf_counter() - started_s
-        response.timing.CopyFrom(conversion.timing_to_message(answers, total_s))
+        response.timing.CopyFrom(converters.timing_to_message(answers, total_s))
         return self._checked_size(response, "options.limit")
 
     async def BatchSearch(
         self, request: pb.BatchSearchRequest, context: grpc.aio.ServicerContext
     ) -> pb.BatchSearchResponse:
         started_s = time.perf_counter()
-        options = conversion.options_of(request.options)
+        options = converters.options_of(request.options)
         queries = self._batch_queries(request)
         answers = await self._searcher.search(
             request.collection, queries, options, self._deadline(context)
         )
         response = pb.BatchSearchResponse(
-            results=conversion.results_to_messages(answers),
-            model=conversion.model_to_message(answers.collection),
+            results=converters.results_to_messages(answers),
+            model=converters.model_to_message(answers.collection),
         )
         total_s = time.perf_counter() - started_s
-        response.timing.CopyFrom(conversion.timing_to_message(answers, total_s))
+        response.timing.CopyFrom(converters.timing_to_message(answers, total_s))
         return self._checked_size(response, "options.limit")
 
     async def GetImages(
         self, request: pb.GetImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetImagesResponse:
-        fields = conversion.fields_of(request.output_fields)
+        fields = converters.fields_of(request.output_fields)
         present, missing = await self._searcher.get_images(
             request.collection, request.ids, fields, self._deadline(context)
         )
         images = [
-            pb.Image(id=identity, attributes=conversion.attributes_to_message(attributes))
+            pb.Image(id=identity, attributes=converters.attributes_to_message(attributes))
             for identity, attributes in present
         ]
         response = pb.GetImagesResponse(images=images, missing_ids=missing)
@@ -90,19 +90,19 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
 
     def _page_options(self, request: pb.SearchRequest) -> Options:
         """The request's options, with the offset that its page token stands for."""
-        options = conversion.options_of(request.options)
+        options = converters.options_of(request.options)
         if not request.page_token:
             return options
         if options.offset:
             raise InvalidInput("options.offset", "must be 0 where page_token is set")
-        offset = self._tokens.read(request.page_token, conversion.digest_of(request))
+        offset = self._tokens.read(request.page_token, converters.digest_of(request))
         limit = min(options.limit, bounds.MAX_WINDOW - offset)
         return dataclasses.replace(options, offset=offset, limit=limit)
 
     def _next_page_token(self, request: pb.SearchRequest, options: Options, page: Page) -> str:
         if not page.has_more:
             return ""
-        return self._tokens.issue(options.offset + options.limit, conversion.digest_of(request))
+        return self._tokens.issue(options.offset + options.limit, converters.digest_of(request))
 
     def _batch_queries(self, request: pb.BatchSearchRequest) -> list[Query | GlimpseError]:
         """Each query, or what is wrong with it; too many are not even read."""
@@ -110,7 +110,7 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         for index, message in enumerate(request.queries[: MAX_QUERIES + 1]):
             try:
                 prefix = f"queries[{index}]."
-                queries.append(conversion.query_of(message, prefix, self._settings.max_image_bytes))
+                queries.append(converters.query_of(message, prefix, self._settings.max_image_bytes))
             except InvalidInput as error:
                 queries.append(error)
         return queries

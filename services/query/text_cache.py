@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from services.common.encoder_peer import Embedded
+from services.common.encoder_client import Embedded
 
 
 class TextCache:

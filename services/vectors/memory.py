@@ -23,8 +23,8 @@ from services.vectors.store import (
     CollectionInfo,
     CollectionSpec,
     Consistency,
-    Hit,
     Row,
+    ScoredRow,
     estimated_bytes,
 )
 
@@ -131,7 +131,7 @@ class MemoryStore:
         fields: Sequence[str] = (),
         consistency: Consistency = "bounded",
         exclude_ids: Sequence[str] = (),
-    ) -> list[list[Hit]]:
+    ) -> list[list[ScoredRow]]:
         bounds.check_window(limit, offset, len(exclude_ids))
         bounds.check_fields(fields, ALL_FIELDS)
         takes = _predicate(filter)
@@ -147,7 +147,9 @@ class MemoryStore:
                 (-round(score, 6), rows[i].id, i) for score, i in zip(scores, taken, strict=True)
             )
             window = ranked[offset : offset + limit]
-            answers.append([Hit(id, -score, _fields(rows[i], fields)) for score, id, i in window])
+            answers.append(
+                [ScoredRow(id, -score, _fields(rows[i], fields)) for score, id, i in window]
+            )
         return answers
 
     async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:

@@ -9,10 +9,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpse.credentials import PLAINTEXT, Credentials
+from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.errors import InvalidInput
 from services.vectors.filters import Filter
-from services.vectors.metrics import MilvusMetrics
+from services.vectors.milvus.metrics import MilvusMetrics
 
 IndexKind = Literal["AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
 Metric = Literal["IP", "COSINE"]
@@ -77,7 +77,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Hit:
+class ScoredRow:
     """One result: the cosine in [-1, 1], rounded to six decimals, and the fields asked for."""
 
     id: str
@@ -163,7 +163,7 @@ class VectorStore(Protocol):
         fields: Sequence[str] = (),
         consistency: Consistency = "bounded",
         exclude_ids: Sequence[str] = (),
-    ) -> list[list[Hit]]:
+    ) -> list[list[ScoredRow]]:
         """For each of the vectors [Q, dimension], the best hits after `offset`, best first.
 
         Ordered by (-score, id), and rows of equal score are never cut apart differently on two
@@ -212,6 +212,6 @@ def open_store(
         raise InvalidInput(
             "milvus_uri", f"must start with http:// or https://, or be memory://; it is {uri!r}"
         )
-    from services.vectors.milvus import MilvusStore
+    from services.vectors.milvus.store import MilvusStore
 
     return MilvusStore(uri, token, credentials, metrics)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 
-from glimpse.credentials import PLAINTEXT, Credentials
+from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.errors import AlreadyExists
 from services.vectors.filters import Comparison
 from services.vectors.store import CollectionSpec, Row, VectorStore, open_store

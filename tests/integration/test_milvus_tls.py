@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from glimpse.credentials import Credentials
+from glimpse.transport.credentials import Credentials
 from services.common.errors import GlimpseError
 from services.vectors.store import open_store
 from tests.authority import Authority, write

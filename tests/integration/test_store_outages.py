@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common.errors import DeadlineExceeded, GlimpseError, Unavailable
-from services.vectors.metrics import MilvusMetrics
+from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
 from tests.contract.conftest import T, axis, between, picture, process_of, spec

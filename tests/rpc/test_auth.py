@@ -16,15 +16,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import generate_latest
 
 from glimpse import errors as client_errors
-from glimpse.channel import open_aio_channel
-from glimpse.credentials import Credentials
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2
 from glimpse.tokens import line, new_token
+from glimpse.transport.channel import open_aio_channel
+from glimpse.transport.credentials import Credentials
 from services.common import auth, errors
 from services.common.auth import METHOD_SCOPES
-from services.common.encoder_peer import EncoderPeer
+from services.common.encoder_client import EncoderClient
 from tests.authority import replaced
 from tests.small_service import small_service
 
@@ -263,7 +263,7 @@ async def test_clients_send_their_token_or_that_of_a_file_read_again(
 
 
 async def test_service_that_the_encoder_refuses_says_that_it_is_not_its_callers_fault(service):
-    peer = EncoderPeer(service.target, 2**20)
+    peer = EncoderClient(service.target, 2**20)
     with pytest.raises(errors.Unavailable) as caught:
         await peer.encode_texts(["dog"], timeout_s=T)
     assert caught.value.reason == "ENCODER_REFUSES"

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from services.common import errors
-from services.common.encoder_peer import EncoderPeer
+from services.common.encoder_client import EncoderClient
 from services.common.preprocess import decode
 from services.indexer.catalog import Catalog
 from services.indexer.metrics import IndexerMetrics
@@ -85,7 +85,7 @@ async def opened(store=None, encoder=None, **values):
     values = {"retry_budget_s": 2.0, "write_wait_ms": 20, **values}
     settings = IndexerSettings(**values)
     async with encoder.serve() as encoder_target:
-        peer = EncoderPeer(encoder_target, settings.max_message_bytes)
+        peer = EncoderClient(encoder_target, settings.max_message_bytes)
         registry = CollectorRegistry()
         metrics = IndexerMetrics(registry)
         pipeline = Pipeline(store, peer, settings, metrics)

@@ -11,13 +11,13 @@ import time
 import grpc
 import pytest
 
-from glimpse.channel import open_aio_channel, open_channel
 from glimpse.cli.main import main
-from glimpse.credentials import Credentials
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.errors import Unavailable, UnusableCredentials
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
-from glimpse.renewed import RenewedChannel
+from glimpse.transport.channel import open_aio_channel, open_channel
+from glimpse.transport.credentials import Credentials
+from glimpse.transport.reloading_channel import ReloadingChannel
 from tests.authority import Authority, replaced, write
 from tests.small_service import small_service
 
@@ -214,7 +214,7 @@ async def test_threads_that_share_a_channel_lose_no_call_while_it_is_renewed(
             opened.append(Recorded(grpc.secure_channel(service.target, tls), closed))
             return opened[-1]
 
-        channel = RenewedChannel(open_one, caller)
+        channel = ReloadingChannel(open_one, caller)
         stub = encoder_pb2_grpc.EncoderStub(channel)
 
         def run():

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import vectors
+from benchmarks.cpu_time import Usage
 from benchmarks.load import Answers, closed_loop, open_loop
 from benchmarks.report import Bar, Figure, Report, Spread, alternate, percentile
 from benchmarks.texts import new_texts, repeated_texts
-from benchmarks.usage import Usage
 
 MACHINE = {
     "processor": "P",

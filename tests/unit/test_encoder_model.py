@@ -11,7 +11,7 @@ from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import Checkpoint, CheckpointError, read
 from services.encoder.download import DEMO_MODEL
-from services.encoder.model import Model
+from services.encoder.model import ClipModel
 from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, saved, untrained
 
 TEXTS = [
@@ -56,7 +56,7 @@ def reference_images(clip: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("hyper_parameters", [TINY, VIT_B_32], ids=["tiny", "ViT-B/32"])
 def test_fp32_equals_clip_within_1e4(hyper_parameters, tmp_path) -> None:
     clip = untrained(3, **hyper_parameters)
-    model = Model(as_checkpoint(clip, tmp_path), "cpu", "fp32")
+    model = ClipModel(as_checkpoint(clip, tmp_path), "cpu", "fp32")
     pixels = noise(3, model.shape.image_size)
     vectors, truncated = model.encode_texts(TEXTS)
     assert vectors.dtype == np.float32
@@ -68,7 +68,7 @@ def test_fp32_equals_clip_within_1e4(hyper_parameters, tmp_path) -> None:
 def test_the_bundled_model_equals_clip_within_1e4() -> None:
     checkpoint = read(DEMO_MODEL, "demo")
     clip = openai_clip.build_model(checkpoint.weights)
-    model = Model(checkpoint, "cpu", "fp32")
+    model = ClipModel(checkpoint, "cpu", "fp32")
     pixels = noise(4, model.shape.image_size)
     assert np.abs(model.encode_texts(TEXTS)[0] - reference_texts(clip, TEXTS)).max() < 1e-4
     assert np.abs(model.encode_pixels(pixels) - reference_images(clip, pixels)).max() < 1e-4
@@ -77,17 +77,17 @@ def test_the_bundled_model_equals_clip_within_1e4() -> None:
 def test_resnets_equal_clip(tmp_path) -> None:
     checkpoint = read(saved(tmp_path / "rn.pt", seed=2, **TINY_RESNET), "rn")
     clip = openai_clip.build_model(checkpoint.weights)
-    model = Model(checkpoint, "cpu", "fp32")
+    model = ClipModel(checkpoint, "cpu", "fp32")
     pixels = noise(3, 64)
     assert np.abs(model.encode_pixels(pixels) - reference_images(clip, pixels)).max() < 1e-4
     assert np.abs(model.encode_texts(TEXTS)[0] - reference_texts(clip, TEXTS)).max() < 1e-4
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Model:
+def tiny(tmp_path_factory) -> ClipModel:
     path = tmp_path_factory.mktemp("tiny") / "tiny.pt"
     saved(path, seed=4, **(TINY | {"vision_layers": 6}))
-    return Model(read(path, "tiny"), "cpu", "fp32")
+    return ClipModel(read(path, "tiny"), "cpu", "fp32")
 
 
 def test_a_vector_does_not_depend_on_who_shares_its_batch(tiny) -> None:
@@ -103,7 +103,7 @@ def test_a_vector_does_not_depend_on_who_shares_its_batch(tiny) -> None:
 
 def test_an_image_may_be_more_than_a_part_should_hold(tmp_path) -> None:
     path = saved(tmp_path / "fine.pt", seed=4, **(TINY | {"image_resolution": 160}))
-    model = Model(read(path, "fine"), "cpu", "fp32")
+    model = ClipModel(read(path, "fine"), "cpu", "fp32")
     pixels = noise(13, 160)  # of 401 rows each
     alone = np.concatenate([model.encode_pixels(pixels[i : i + 1]) for i in range(13)])
     assert np.abs(model.encode_pixels(pixels) - alone).max() < 1e-5
@@ -117,7 +117,7 @@ def test_vectors_are_unit_and_black_and_white_are_pictures_too(tiny) -> None:
 
 def test_texts_of_1_to_77_tokens_equal_clip(tmp_path) -> None:
     clip = untrained(6)
-    model = Model(as_checkpoint(clip, tmp_path), "cpu", "fp32")
+    model = ClipModel(as_checkpoint(clip, tmp_path), "cpu", "fp32")
     texts = [" ".join(["dog"] * n) for n in range(1, 78, 4)]
     vectors, truncated = model.encode_texts(texts)
     assert np.abs(vectors - reference_texts(clip, texts)).max() < 1e-4
@@ -147,9 +147,9 @@ def test_work_is_let_in_by_every_part_of_a_batch(tiny) -> None:
 def test_a_device_that_is_not_there_is_refused(tmp_path) -> None:
     checkpoint = read(saved(tmp_path / "tiny.pt"), "tiny")
     with pytest.raises(ValueError, match="cuda:99"):
-        Model(checkpoint, "cuda:99")
+        ClipModel(checkpoint, "cuda:99")
     with pytest.raises(ValueError, match="fp16 needs a GPU"):
-        Model(checkpoint, "cpu", "fp16")
+        ClipModel(checkpoint, "cpu", "fp16")
 
 
 def test_a_missing_weight_is_named(tmp_path) -> None:
@@ -157,7 +157,7 @@ def test_a_missing_weight_is_named(tmp_path) -> None:
     del weights["visual.transformer.resblocks.1.mlp.c_fc.bias"]
     torch.save(weights, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match=r"resblocks\.1\.mlp\.c_fc\.bias"):
-        Model(read(tmp_path / "odd.pt", "odd"), "cpu")
+        ClipModel(read(tmp_path / "odd.pt", "odd"), "cpu")
 
 
 def test_a_vector_that_is_not_finite_is_an_error_and_no_vector(tmp_path) -> None:
@@ -165,7 +165,7 @@ def test_a_vector_that_is_not_finite_is_an_error_and_no_vector(tmp_path) -> None
     weights["text_projection"] = weights["text_projection"] * float("nan")
     torch.save(weights, tmp_path / "nan.pt")
     with pytest.raises(FloatingPointError):
-        Model(read(tmp_path / "nan.pt", "nan"), "cpu").encode_texts(["a dog"])
+        ClipModel(read(tmp_path / "nan.pt", "nan"), "cpu").encode_texts(["a dog"])
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.neighbours import neighbours_kept
+from benchmarks.recall import neighbours_kept
 from services.common.preprocess import decode
 from services.encoder import linear, weights
-from services.encoder.agreement import least_cosine
 from services.encoder.checkpoint import Checkpoint, read
 from services.encoder.download import DEMO_MODEL
 from services.encoder.hardware import cpu_has_bf16
+from services.encoder.int8_check import least_cosine
 from services.encoder.main import load_model
-from services.encoder.model import Model
+from services.encoder.model import ClipModel
 from services.encoder.settings import EncoderSettings
 from tests import photographs
 from tests.clip_models import TINY_RESNET, VIT_B_32, saved
@@ -53,7 +53,7 @@ def photos(side: int) -> NDArray[np.uint8]:
     return np.stack([decode(file.read_bytes(), side, MAX_PIXELS).pixels for file in files])
 
 
-def encode(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def encode(model: ClipModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     parts = [pixels[start : start + 50] for start in range(0, len(pixels), 50)]
     return np.concatenate([model.encode_pixels(part) for part in parts])
 
@@ -68,7 +68,7 @@ def test_photographs_and_texts_of_1_to_77_tokens_stay_within_cosine_0_999(
     name, precision, request
 ) -> None:
     checkpoint = request.getfixturevalue(name)
-    exact, reduced = (Model(checkpoint, "cpu", each) for each in ("fp32", precision))
+    exact, reduced = (ClipModel(checkpoint, "cpu", each) for each in ("fp32", precision))
     assert reduced.precision == precision
     pixels = photos(checkpoint.shape.image_size)
     assert len(pixels) >= len(photographs.carried())
@@ -83,7 +83,7 @@ def test_98_of_100_neighbours_in_a_collection_are_those_of_fp32(precision) -> No
 
 
 def test_int8_does_not_depend_on_who_shares_the_batch(bundled) -> None:
-    model = Model(bundled, "cpu", "int8")
+    model = ClipModel(bundled, "cpu", "int8")
     pixels = photos(bundled.shape.image_size)  # so many that they are more than one part
     alone = np.concatenate([model.encode_pixels(pixels[i : i + 1]) for i in range(len(pixels))])
     assert np.abs(model.encode_pixels(pixels) - alone).max() < 1e-5
@@ -93,7 +93,7 @@ def test_int8_needs_no_dot_products_of_int8(bundled, monkeypatch) -> None:
     """Without them, activations have one bit less."""
     for module in (linear, weights):
         monkeypatch.setattr(module, "cpu_has_int8", lambda: False)
-    exact, reduced = (Model(bundled, "cpu", each) for each in ("fp32", "int8"))
+    exact, reduced = (ClipModel(bundled, "cpu", each) for each in ("fp32", "int8"))
     pixels = photos(bundled.shape.image_size)
     assert cosines(encode(reduced, pixels), encode(exact, pixels)).min() >= 0.99
 
@@ -105,7 +105,7 @@ def test_rows_of_zeros_pass_an_int8_layer() -> None:
 
 def test_a_resnet_keeps_its_image_tower_in_fp32(tmp_path) -> None:
     checkpoint = read(saved(tmp_path / "rn.pt", **TINY_RESNET), "rn")
-    exact, reduced = (Model(checkpoint, "cpu", each) for each in ("fp32", "int8"))
+    exact, reduced = (ClipModel(checkpoint, "cpu", each) for each in ("fp32", "int8"))
     pixels = photos(64)[:2]
     assert np.abs(reduced.encode_pixels(pixels) - exact.encode_pixels(pixels)).max() < 1e-6
 
@@ -113,7 +113,7 @@ def test_a_resnet_keeps_its_image_tower_in_fp32(tmp_path) -> None:
 def test_the_start_up_check_is_what_get_model_tells(bundled) -> None:
     model, description = load_model(EncoderSettings(device="cpu", precision="int8"))
     assert description.precision == "int8"
-    exact = Model(bundled, "cpu", "fp32")
+    exact = ClipModel(bundled, "cpu", "fp32")
     assert description.int8_cosine == pytest.approx(least_cosine(model, exact), abs=1e-6)
     assert 0.99 < description.int8_cosine < 1
 
@@ -125,5 +125,5 @@ def test_the_check_sees_a_layer_that_int8_ruins(bundled) -> None:
     ruined[name] = ruined[name].clone()
     ruined[name][0] *= 3_000
     checkpoint = Checkpoint("ruined", ruined, bundled.shape, bundled.sha256)
-    exact, reduced = (Model(checkpoint, "cpu", each) for each in ("fp32", "int8"))
+    exact, reduced = (ClipModel(checkpoint, "cpu", each) for each in ("fp32", "int8"))
     assert least_cosine(reduced, exact) < 0.99

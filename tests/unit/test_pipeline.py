@@ -14,11 +14,11 @@ from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
 from services.common import errors
-from services.common.encoder_peer import Batch, Embedded, Model
+from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
 from services.common.preprocess import decode
-from services.indexer.images import Image, Outcome, Target
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
+from services.indexer.records import Image, Outcome, Target
 from services.indexer.settings import IndexerSettings
 from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
@@ -26,7 +26,7 @@ from tests.fakes import vector_of
 from tests.waiting import until
 
 NAME = "pictures"
-MODEL = Model(
+MODEL = EncoderModel(
     name="fake",
     fingerprint="f" * 64,
     dimension=8,
@@ -76,7 +76,9 @@ class Encoder:
             raise
         finally:
             self.in_flight -= 1
-        return Batch([self.embedded(array.tobytes()) for array in pixels], self.fingerprint, 0, 0)
+        return EncodedBatch(
+            [self.embedded(array.tobytes()) for array in pixels], self.fingerprint, 0, 0
+        )
 
     def embedded(self, content):
         if content in self.refused:

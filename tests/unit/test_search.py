@@ -9,12 +9,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common import errors
-from services.common.encoder_peer import Embedded, EncoderPeer
+from services.common.encoder_client import Embedded, EncoderClient
 from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics
-from services.query.queries import DEFAULT_FIELDS, Given, IndexedImage, Options, Query, Term, Text
+from services.query.queries import (
+    DEFAULT_FIELDS,
+    Given,
+    IndexedImage,
+    Options,
+    Query,
+    Text,
+    WeightedPart,
+)
 from services.query.search import Searcher
 from services.query.text_cache import TextCache
 from services.vectors.filters import Comparison
@@ -63,14 +71,14 @@ async def world():
     encoder, store = fake_encoder(), CountingStore()
     await fill(store, rows())
     async with encoder.serve() as target:
-        peer = EncoderPeer(target, 2**20)
+        peer = EncoderClient(target, 2**20)
         yield World(encoder, peer, store)
         await peer.close()
 
 
 def query(*parts, field="weighted_sum"):
     terms = tuple(
-        Term(f"{field}.terms[{i}]", part, weight) for i, (part, weight) in enumerate(parts)
+        WeightedPart(f"{field}.terms[{i}]", part, weight) for i, (part, weight) in enumerate(parts)
     )
     return Query(field, terms)
 

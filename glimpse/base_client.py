@@ -1,0 +1,94 @@
+"""What both clients stand on: a channel to each service and its stub; making calls is theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from glimpse import errors
+from glimpse.calls import UnaryCall
+from glimpse.indexer.v1 import indexer_pb2_grpc
+from glimpse.query.v1 import query_pb2_grpc
+from glimpse.transport.channel import MAX_MESSAGE_BYTES
+from glimpse.transport.credentials import client_credentials
+from glimpse.transport.tracing import calling
+
+DEFAULT_QUERY = "127.0.0.1:50053"
+DEFAULT_INDEXER = "127.0.0.1:50052"
+
+
+class BaseClient:
+    """BaseClient to the query service and the indexer; made once and kept.
+
+    Addresses are HOST:PORT, or dns:///NAME:PORT for every address of a name. `timeout_s` bounds
+    each call except `index`, in seconds, unless the call is given its own. Every method raises
+    errors of glimpse.errors; a call that finds a service out of reach has been tried four times
+    within about a second.
+
+    `tls_ca` is the PEM file of the authorities that the services' certificates must descend from,
+    and turns TLS on; `tls_cert` and `tls_key` are shown to services that ask for a certificate.
+    `token` is sent with each call: the token itself, or the path of its file. Files are read again
+    when they change. The constructor raises UnusableCredentials.
+
+    In a program that traces with OpenTelemetry, each call is a span, which the services continue.
+    """
+
+    _open: Callable[..., Any]
+
+    def __init__(
+        self,
+        query: str = DEFAULT_QUERY,
+        indexer: str = DEFAULT_INDEXER,
+        *,
+        timeout_s: float = 10.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        tls_ca: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        token: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._max_message_bytes = max_message_bytes
+        self._credentials = client_credentials(tls_ca, tls_cert, tls_key, token)
+        self._indexer = indexer
+        self._names = {
+            "query": f"the query service at {query}",
+            "indexer": f"the indexer at {indexer}",
+        }
+        open_one = type(self)._open
+        self._query_channel = open_one(query, max_message_bytes, credentials=self._credentials)
+        self._indexer_channel = open_one(indexer, max_message_bytes, credentials=self._credentials)
+        self._stubs: dict[str, Any] = {
+            "query": query_pb2_grpc.QueryStub(self._query_channel),
+            "indexer": indexer_pb2_grpc.IndexerStub(self._indexer_channel),
+        }
+
+    @contextlib.contextmanager
+    def _begun(self, call: UnaryCall[Any]) -> Iterator[Any]:
+        """What the stub returns: the answer, or something to await for it.
+
+        Around it are the call's span, and gRPC's errors become those of glimpse.errors.
+        """
+        method = getattr(self._stubs[call.service], call.method)
+        timeout_s = self._timeout_s if call.timeout_s is None else call.timeout_s
+        with calling(call.request) as trace:
+            try:
+                yield method(call.request, timeout=timeout_s, metadata=trace)
+            except grpc.RpcError as error:
+                raise errors.from_rpc_error(error, self._names[call.service]) from error
+
+
+def present(method: Any, describe: Callable[..., UnaryCall[Any]]) -> None:
+    """Gives a client's method the name, the arguments and the text of the call that it makes."""
+    signature = inspect.signature(describe)
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    result = str(signature.return_annotation).removeprefix("UnaryCall[").removesuffix("]")
+    method.__signature__ = signature.replace(
+        parameters=[this, *signature.parameters.values()], return_annotation=result
+    )
+    method.__name__, method.__doc__ = describe.__name__, describe.__doc__

@@ -1,0 +1,89 @@
+"""How glimpse's peers reach each other: one gRPC channel per peer; calls are not its job."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+import grpc
+
+from glimpse.transport.credentials import PLAINTEXT, Credentials
+from glimpse.transport.reloading_channel import ReloadingAioChannel, ReloadingChannel
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""Largest message that a channel takes or sends unless told otherwise, in bytes."""
+
+_RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_STREAM = {"service": "glimpse.indexer.v1.Indexer", "method": "IndexImages"}
+
+
+def channel_options(
+    max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
+) -> list[tuple[str, int | str]]:
+    """Round robin over a name's addresses, keep-alive, message limits, and retries if wanted.
+
+    Retries are safe: every unary call of glimpse may be repeated. A stream of images is not gRPC's
+    to repeat: who sends it takes it up where acknowledgements ended.
+    """
+    methods: list[dict[str, object]] = [{"name": [_STREAM]}]
+    if retry:
+        methods.append({"name": [{}], "retryPolicy": _RETRY})
+    service_config = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": methods}
+    return [
+        ("grpc.service_config", json.dumps(service_config)),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A peer that comes back is noticed within a second, not after gRPC's two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # Nor after half a minute where it comes back under another address, as a pod does.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    ]
+
+
+def open_aio_channel(
+    target: str,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    retry: bool = True,
+    credentials: Credentials = PLAINTEXT,
+) -> grpc.aio.Channel:
+    """An asyncio channel to `target`: HOST:PORT, or dns:///NAME:PORT for all of a name.
+
+    Raises UnusableCredentials.
+    """
+    options = channel_options(max_message_bytes, retry)
+
+    def open_one(tls: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if tls is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, tls, options=options)
+
+    if not credentials:
+        return open_one(None)
+    return cast("grpc.aio.Channel", ReloadingAioChannel(open_one, credentials))
+
+
+def open_channel(
+    target: str,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    credentials: Credentials = PLAINTEXT,
+) -> grpc.Channel:
+    """A blocking channel to `target`; otherwise as open_aio_channel."""
+    options = channel_options(max_message_bytes)
+
+    def open_one(tls: grpc.ChannelCredentials | None) -> grpc.Channel:
+        if tls is None:
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, tls, options=options)
+
+    if not credentials:
+        return open_one(None)
+    return cast("grpc.Channel", ReloadingChannel(open_one, credentials))

@@ -1,0 +1,177 @@
+"""The encoder as query and indexer see it: arrays and errors; when to call is not its job."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import Message
+
+from glimpse.encoder.v1 import encoder_pb2 as pb
+from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.transport.channel import open_aio_channel
+from glimpse.transport.credentials import PLAINTEXT, Credentials
+from glimpse.transport.tracing import calling
+from services.common import errors
+from services.common.interceptors import REQUEST_ID
+from services.common.telemetry import request_id
+
+if TYPE_CHECKING:
+    Vector = npt.NDArray[np.float32]
+
+_MAX_LOST_S = 2.0
+_MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """The encoder's model and limits, as GetModel gives them."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    image_size: int
+    preprocessing_version: str
+    max_texts: int
+    max_images: int
+    max_file_bytes: int
+    max_image_pixels: int
+    max_message_bytes: int
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One item's outcome: either `vector` (float32 [dimension], unit) or `error` is set."""
+
+    vector: Vector | None
+    error: errors.GlimpseError | None
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """The outcomes of a call, in the order of its items."""
+
+    items: list[Embedded]
+    model_fingerprint: str
+    queue_us: int
+    encode_us: int
+
+
+class EncoderClient:
+    """One channel to the encoder. Every call raises a domain error of services.common.errors.
+
+    While a name has no address, as that of a pod that is being replaced, gRPC asks for one ever
+    more rarely, every two minutes in the end. So a channel on which nothing but UNAVAILABLE came
+    back for `_MAX_LOST_S` is replaced: a new one asks at once. Owned by the event loop of its first
+    call. The constructor raises UnusableCredentials of glimpse.errors.
+    """
+
+    def __init__(
+        self, target: str, max_message_bytes: int, credentials: Credentials = PLAINTEXT
+    ) -> None:
+        # Back-off is the caller's decision here: a search fails fast, an ingest waits longer.
+        self._open = partial(
+            open_aio_channel, target, max_message_bytes, retry=False, credentials=credentials
+        )
+        self._channel = self._open()
+        self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
+        self._lost_at_s: float | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(self._channel.close(), *self._closing, return_exceptions=True)
+
+    async def model(self, timeout_s: float) -> EncoderModel:
+        """Asks for the model that is loaded now."""
+        response = await self._call("GetModel", pb.GetModelRequest(), timeout_s)
+        model, limits = response.model, response.limits
+        return EncoderModel(
+            name=model.name,
+            fingerprint=model.fingerprint,
+            dimension=model.dimension,
+            image_size=model.image_size,
+            preprocessing_version=model.preprocessing_version,
+            max_texts=limits.max_texts,
+            max_images=limits.max_images,
+            max_file_bytes=limits.max_file_bytes,
+            max_image_pixels=limits.max_image_pixels,
+            max_message_bytes=limits.max_message_bytes,
+        )
+
+    async def encode_texts(self, texts: Sequence[str], timeout_s: float) -> EncodedBatch:
+        """Unit vectors of texts."""
+        request = pb.EncodeTextsRequest(texts=texts)
+        return _batch(await self._call("EncodeTexts", request, timeout_s))
+
+    async def encode_files(self, files: Sequence[bytes], timeout_s: float) -> EncodedBatch:
+        """Unit vectors of picture files somebody waits for."""
+        images = [pb.Image(file=file) for file in files]
+        request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_INTERACTIVE)
+        return _batch(await self._call("EncodeImages", request, timeout_s))
+
+    async def encode_pixels(
+        self, pixels: Sequence[npt.NDArray[np.uint8]], timeout_s: float
+    ) -> EncodedBatch:
+        """Unit vectors of preprocessed images, each uint8 [S, S, 3], at indexing's priority."""
+        images = [pb.Image(pixels=array.tobytes()) for array in pixels]
+        request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_BULK)
+        return _batch(await self._call("EncodeImages", request, timeout_s))
+
+    async def _call(self, method: str, request: Message, timeout_s: float) -> Any:
+        identity = request_id.get()
+        metadata = ((REQUEST_ID, identity),) if identity else ()
+        call = getattr(self._stub, method)
+        with calling(request) as trace:
+            try:
+                answer = await call(request, timeout=timeout_s, metadata=(*metadata, *trace))
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    self._renew_if_lost()
+                raise _ours(errors.from_rpc_error(error, "encoder")) from error
+        self._lost_at_s = None
+        return answer
+
+    def _renew_if_lost(self) -> None:
+        now_s = time.monotonic()
+        if self._lost_at_s is None:
+            self._lost_at_s = now_s
+        if now_s - self._lost_at_s < _MAX_LOST_S:
+            return
+        self._lost_at_s = None
+        closing = asyncio.create_task(self._channel.close(grace=_MAX_CALL_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._channel = self._open()
+        self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
+
+
+def _ours(error: errors.GlimpseError) -> errors.GlimpseError:
+    """What this service's callers are told: it is not their token that the encoder refuses."""
+    if isinstance(error, errors.Unauthenticated | errors.PermissionDenied):
+        return errors.Unavailable(
+            f"the encoder does not let this service in: {error}", reason="ENCODER_REFUSES"
+        )
+    return error
+
+
+def _batch(response: pb.EncodeTextsResponse | pb.EncodeImagesResponse) -> EncodedBatch:
+    items = []
+    for result in response.results:
+        truncated = isinstance(result, pb.TextResult) and result.truncated
+        if result.WhichOneof("result") == "embedding":
+            vector = np.array(result.embedding.values, dtype=np.float32)
+            items.append(Embedded(vector, None, truncated))
+        else:
+            items.append(Embedded(None, errors.from_status(result.error), truncated))
+    timing = response.timing
+    return EncodedBatch(items, response.model_fingerprint, timing.queue_us, timing.encode_us)

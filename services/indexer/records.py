@@ -1,0 +1,70 @@
+"""An image's records on its way into a collection; what is done to them is the stages' job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common.encoder_client import EncoderModel
+
+Vector = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+class Outcome(Enum):
+    """What became of an image; the values are the metric's labels."""
+
+    INDEXED = "indexed"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as it came, nothing checked. An empty id stands for one made of the content."""
+
+    sequence: int
+    content: bytes
+    id: str = ""
+    uri: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class ImageResult(NamedTuple):
+    """What became of one image; `error` is set if and only if it failed."""
+
+    sequence: int
+    id: str
+    outcome: Outcome
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a stream writes, and the model that its vectors must be of."""
+
+    collection: str
+    model: EncoderModel
+    force: bool = False  # index again what is there unchanged
+
+
+class Attributes(NamedTuple):
+    """What is stored of an image besides its picture; checked."""
+
+    id: str
+    content_sha256: str  # hexadecimal
+    uri: str
+    metadata: dict[str, Any]
+
+
+class EncodedPicture(NamedTuple):
+    """What encoding and decoding tell about an image."""
+
+    vector: Vector  # float32 [dimension], unit
+    width: int  # of the whole picture, in pixels
+    height: int
+    format: str

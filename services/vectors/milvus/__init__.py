@@ -1,0 +1,10 @@
+"""The vector store in Milvus: Milvus Lite's server, a Milvus server, Zilliz Cloud.
+
+store.py         the store's calls, each made of requests
+connection.py    the connection, and requests within a deadline
+errors.py        how Milvus' errors become ours
+schema.py        how our records lie in a Milvus collection
+vector_index.py  building the index and loading it
+row_requests.py  reading and writing rows
+metrics.py       what Milvus is asked, and how long it takes
+"""

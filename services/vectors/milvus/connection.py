@@ -1,0 +1,205 @@
+"""The connection to one Milvus, and requests within a deadline; what they ask is not its job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pymilvus import AsyncMilvusClient
+
+from glimpse.transport.credentials import Credentials
+from services.common.errors import DeadlineExceeded, GlimpseError
+from services.vectors.milvus import errors
+from services.vectors.milvus.metrics import MilvusMetrics
+
+_CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadline holds besides
+
+# pymilvus pings every 10 s, which Milvus Lite takes for abuse: it cuts the connection, and with it
+# the call that comes just then. A peer that is gone is noticed by the first call that it leaves
+# unanswered, so nothing needs the pings.
+_GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
+
+_MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Which Milvus answers."""
+
+    kind: Literal["lite", "server", "cloud"]
+    version: str
+
+    @property
+    def index_kinds(self) -> tuple[str, ...]:
+        """What a CollectionSpec may ask for; Milvus accepts kinds that it then never builds."""
+        if self.kind == "cloud":
+            return ("AUTO",)
+        if self.kind == "lite":
+            return ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ")
+        kinds = ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW")
+        if not self.version.endswith("-lite"):  # the Python package with the server in it
+            kinds = (*kinds, "DISKANN")
+        if not self.version.startswith(("v2.3", "v2.4")):
+            kinds = (*kinds, "HNSW_SQ")
+        return kinds
+
+
+class Connection:
+    """One gRPC channel to a Milvus, made at the first use and mended by pymilvus when it breaks.
+
+    Made anew when the certificates' files change; the calls under way get the time to end. Owned
+    by the event loop of its first use.
+    """
+
+    def __init__(
+        self, uri: str, token: str, credentials: Credentials, metrics: MilvusMetrics
+    ) -> None:
+        self.metrics = metrics
+        # pymilvus logs a traceback for every failed call, before the caller has judged it.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        self._uri = uri
+        self._token = token
+        self._certificates = credentials.watch_tls()
+        self._certificate_options = _certificate_options(credentials)
+        self._used: object = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._connecting = asyncio.Lock()
+        self._connected: tuple[AsyncMilvusClient, Backend] | None = None
+
+    async def get(self) -> tuple[AsyncMilvusClient, Backend]:
+        """Raises one of errors.FOREIGN."""
+        async with self._connecting:
+            self._retire_if_outdated()
+            if self._connected is None:
+                await asyncio.to_thread(_import_scipy)
+                client = AsyncMilvusClient(
+                    self._uri,
+                    token=self._token,
+                    timeout=_CONNECT_TIMEOUT_S,
+                    dedicated=True,
+                    grpc_options=_GRPC_OPTIONS,
+                    **self._certificate_options,
+                )
+                version = await client.get_server_version(timeout=_CONNECT_TIMEOUT_S)
+                self._connected = client, _backend(client, str(version))
+            return self._connected
+
+    async def close(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await connected[0].close()
+        for task in tuple(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def _retire_if_outdated(self) -> None:
+        newest = self._certificates.current() if self._certificates is not None else None
+        if newest is self._used:
+            return
+        if self._connected is not None:
+            task = asyncio.create_task(_close_later(self._connected[0]))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        self._used, self._connected = newest, None
+
+
+async def _close_later(client: AsyncMilvusClient) -> None:
+    try:
+        await asyncio.sleep(_MAX_CALL_S)
+    finally:
+        await client.close()
+
+
+def _certificate_options(credentials: Credentials) -> dict[str, str]:
+    """As pymilvus names them, which names the authorities' file by whether there is another."""
+    if credentials.tls_ca is None:
+        return {}
+    if credentials.tls_cert is None:
+        return {"server_pem_path": str(credentials.tls_ca)}
+    return {
+        "ca_pem_path": str(credentials.tls_ca),
+        "client_pem_path": str(credentials.tls_cert),
+        "client_key_path": str(credentials.tls_key),
+    }
+
+
+def _import_scipy() -> None:
+    """What pymilvus would do within the first search, holding the event loop for that long."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("scipy.sparse")
+
+
+def _backend(client: AsyncMilvusClient, version: str) -> Backend:
+    if version.startswith("milvus_lite"):
+        return Backend("lite", version)
+    return Backend("server" if client.get_server_type() == "milvus" else "cloud", version)
+
+
+class MilvusCall:
+    """One call of the store: its requests to Milvus share a deadline, a collection, a filter.
+
+    A collection that Milvus does not hold in memory (after a restart) is loaded by `load`, and the
+    request sent once more.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        timeout_s: float,
+        collection: str = "",
+        expression: str = "",
+        load: Callable[[MilvusCall], Awaitable[None]] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._ends_at = time.monotonic() + timeout_s
+        self._load = load
+        self.collection = collection
+        self.expression = expression
+
+    async def backend(self) -> Backend:
+        try:
+            return (await self._connection.get())[1]
+        except errors.FOREIGN as error:
+            raise errors.translate(error, self.collection, "") from error
+
+    async def __call__(self, method: str, *args: Any, **options: Any) -> Any:
+        """The result of AsyncMilvusClient's `method`; raises GlimpseError."""
+        try:
+            return await self._send(method, *args, **options)
+        except errors.NotLoaded:
+            if self._load is None:
+                raise
+        except errors.MilvusFailed as error:
+            if self.expression and await self._answers_without_filter():
+                raise errors.invalid_filter(str(error)) from error
+            raise
+        await self._load(MilvusCall(self._connection, self._left_s(), self.collection))
+        return await self._send(method, *args, **options)
+
+    async def _send(self, method: str, *args: Any, **options: Any) -> Any:
+        with self._connection.metrics.request(method, self.collection):
+            try:
+                client, _ = await self._connection.get()
+                return await getattr(client, method)(*args, timeout=self._left_s(), **options)
+            except errors.FOREIGN as error:
+                raise errors.translate(error, self.collection, self.expression) from error
+
+    async def _answers_without_filter(self) -> bool:
+        """Tells an unknown error that the filter causes from one of Milvus' own."""
+        try:
+            await self._send("query", self.collection, filter="", limit=1, output_fields=["id"])
+        except GlimpseError:
+            return False
+        return True
+
+    def _left_s(self) -> float:
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise DeadlineExceeded("Milvus did not answer in time")
+        return left_s

@@ -1,0 +1,306 @@
+"""The vector store in Milvus: Milvus Lite's server, a Milvus server, Zilliz Cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from glimpse.transport.credentials import PLAINTEXT, Credentials
+from services.common.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    GlimpseError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from services.vectors import bounds, filters
+from services.vectors.milvus import row_requests, schema, vector_index
+from services.vectors.milvus.connection import Connection, MilvusCall
+from services.vectors.milvus.metrics import MilvusMetrics
+from services.vectors.store import (
+    ALL_FIELDS,
+    AnyFilter,
+    CollectionInfo,
+    CollectionSpec,
+    Consistency,
+    Row,
+    ScoredRow,
+    estimated_bytes,
+)
+
+_KNOWN_FOR_S = 10.0
+_READY_PAUSE_S = 0.2
+_SLACK_S = 0.1
+"""By which a request's own deadline, which tells the metrics why it ends, comes before ours."""
+
+Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
+
+
+def _bounded(method: Method) -> Method:
+    """Ends the call after its `timeout_s` and `_SLACK_S`, whatever it waits for."""
+
+    @functools.wraps(method)
+    async def call(*args: Any, timeout_s: float, **options: Any) -> Any:
+        bounds.check_timeout(timeout_s)
+        try:
+            ending = method(*args, timeout_s=timeout_s, **options)
+            return await asyncio.wait_for(ending, timeout_s + _SLACK_S)
+        except asyncio.TimeoutError as error:
+            raise DeadlineExceeded("Milvus did not answer in time") from error
+
+    return call  # type: ignore[return-value]
+
+
+class MilvusStore:
+    """A VectorStore. Owned by the event loop of its first call; holds one connection."""
+
+    def __init__(
+        self,
+        uri: str,
+        token: str = "",
+        credentials: Credentials = PLAINTEXT,
+        metrics: MilvusMetrics | None = None,
+    ) -> None:
+        metrics = metrics or MilvusMetrics(CollectorRegistry())
+        self._connection = Connection(uri, token, credentials, metrics)
+        self._known: dict[str, tuple[float, schema.Known]] = {}
+        self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
+        self._settled_writes: defaultdict[str, int] = defaultdict(int)
+        # Held while a collection is made, and while its index or its place in memory changes.
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def ready(self, *, timeout_s: float) -> None:
+        bounds.check_timeout(timeout_s)
+        ends_at = time.monotonic() + timeout_s
+        while True:
+            try:
+                # A server that starts knows its version before it can list anything.
+                await self._ping(timeout_s=max(ends_at - time.monotonic(), 0.001))
+                return
+            except GlimpseError as error:
+                is_late = time.monotonic() + _READY_PAUSE_S > ends_at
+                if is_late or isinstance(error, FailedPrecondition):
+                    raise Unavailable(f"Milvus is not ready: {error}") from error
+            await asyncio.sleep(_READY_PAUSE_S)
+
+    @_bounded
+    async def _ping(self, *, timeout_s: float) -> None:
+        await MilvusCall(self._connection, timeout_s)("list_collections")
+
+    @_bounded
+    async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
+        call = MilvusCall(self._connection, timeout_s, bounds.check_name(spec.name))
+        bounds.check_spec(spec, (await call.backend()).index_kinds)
+        async with self._changing[spec.name]:
+            # Milvus takes a second collection of the same shape for the first, and says nothing.
+            with contextlib.suppress(NotFound):
+                await call("describe_collection", spec.name)
+                raise AlreadyExists(f"collection {spec.name!r} stands already")
+            marks = schema.Marks(
+                model_name=spec.model_name,
+                model_fingerprint=spec.model_fingerprint,
+                index_kind=spec.index_kind,
+                metric=spec.metric,
+                created_at_ms=time.time_ns() // 1_000_000,
+            )
+            await call(
+                "create_collection",
+                spec.name,
+                schema=schema.schema_of(spec, marks),
+                consistency_level="Bounded",
+                properties={schema.MARKS: marks.to_json()},
+            )
+            await vector_index.build_and_load(call, marks)
+
+    @_bounded
+    async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo:
+        call = self._call(timeout_s, name)
+        known = await self._recall(call, max_age_s=0)
+        index, count = await asyncio.gather(vector_index.describe(call), row_requests.count(call))
+        kind = index.get("index_type", known.marks.index_kind)
+        return CollectionInfo(
+            name=name,
+            dimension=known.dimension,
+            model_name=known.marks.model_name,
+            model_fingerprint=known.marks.model_fingerprint,
+            index_kind="AUTO" if kind == "AUTOINDEX" else kind,
+            index_state=vector_index.state_of(index),
+            metric=known.marks.metric,
+            rows=count,
+            bytes=estimated_bytes(count, known.dimension),
+            created_at_ms=known.marks.created_at_ms,
+        )
+
+    @_bounded
+    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
+        known = await self._recall(self._call(timeout_s, name), max_age_s=0)
+        marks = known.marks
+        return CollectionSpec(
+            name=name,
+            dimension=known.dimension,
+            model_name=marks.model_name,
+            model_fingerprint=marks.model_fingerprint,
+            index_kind=marks.index_kind,
+            metric=marks.metric,
+        )
+
+    @_bounded
+    async def list_collections(self, *, timeout_s: float) -> list[str]:
+        names = sorted(await MilvusCall(self._connection, timeout_s)("list_collections"))
+
+        async def is_ours(name: str) -> bool:
+            try:
+                await self._recall(self._call(timeout_s, name), max_age_s=0)
+            except (NotFound, FailedPrecondition, InvalidInput):
+                return False
+            return True
+
+        ours = await asyncio.gather(*map(is_ours, names))
+        return [name for name, mine in zip(names, ours, strict=True) if mine]
+
+    @_bounded
+    async def drop_collection(self, name: str, *, timeout_s: float) -> None:
+        call = self._call(timeout_s, name)
+        await self._recall(call, max_age_s=0)
+        await call("drop_collection", name)
+        self._known.pop(name, None)
+
+    @_bounded
+    async def upsert(self, name: str, rows: Sequence[Row], *, timeout_s: float) -> None:
+        call = self._call(timeout_s, name)
+        known = await self._recall(call, dimension=np.size(rows[0].vector) if rows else None)
+        unique = bounds.unique_rows(rows, known.dimension)
+        with self._writing(name):
+            await row_requests.write(call, unique)
+
+    @_bounded
+    async def fetch(
+        self,
+        name: str,
+        ids: Iterable[str],
+        fields: Sequence[str],
+        *,
+        timeout_s: float,
+        consistency: Consistency = "strong",
+    ) -> dict[str, dict[str, Any]]:
+        bounds.check_fields(fields, ALL_FIELDS)
+        wanted = bounds.unique_ids(ids)
+        call = self._call(timeout_s, name)
+        await self._recall(call)
+        return await row_requests.fetch(call, wanted, fields, consistency)
+
+    @_bounded
+    async def delete_ids(self, name: str, ids: Iterable[str], *, timeout_s: float) -> int:
+        wanted = bounds.unique_ids(ids)
+        call = self._call(timeout_s, name)
+        await self._recall(call)
+        present = list(await row_requests.fetch(call, wanted, (), "strong"))
+        with self._writing(name):
+            await row_requests.delete_ids(call, present)
+        return len(present)
+
+    @_bounded
+    async def delete_where(self, name: str, filter: AnyFilter, *, timeout_s: float) -> int:
+        filters.check_given(filter)
+        expression = filters.render(filter)
+        call = self._call(timeout_s, name, expression)
+        await self._recall(call)
+        # Counting also finds out whether the expression is right, which deleting does not.
+        present = await row_requests.count(call, expression)
+        if present:
+            with self._writing(name):
+                await row_requests.delete(call, expression)
+        return present
+
+    @_bounded
+    async def search(
+        self,
+        name: str,
+        vectors: NDArray[np.float32],
+        limit: int,
+        *,
+        timeout_s: float,
+        filter: AnyFilter = "",
+        offset: int = 0,
+        fields: Sequence[str] = (),
+        consistency: Consistency = "bounded",
+        exclude_ids: Sequence[str] = (),
+    ) -> list[list[ScoredRow]]:
+        bounds.check_window(limit, offset, len(exclude_ids))
+        bounds.check_fields(fields, ALL_FIELDS)
+        call = self._call(timeout_s, name, filters.render(filter))
+        known = await self._recall(call, dimension=np.shape(vectors)[-1])
+        queries = bounds.check_queries(vectors, known.dimension)
+        excluded = frozenset(exclude_ids)
+        hits_of_queries = await row_requests.search(
+            call, queries, offset + limit + len(excluded), fields, consistency
+        )
+        return [
+            [hit for hit in hits if hit.id not in excluded][offset : offset + limit]
+            for hits in hits_of_queries
+        ]
+
+    @_bounded
+    async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:
+        call = self._call(timeout_s, name, filters.render(filter))
+        await self._recall(call)
+        return await row_requests.count(call, call.expression)
+
+    @_bounded
+    async def settle(self, name: str, *, timeout_s: float) -> None:
+        call = MilvusCall(self._connection, timeout_s, bounds.check_name(name))
+        known = await self._recall(call)
+        async with self._changing[name]:
+            writes = self._writes[name]
+            if self._settled_writes[name] != writes:
+                await vector_index.settle(call, known.marks)
+                self._settled_writes[name] = writes
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Tells settle that there is something to settle, once it is written, or may be."""
+        try:
+            yield
+        finally:
+            self._writes[name] += 1
+
+    def _call(self, timeout_s: float, name: str, expression: str = "") -> MilvusCall:
+        name = bounds.check_name(name)
+        return MilvusCall(self._connection, timeout_s, name, expression, load=self._load)
+
+    async def _load(self, call: MilvusCall) -> None:
+        known = await self._recall(call)
+        async with self._changing[call.collection]:
+            await vector_index.load(call, known.marks)
+
+    async def _recall(
+        self, call: MilvusCall, *, max_age_s: float = _KNOWN_FOR_S, dimension: int | None = None
+    ) -> schema.Known:
+        """What the collection is; asks Milvus again when that is old, or not of `dimension`."""
+        name = call.collection
+        known_at, known = self._known.get(name, (-np.inf, None))
+        is_fresh = time.monotonic() < known_at + max_age_s
+        if known is not None and is_fresh and dimension in (None, known.dimension):
+            return known
+        self._known.pop(name, None)
+        known = schema.known_of(await call("describe_collection", name))
+        if known is None:
+            raise FailedPrecondition(
+                f"collection {name!r} was not made by glimpse", reason="FOREIGN_COLLECTION"
+            )
+        self._known[name] = time.monotonic(), known
+        return known

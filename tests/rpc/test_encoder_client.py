@@ -1,0 +1,89 @@
+"""A peer that comes back under another address, as a pod does; the test is its name server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+
+import pytest
+
+from services.common import errors
+from services.common.encoder_client import EncoderClient
+from tests.backends import free_ports
+from tests.fakes import FakeEncoder
+
+_A, _IN = 1, 1
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers each question for an IPv4 address with `address`; see RFC 1035, 3.4 and 4.1."""
+
+    def __init__(self) -> None:
+        self.address = ""  # there is none
+        self.questions = 0
+
+    def connection_made(self, transport):
+        self._transport = transport
+
+    def target(self, port: int) -> str:
+        """What a channel is to be opened to: a name that is asked for here."""
+        host, own_port = self._transport.get_extra_info("sockname")
+        return f"dns://{host}:{own_port}/encoder.test:{port}"
+
+    def datagram_received(self, data, addr):
+        (identity,) = struct.unpack_from(">H", data)
+        name_ends = data.index(b"\0", 12) + 1
+        question = data[12 : name_ends + 4]
+        answer = b""
+        is_for_ipv4 = struct.unpack_from(">H", data, name_ends) == (_A,)
+        self.questions += is_for_ipv4
+        if self.address and is_for_ipv4:
+            its_name = struct.pack(">H", 0xC00C)  # where the question has it
+            answer = its_name + struct.pack(">HHIH", _A, _IN, 5, 4) + socket.inet_aton(self.address)
+        is_answer = 0x8180
+        header = struct.pack(">6H", identity, is_answer, 1, int(bool(answer)), 0, 0)
+        self._transport.sendto(header + question + answer, addr)
+
+
+@pytest.fixture
+async def names():
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+    yield server
+    transport.close()
+
+
+async def until_answered(peer):
+    while True:
+        try:
+            return await peer.model(timeout_s=10)
+        except errors.Unavailable:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is the machine's own on Linux only")
+async def test_encoder_that_comes_back_under_another_address_is_found_within_seconds(names):
+    encoder, (port,) = FakeEncoder(), free_ports(1)
+    peer = EncoderClient(names.target(port), 2**20)
+    async with encoder.serve(port):
+        names.address = "127.0.0.1"
+        await peer.model(timeout_s=10)
+    async with encoder.serve(port, "127.0.0.2"):
+        names.address = "127.0.0.2"
+        await asyncio.wait_for(until_answered(peer), 10)
+    await peer.close()
+
+
+async def test_encoder_that_had_no_address_for_long_is_found_within_seconds(names):
+    encoder, (port,) = FakeEncoder(), free_ports(1)
+    peer = EncoderClient(names.target(port), 2**20)
+    while names.questions < 6:  # by then, gRPC would wait for ten seconds
+        with pytest.raises(errors.Unavailable):
+            await peer.model(timeout_s=10)
+        await asyncio.sleep(0.1)
+    async with encoder.serve(port):
+        names.address = "127.0.0.1"
+        await asyncio.wait_for(until_answered(peer), 6)
+    await peer.close()

@@ -1,0 +1,83 @@
+"""How rows are cut into requests, and how these go."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from services.common.errors import Unavailable
+from services.vectors.milvus import row_requests
+from services.vectors.store import Row
+
+MILVUS_MAX_BYTES = 64 * 1024 * 1024
+
+
+class Call:
+    """Answers upserts once `open` is set; fails the one that holds the row `failing`."""
+
+    collection = "pictures"
+
+    def __init__(self, failing=""):
+        self.open = asyncio.Event()
+        self.failing = failing
+        self.under_way = 0
+        self.taken = []
+
+    async def __call__(self, method, collection, entities):
+        assert (method, collection) == ("upsert", "pictures")
+        self.under_way += 1
+        try:
+            ids = [entity["id"] for entity in entities]
+            if self.failing in ids:
+                raise Unavailable("gone")
+            await self.open.wait()
+            self.taken += ids
+            return {"upsert_count": len(ids)}
+        finally:
+            self.under_way -= 1
+
+
+ROWS = [Row(id=f"p{i}", vector=np.zeros(2, np.float32)) for i in range(1_200)]
+
+
+async def test_requests_of_one_write_go_side_by_side():
+    call = Call()
+    writing = asyncio.create_task(row_requests.write(call, ROWS))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert call.under_way == 3
+    call.open.set()
+    await writing
+    assert sorted(call.taken) == sorted(row.id for row in ROWS)
+
+
+async def test_a_write_that_fails_leaves_no_request_under_way():
+    call = Call(failing="p1")
+    writing = asyncio.create_task(row_requests.write(call, ROWS))
+    for _ in range(20):  # far more turns of the loop than the failure takes to be seen
+        await asyncio.sleep(0)
+    assert not writing.done()
+    call.open.set()
+    with pytest.raises(Unavailable):
+        await writing
+    assert call.under_way == 0
+    assert len(call.taken) == 700
+
+
+def test_a_batch_stays_below_what_milvus_takes_and_keeps_the_order():
+    vector = np.zeros(32_768, np.float32)
+    rows = [Row(f"{i}", vector, uri="犬" * 2_048, metadata={"k": "v" * 16_000}) for i in range(700)]
+
+    batches = list(row_requests.batches(rows))
+
+    assert [row for batch in batches for row in batch] == rows
+    sizes = [sum(vector.nbytes + 3 * 2_048 + 16_000 for _ in batch) for batch in batches]
+    assert max(sizes) < MILVUS_MAX_BYTES / 1.5
+    assert len(batches) < 6
+
+
+def test_many_small_rows_are_cut_by_their_number():
+    rows = [Row(f"{i}", np.zeros(4, np.float32)) for i in range(1_001)]
+    assert [len(batch) for batch in row_requests.batches(rows)] == [500, 500, 1]
