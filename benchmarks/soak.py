@@ -24,8 +24,9 @@ from benchmarks.texts import new_texts
 from glimpse.cli.console import say
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.errors import InvalidImage
 from glimpse.transport.channel import open_aio_channel
-from services.common.errors import InvalidImage, from_status
+from glimpse.transport.status import from_status
 from services.common.preprocess import decode
 from services.encoder import checkpoint
 from services.encoder.download import DEMO_MODEL

@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 
-from glimpse import errors
 from glimpse.calls import UnaryCall
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2_grpc
 from glimpse.transport.channel import MAX_MESSAGE_BYTES
 from glimpse.transport.credentials import client_credentials
+from glimpse.transport.status import from_rpc_error
 from glimpse.transport.tracing import calling
 
 DEFAULT_QUERY = "127.0.0.1:50053"
@@ -80,7 +80,7 @@ class BaseClient:
             try:
                 yield method(call.request, timeout=timeout_s, metadata=trace)
             except grpc.RpcError as error:
-                raise errors.from_rpc_error(error, self._names[call.service]) from error
+                raise from_rpc_error(error, self._names[call.service]) from error
 
 
 def present(method: Any, describe: Callable[..., UnaryCall[Any]]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from google.protobuf import json_format, struct_pb2
 
-from glimpse import errors
 from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
@@ -26,6 +25,7 @@ from glimpse.results import (
     Term,
     Timing,
 )
+from glimpse.transport.status import from_status
 
 _MAX_EXACT_WHOLE = 2**53
 
@@ -67,9 +67,7 @@ def search_options(
             include_query_images=include_query_images,
         )
     except ValueError:
-        raise InvalidInput(
-            "options.limit and options.offset must be whole numbers of 32 bits", field="options"
-        ) from None
+        raise InvalidInput("options", "limit and offset must be whole numbers of 32 bits") from None
     if strong:
         options.consistency = query_pb2.CONSISTENCY_STRONG
     if isinstance(filter, query_pb2.Condition):
@@ -111,8 +109,7 @@ def checked_text(field: str, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        message = f"{field}: must be valid Unicode, not {text!a}"
-        raise InvalidInput(message, reason="INVALID_INPUT", field=field) from None
+        raise InvalidInput(field, f"must be valid Unicode, not {text!a}") from None
     return text
 
 
@@ -137,7 +134,7 @@ def batch_search_result(response: query_pb2.BatchSearchResponse) -> BatchSearchR
         Answer(
             hits=[hit(message) for message in result.hits.hits],
             text_truncated=result.text_truncated,
-            error=errors.from_status(result.error) if result.HasField("error") else None,
+            error=from_status(result.error) if result.HasField("error") else None,
         )
         for result in response.results
     ]
@@ -212,7 +209,7 @@ def _number(kinds: Any, prefix: str, name: str, field: str) -> Any:
         return kinds.Value(prefix + name.upper())
     except ValueError:
         names = ", ".join(n.removeprefix(prefix) for n in kinds.keys() if "UNSPECIFIED" not in n)  # noqa: SIM118 (no dict)
-        raise InvalidInput(f"{field}: must be one of {names}, not {name!r}", field=field) from None
+        raise InvalidInput(field, f"must be one of {names}, not {name!r}") from None
 
 
 def image_message(image: ImageFile, content: bytes, sequence: int) -> indexer_pb2.Image:
@@ -234,9 +231,7 @@ def struct(metadata: Mapping[str, Any]) -> struct_pb2.Struct | None:
         return json_format.ParseDict(dict(metadata), struct_pb2.Struct())
     except (json_format.ParseError, ValueError, TypeError, RecursionError):
         raise InvalidInput(
-            "metadata: must be an object of strings, numbers, booleans, lists and objects",
-            reason="INVALID_INPUT",
-            field="metadata",
+            "metadata", "must be an object of strings, numbers, booleans, lists and objects"
         ) from None
 
 

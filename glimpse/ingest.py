@@ -23,6 +23,7 @@ from glimpse import converters, errors
 from glimpse.in_flight import FIRST_DELAY_S, MAX_DELAY_S, Entry, InFlight, IngestLimits
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.results import Acknowledgement, ImageFile, Outcome
+from glimpse.transport.status import from_rpc_error, from_status
 from glimpse.transport.tracing import calling
 
 _ANSWER_S = 10.0  # within which an indexer that is there says so
@@ -117,7 +118,7 @@ class Ingest(Iterator[Acknowledgement]):
             request = health_pb2.HealthCheckRequest()
             self._health.Check(request, timeout=_ANSWER_S)  # type: ignore[attr-defined]
         except grpc.RpcError as error:
-            failure = errors.from_rpc_error(error, self._peer)
+            failure = from_rpc_error(error, self._peer)
             if isinstance(failure, errors.Unavailable | errors.DeadlineExceeded):
                 raise failure from error
 
@@ -135,7 +136,7 @@ class Ingest(Iterator[Acknowledgement]):
                     if response.WhichOneof("message") == "acknowledgement":
                         yield from self._acknowledge(response.acknowledgement)
         except grpc.RpcError as error:
-            return errors.from_rpc_error(error, self._peer)
+            return from_rpc_error(error, self._peer)
         return None
 
     def _requests(
@@ -146,7 +147,7 @@ class Ingest(Iterator[Acknowledgement]):
             yield request
 
     def _acknowledge(self, message: indexer_pb2.Acknowledgement) -> Iterator[Acknowledgement]:
-        error = errors.from_status(message.error) if message.HasField("error") else None
+        error = from_status(message.error) if message.HasField("error") else None
         if isinstance(error, errors.Unavailable) and self._has_patience():
             self._in_flight.postpone(message.sequence, error.retry_after_s or 0.0)
             return
@@ -199,10 +200,10 @@ class Ingest(Iterator[Acknowledgement]):
         size_bytes = request.ByteSize()
         if size_bytes > self._limits.max_message_bytes:
             raise errors.InvalidInput(
-                f"content: {len(content):,} bytes do not fit into a message of at most "
+                "content",
+                f"{len(content):,} bytes do not fit into a message of at most "
                 f"{self._limits.max_message_bytes:,} bytes",
                 reason="IMAGE_TOO_LARGE",
-                field="content",
             )
         return Entry(image, request, size_bytes)
 

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
+from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
-from services.common import errors
+from glimpse.transport.status import to_status
 from services.common.admission import Admission
 from services.common.interceptors import CallInterceptor
 from services.common.preprocess import PREPROCESSING_VERSION, decode
@@ -163,10 +164,12 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
                 return pb.ImageResult(embedding=self._embedding(decoded.pixels.tobytes()))
             self.items["pixels"] += 1
             if len(image.pixels) != self.image_size**2 * 3:
-                raise errors.InvalidImage(f"must be {self.image_size**2 * 3} bytes of pixels")
+                raise errors.InvalidImage(
+                    "image", f"must be {self.image_size**2 * 3} bytes of pixels"
+                )
             return pb.ImageResult(embedding=self._embedding(image.pixels))
         except errors.GlimpseError as error:
-            return pb.ImageResult(error=errors.to_status(error))
+            return pb.ImageResult(error=to_status(error))
 
     def _embedding(self, content: bytes) -> pb.Embedding:
         return pb.Embedding(values=vector_of(content, self.dimension).tolist())

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from google.rpc import code_pb2
 
 from docs.generate import OPERATIONS
-from services.common import errors
+from glimpse import errors
+from glimpse.transport.status import code_of
 from services.vectors.milvus import errors as milvus_errors
 
 ROOT = OPERATIONS.parents[1]
@@ -21,6 +22,8 @@ _KINDS = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, errors.GlimpseError)
 }
+
+_LOCAL = (errors.UnreadableFile, errors.UnusableCredentials)
 
 
 def text() -> str:
@@ -71,15 +74,19 @@ def reasons_in_code() -> dict[str, set[str]]:
         constants |= dict(_constants(tree))
     found: defaultdict[str, set[str]] = defaultdict(set)
     for kind in _KINDS.values():
-        found[kind.reason].add(code_pb2.Code.Name(kind.code))
+        found[kind.reason] |= _codes(kind)
     for tree in trees:
         for call in ast.walk(tree):
             if isinstance(call, ast.Call):
                 for reason in _given(call, constants):
                     name = ast.unparse(call.func).rpartition(".")[2]
-                    code = [code_pb2.Code.Name(_KINDS[name].code)] if name in _KINDS else []
-                    found[reason] |= set(code)
+                    found[reason] |= _codes(_KINDS[name]) if name in _KINDS else set()
     return dict(found)
+
+
+def _codes(kind: type[errors.GlimpseError]) -> set[str]:
+    """The code that an error's class travels as; none for what never leaves the client."""
+    return set() if issubclass(kind, _LOCAL) else {code_pb2.Code.Name(code_of(kind))}
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:

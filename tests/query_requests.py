@@ -11,9 +11,9 @@ import grpc
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from glimpse.errors import AlreadyExists
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.credentials import PLAINTEXT, Credentials
-from services.common.errors import AlreadyExists
 from services.vectors.store import open_store
 from tests.query_service import COLLECTION, DIMENSION, fake_encoder, fill, query_service, rows
 

@@ -10,9 +10,10 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
+from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
-from services.common import errors
+from glimpse.transport.status import from_rpc_error
 from services.common.admission import Admission
 from services.common.encoder_client import EncoderClient
 from services.query.main import build
@@ -105,4 +106,4 @@ async def failure(call: Any) -> errors.GlimpseError:
     """The domain error that a call ends with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return errors.from_rpc_error(caught.value, "query")
+    return from_rpc_error(caught.value, "query")

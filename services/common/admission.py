@@ -6,10 +6,10 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from services.common.errors import Overloaded
+from glimpse.errors import Overloaded
 
-_RETRY_CALL_MS = 100
-_RETRY_STREAM_MS = 1_000
+_RETRY_CALL_S = 0.1
+_RETRY_STREAM_S = 1.0
 
 
 class Admission:
@@ -41,18 +41,18 @@ class Admission:
 
         Before a call's message is read; whether it is taken is decided at `place`.
         """
-        retry_after_ms = _RETRY_STREAM_MS if streaming else _RETRY_CALL_MS
+        retry_after_s = _RETRY_STREAM_S if streaming else _RETRY_CALL_S
         if 0 < self._max_in_flight <= self._in_flight:
             raise Overloaded(
                 f"{self._max_in_flight} calls are under way; try again shortly",
-                retry_after_ms=retry_after_ms,
+                retry_after_s=retry_after_s,
             )
         for count, most, what in self._counts(streaming):
             if 0 < most <= count[caller]:
                 raise Overloaded(
                     f"{most} {what} of this caller are under way; try again shortly",
                     reason="CALLER_LIMIT",
-                    retry_after_ms=retry_after_ms,
+                    retry_after_s=retry_after_s,
                 )
 
     @contextlib.contextmanager

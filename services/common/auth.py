@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from glimpse.errors import UnusableCredentials
+from glimpse.errors import PermissionDenied, Unauthenticated, UnusableCredentials
 from glimpse.tokens import NAME, SCOPES, digest
 from glimpse.transport.file_watcher import FileWatcher
-from services.common.errors import PermissionDenied, Unauthenticated
 
 _ENCODER = "/glimpse.encoder.v1.Encoder/"
 _INDEXER = "/glimpse.indexer.v1.Indexer/"

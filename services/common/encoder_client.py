@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
+from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
-from services.common import errors
-from services.common.interceptors import REQUEST_ID
 from services.common.telemetry import request_id
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class EncodedBatch:
 
 
 class EncoderClient:
-    """One channel to the encoder. Every call raises a domain error of services.common.errors.
+    """One channel to the encoder. Every call raises a domain error of glimpse.errors.
 
     While a name has no address, as that of a pod that is being replaced, gRPC asks for one ever
     more rarely, every two minutes in the end. So a channel on which nothing but UNAVAILABLE came
@@ -137,7 +137,7 @@ class EncoderClient:
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
                     self._renew_if_lost()
-                raise _ours(errors.from_rpc_error(error, "encoder")) from error
+                raise _ours(from_rpc_error(error, "the encoder"), error) from error
         self._lost_at_s = None
         return answer
 
@@ -155,9 +155,11 @@ class EncoderClient:
         self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
 
 
-def _ours(error: errors.GlimpseError) -> errors.GlimpseError:
-    """What this service's callers are told: it is not their token that the encoder refuses."""
-    if isinstance(error, errors.Unauthenticated | errors.PermissionDenied):
+def _ours(error: errors.GlimpseError, raw: grpc.aio.AioRpcError) -> errors.GlimpseError:
+    """What this service's callers are told."""
+    if isinstance(error, errors.Unavailable) and not error.reason:
+        return errors.Unavailable(f"{error}: {raw.details()}")
+    if isinstance(error, errors.PermissionDenied):  # it is not their token that it refuses
         return errors.Unavailable(
             f"the encoder does not let this service in: {error}", reason="ENCODER_REFUSES"
         )
@@ -172,6 +174,6 @@ def _batch(response: pb.EncodeTextsResponse | pb.EncodeImagesResponse) -> Encode
             vector = np.array(result.embedding.values, dtype=np.float32)
             items.append(Embedded(vector, None, truncated))
         else:
-            items.append(Embedded(None, errors.from_status(result.error), truncated))
+            items.append(Embedded(None, from_status(result.error), truncated))
     timing = response.timing
     return EncodedBatch(items, response.model_fingerprint, timing.queue_us, timing.encode_us)

@@ -21,11 +21,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from services.common import errors, telemetry, tracing
+from glimpse import errors
+from glimpse.transport.status import REQUEST_ID, to_status
+from services.common import telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
 
-REQUEST_ID = "x-request-id"
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _WRAPPED = ("/glimpse.", "/grpc.channelz.")
 
@@ -159,7 +160,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             tracing.end(span, code)
 
     async def _abort(self, method: str, context: Any, error: Exception, caller: str) -> None:
-        status = errors.to_status(error)
+        status = to_status(error)
         foreseen = isinstance(error, errors.GlimpseError)
         log.log(
             logging.INFO if foreseen else logging.ERROR,

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from services.common.errors import InvalidImage
+from glimpse.errors import InvalidImage
 
 PREPROCESSING_VERSION = "1"
+
+_FIELD = "image"  # what errors name; whoever knows the request's own field says so
 
 # The decoders that a stranger's bytes can reach; Pillow has many more.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -58,7 +60,7 @@ def decode(content: bytes, image_size: int, max_pixels: int) -> Decoded:
         pixels = np.array(_crop(image, image_size).convert("RGB"))  # [S, S, 3]
     except (ValueError, OSError) as error:
         raise InvalidImage(
-            f"colours of mode {image.mode} cannot be shown as RGB", reason=IMAGE_UNSUPPORTED
+            _FIELD, f"colours of mode {image.mode} cannot be shown as RGB", reason=IMAGE_UNSUPPORTED
         ) from error
     return Decoded(pixels, width, height, image.format or "")
 
@@ -69,11 +71,12 @@ def open_image(content: bytes, max_pixels: int) -> Image.Image:
     Raises InvalidImage as `decode` does.
     """
     if not content:
-        raise InvalidImage("the file is empty", reason=IMAGE_EMPTY)
+        raise InvalidImage(_FIELD, "the file is empty", reason=IMAGE_EMPTY)
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > max_pixels:
             raise InvalidImage(
+                _FIELD,
                 f"{image.width} x {image.height} pixels; at most {max_pixels} are taken",
                 reason=IMAGE_TOO_LARGE,
             )
@@ -87,19 +90,21 @@ def open_image(content: bytes, max_pixels: int) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidImage(
-            f"more pixels than the {max_pixels} that are taken", reason=IMAGE_TOO_LARGE
+            _FIELD, f"more pixels than the {max_pixels} that are taken", reason=IMAGE_TOO_LARGE
         ) from error
     except Image.UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
-        raise InvalidImage(f"not a picture of one of {known}", reason=IMAGE_UNREADABLE) from error
+        raise InvalidImage(
+            _FIELD, f"not a picture of one of {known}", reason=IMAGE_UNREADABLE
+        ) from error
     except Exception as error:  # broken files make Pillow raise almost every built-in exception
         raise _unreadable(error) from error
 
 
 def _unreadable(error: Exception) -> InvalidImage:
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        return InvalidImage("the file is cut short", reason=IMAGE_TRUNCATED)
-    return InvalidImage("the file is damaged", reason=IMAGE_UNREADABLE)
+        return InvalidImage(_FIELD, "the file is cut short", reason=IMAGE_TRUNCATED)
+    return InvalidImage(_FIELD, "the file is damaged", reason=IMAGE_UNREADABLE)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -109,7 +114,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     samples = np.asarray(image)
     if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
         raise InvalidImage(
-            "samples of 32 bits have no known white; take 8 or 16 bits", reason=IMAGE_UNSUPPORTED
+            _FIELD,
+            "samples of 32 bits have no known white; take 8 or 16 bits",
+            reason=IMAGE_UNSUPPORTED,
         )
     return Image.fromarray(((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 

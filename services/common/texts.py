@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 
 # Unicode's control characters (Cc) but for those that are white space: U+0009 to U+000D and U+0085.
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")

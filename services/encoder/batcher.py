@@ -24,7 +24,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.errors import DeadlineExceeded, GlimpseError, Unavailable
+from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
 from services.encoder.work_queue import Batch, Item, Lane, Limits, WorkQueue
 
 Vectors = NDArray[np.float32]

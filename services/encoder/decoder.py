@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from glimpse.errors import InvalidImage, Overloaded
 from services.common import preprocess
-from services.common.errors import InvalidImage, Overloaded
 
 Pixels = NDArray[np.uint8]
 
-_RETRY_AFTER_MS = 200
+_RETRY_AFTER_S = 0.2
 
 
 class Decoder:
@@ -38,7 +38,7 @@ class Decoder:
         if self._under_way + len(files) > self._max_images:
             raise Overloaded(
                 f"{self._under_way} of at most {self._max_images} picture files are being decoded",
-                retry_after_ms=_RETRY_AFTER_MS,
+                retry_after_s=_RETRY_AFTER_S,
             )
         loop = asyncio.get_running_loop()
         self._under_way += len(files)
@@ -56,6 +56,7 @@ class Decoder:
         try:
             if len(file) > self._max_file_bytes:
                 raise InvalidImage(
+                    "image",
                     f"the file has {len(file)} bytes; at most {self._max_file_bytes} are taken",
                     reason=preprocess.IMAGE_TOO_LARGE,
                 )

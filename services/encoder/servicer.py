@@ -11,9 +11,10 @@ from typing import Any
 import grpc
 import numpy as np
 
+from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
-from services.common import errors
+from glimpse.transport.status import to_status
 from services.common.interceptors import time_left_s
 from services.common.texts import check_text
 from services.encoder.batcher import Batcher, Encoded, Outcome
@@ -152,18 +153,14 @@ def _check_count(field: str, count: int, bound: int) -> None:
 
 def _placed(outcome: Pixels | Exception, field: str) -> Pixels | Exception:
     """The outcome of a file, an error of it naming its place in the request."""
-    if isinstance(outcome, errors.InvalidImage):
-        message = str(outcome).removeprefix(f"{outcome.field}: ")
-        return errors.InvalidImage(message, field=field, reason=outcome.reason)
-    return outcome
+    return outcome.at(field) if isinstance(outcome, errors.InvalidImage) else outcome
 
 
 def _square(content: bytes, size: int, field: str) -> Pixels | Exception:
     expected_bytes = size * size * 3
     if len(content) != expected_bytes:
         return errors.InvalidImage(
-            f"has {len(content)} bytes; {size} x {size} x 3 = {expected_bytes} are taken",
-            field=field,
+            field, f"has {len(content)} bytes; {size} x {size} x 3 = {expected_bytes} are taken"
         )
     return np.frombuffer(content, np.uint8).reshape(size, size, 3)
 
@@ -171,7 +168,7 @@ def _square(content: bytes, size: int, field: str) -> Pixels | Exception:
 def _result(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Encoded):
         return {"embedding": pb.Embedding(values=outcome.vector.tolist())}
-    return {"error": errors.to_status(outcome)}
+    return {"error": to_status(outcome)}
 
 
 def _timing(outcomes: Sequence[Outcome]) -> pb.Timing:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.common.errors import DeadlineExceeded, Overloaded, Unavailable
+from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 
 
 class Lane(enum.Enum):
@@ -32,7 +32,7 @@ class Lane(enum.Enum):
 
 HANDICAPS_S = {Lane.TEXT: 0.0, Lane.IMAGE: 0.25, Lane.BULK: 2.0}
 
-_MIN_RETRY_AFTER_MS, _MAX_RETRY_AFTER_MS = 50, 5_000
+_MIN_RETRY_AFTER_S, _MAX_RETRY_AFTER_S = 0.05, 5.0
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class WorkQueue:
             waiting, bound = len(self._lanes[lane]), self._limits.max_queued(lane)
             wait_s = self._least_wait_s(lane)
             if waiting + len(items) > bound:
-                after_ms = min(max(int(wait_s * 1000), _MIN_RETRY_AFTER_MS), _MAX_RETRY_AFTER_MS)
+                after_s = min(max(wait_s, _MIN_RETRY_AFTER_S), _MAX_RETRY_AFTER_S)
                 raise Overloaded(
                     f"{waiting} of at most {bound} items wait in lane {lane.value}, "
                     f"{len(items)} more do not fit",
-                    retry_after_ms=after_ms,
+                    retry_after_s=after_s,
                 )
             left_s = min(item.deadline_s for item in items) - self._clock()
             if left_s <= wait_s + self._least_batch_s.get(lane, 0.0):

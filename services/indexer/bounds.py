@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 from services.vectors.bounds import MAX_URI_CHARACTERS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 
-from services.common import errors
+from glimpse import errors
 from services.common.encoder_client import EncoderModel
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Target

@@ -6,8 +6,9 @@ from typing import Any, get_args
 
 from google.protobuf import struct_pb2
 
+from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
-from services.common.errors import InvalidInput, to_status
+from glimpse.transport.status import to_status
 from services.indexer.records import Image, ImageResult, Outcome
 from services.vectors.store import CollectionInfo, IndexKind, Metric
 

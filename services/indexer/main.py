@@ -8,8 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
-from services.common import errors
 from services.common.encoder_client import EncoderClient
 from services.common.server import Server, run_service
 from services.common.settings import load

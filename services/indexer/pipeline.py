@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-from services.common import errors
+from glimpse import errors
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Image, ImageResult, Target
 from services.indexer.settings import IndexerSettings
@@ -59,7 +59,7 @@ class Pipeline:
         max_streams = self._peers.settings.max_streams
         if len(self._streams) >= max_streams:
             raise errors.Overloaded(
-                f"{max_streams} streams are under way, the most that are taken", retry_after_ms=1000
+                f"{max_streams} streams are under way, the most that are taken", retry_after_s=1.0
             )
         stream = Stream(self._peers, target)
         self._streams.add(stream)

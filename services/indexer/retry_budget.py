@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from services.common import errors
+from glimpse import errors
 
 Result = TypeVar("Result")
 
@@ -60,9 +60,9 @@ class RetryBudget:
         if left_s <= 0:
             raise errors.Unavailable(
                 f"{self._peer} did not answer within {self._budget_s:g} s: {error}",
-                retry_after_ms=int(_MAX_DELAY_S * 1000),
+                retry_after_s=_MAX_DELAY_S,
             ) from error
-        asked_s = (error.retry_after_ms or 0) / 1000
+        asked_s = error.retry_after_s or 0
         # Jitter keeps many streams from coming back at the same moment.
         delay_s = max(asked_s, delay_s * random.uniform(0.5, 1.0))  # noqa: S311
         await asyncio.sleep(min(delay_s, left_s))

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import grpc
 
+from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
-from services.common.errors import DeadlineExceeded, InvalidInput
 from services.common.interceptors import time_left_s
 from services.indexer import converters
 from services.indexer.catalog import Catalog

@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from services.common import encoder_client, errors, preprocess
+from glimpse import errors
+from services.common import encoder_client, preprocess
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
 from services.indexer.retry_budget import TRANSIENT, RetryBudget

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from services.common import errors
+from glimpse import errors
 from services.common.preprocess import Decoded
 from services.indexer.bounds import check_content, check_uri
 from services.indexer.byte_budget import ByteBudget

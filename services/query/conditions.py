@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from google.protobuf import struct_pb2
 
+from glimpse.errors import InvalidInput
 from glimpse.query.v1 import query_pb2 as pb
-from services.common.errors import InvalidInput
 from services.vectors import filters
 from services.vectors.store import AnyFilter
 
@@ -95,7 +95,7 @@ def _comparison(message: pb.Comparison, field: str) -> filters.Filter:
     try:
         filters.check(leaf)
     except InvalidInput as error:
-        raise _invalid(field, str(error).removeprefix(f"{error.field}: ")) from None
+        raise error.at(field) from None
     return leaf
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from glimpse.errors import GlimpseError, InvalidInput
 from glimpse.query.v1 import query_pb2 as pb
-from services.common.errors import GlimpseError, InvalidInput, to_status
+from glimpse.transport.status import to_status
 from services.query.conditions import filter_of
 from services.query.queries import (
     DEFAULT_FIELDS,

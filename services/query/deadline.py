@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from services.common.errors import DeadlineExceeded
+from glimpse.errors import DeadlineExceeded
 
 
 class Deadline:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glimpse.errors import GlimpseError, InvalidInput, NotFound
 from services.common.encoder_client import Embedded, EncoderClient
-from services.common.errors import GlimpseError, InvalidImage, InvalidInput, NotFound
 from services.query.deadline import Deadline
 from services.query.encoding import EncoderTiming, QueryEncoder
 from services.query.metrics import QueryMetrics
@@ -158,10 +158,7 @@ def _in_field(error: GlimpseError | None, field: str) -> GlimpseError:
     """The encoder's error as our caller sees it: with the field of its own request."""
     if not isinstance(error, InvalidInput):
         return error or GlimpseError("the encoder gave neither a vector nor an error")
-    message = str(error).removeprefix(f"{error.field}: ")
-    if isinstance(error, InvalidImage):
-        return InvalidImage(message, field=field, reason=error.reason)
-    return InvalidInput(field, message, reason=error.reason)
+    return error.at(field)
 
 
 async def fetch(

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from glimpse.errors import GlimpseError, ModelMismatch
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
-from services.common.errors import GlimpseError, ModelMismatch
 from services.query.deadline import Deadline
 from services.query.metrics import QueryMetrics
 from services.query.request_coalescer import RequestCoalescer

@@ -9,7 +9,7 @@ import hmac
 import secrets
 import struct
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 
 _FIELD = "page_token"
 _BODY = struct.Struct(">I32s")  # offset of the next page, digest of the query

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.common.errors import InvalidImage, InvalidInput
+from glimpse.errors import InvalidImage, InvalidInput
 from services.common.texts import check_text
 from services.vectors import bounds
 from services.vectors.store import ALL_FIELDS, AnyFilter
@@ -50,11 +50,11 @@ class PictureFile:
 
     def __post_init__(self) -> None:
         if not self.content:
-            raise InvalidImage("the file is empty", field=self.field, reason="IMAGE_EMPTY")
+            raise InvalidImage(self.field, "the file is empty", reason="IMAGE_EMPTY")
         if len(self.content) > self.max_bytes:
             raise InvalidImage(
+                self.field,
                 f"has {len(self.content)} bytes; at most {self.max_bytes} are taken",
-                field=self.field,
                 reason="IMAGE_TOO_LARGE",
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from services.common.errors import GlimpseError
+from glimpse.errors import GlimpseError
 from services.common.server import Server
 from services.vectors.store import VectorStore
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from services.common.errors import DeadlineExceeded
+from glimpse.errors import DeadlineExceeded
 from services.query.deadline import Deadline
 
 Key = TypeVar("Key", bound=Hashable)

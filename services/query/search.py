@@ -10,13 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from services.common.errors import (
-    FailedPrecondition,
-    GlimpseError,
-    InvalidInput,
-    NotFound,
-    Unavailable,
-)
+from glimpse.errors import FailedPrecondition, GlimpseError, InvalidInput, NotFound, Unavailable
 from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder, Embedding, fetch
@@ -280,7 +274,7 @@ def _in_request(error: GlimpseError, options: Options) -> GlimpseError:
     """The store's error as the caller sees it: with the field of the request."""
     if isinstance(error, InvalidInput) and error.field == "filter":
         field = "options.filter" if isinstance(options.filter, str) else "options.condition"
-        return InvalidInput(field, str(error).removeprefix("filter: "), reason=error.reason)
+        return error.at(field)
     if error.field == "vectors":
         return Unavailable(
             "the collection was made anew during the call", reason="COLLECTION_CHANGED"

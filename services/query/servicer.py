@@ -9,9 +9,9 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from glimpse.errors import GlimpseError, InvalidInput
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
-from services.common.errors import GlimpseError, InvalidInput
 from services.common.interceptors import time_left_s
 from services.query import converters
 from services.query.deadline import Deadline

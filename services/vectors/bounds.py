@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.errors import DeadlineExceeded, InvalidInput
+from glimpse.errors import DeadlineExceeded, InvalidInput
 
 if TYPE_CHECKING:
     from services.vectors.store import CollectionSpec, Row

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 from services.vectors.filters import (
     MAX_DEPTH,
     OPERATORS,

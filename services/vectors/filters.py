@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 Scalar = str | bool | int | float

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.errors import AlreadyExists, NotFound
+from glimpse.errors import AlreadyExists, NotFound
 from services.vectors import bounds, filters
 from services.vectors.expressions import parse
 from services.vectors.store import (

@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from glimpse.errors import InvalidInput
 from glimpse.transport.credentials import PLAINTEXT, Credentials
-from services.common.errors import InvalidInput
 from services.vectors.filters import Filter
 from services.vectors.milvus.metrics import MilvusMetrics
 

@@ -22,7 +22,7 @@ from signal import SIGTERM
 
 import numpy as np
 
-from services.common.errors import GlimpseError
+from glimpse.errors import GlimpseError
 from services.common.preprocess import decode
 from services.vectors.store import VectorStore, open_store
 from tests.backends import MilvusLite, MilvusServer, Process, free_ports

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 
+from glimpse.errors import AlreadyExists
 from glimpse.transport.credentials import PLAINTEXT, Credentials
-from services.common.errors import AlreadyExists
 from services.vectors.filters import Comparison
 from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
 from tests.authority import Authority, write

@@ -8,8 +8,9 @@ import contextlib
 import grpc
 import pytest
 
+from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
-from services.common import errors
+from glimpse.transport.status import from_status
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -154,7 +155,7 @@ async def test_each_query_of_a_batch_has_its_own_answer(query):
     results = (await query.BatchSearch(request, timeout=TIMEOUT_S)).results
     assert [result.hits.hits[0].id for result in results[: len(WORDS)]] == list(WORDS)
     assert results[-2].hits.hits[0].id != "dog"
-    assert errors.from_status(results[-1].error).reason == "IMAGE_NOT_FOUND"
+    assert from_status(results[-1].error).reason == "IMAGE_NOT_FOUND"
 
 
 async def test_a_collection_of_another_model_is_refused_naming_both(query, store):

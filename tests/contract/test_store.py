@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from services.common.errors import DeadlineExceeded, InvalidInput, NotFound
+from glimpse.errors import DeadlineExceeded, InvalidInput, NotFound
 from services.vectors.store import ALL_FIELDS, Row
 from tests.contract.conftest import DIMENSION, T, axis, between, picture
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from services.common.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from glimpse.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from services.vectors.store import CollectionInfo
 from tests.contract.conftest import DIMENSION, T, axis, picture, spec
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from services.common.errors import AlreadyExists, InvalidInput
+from glimpse.errors import AlreadyExists, InvalidInput
 from services.vectors.filters import (
     And,
     AnyOf,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from glimpse.errors import GlimpseError
 from glimpse.transport.credentials import Credentials
-from services.common.errors import GlimpseError
 from services.vectors.store import open_store
 from tests.authority import Authority, write
 from tests.contract.conftest import T

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from glimpse.errors import GlimpseError
 from glimpse.transport.credentials import Credentials
-from services.common.errors import GlimpseError
 from services.vectors.store import open_store
 from tests.authority import Authority, write
 from tests.backends import MilvusLite

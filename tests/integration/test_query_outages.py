@@ -10,9 +10,9 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
-from services.common import errors
 from services.common.server import LIVENESS
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports

@@ -9,7 +9,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.common.errors import DeadlineExceeded, GlimpseError, Unavailable
+from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
@@ -150,7 +150,7 @@ async def test_nobody_there_is_unavailable_and_not_a_wait():
         await store.search("pictures", axis(0)[None], 1, timeout_s=T)
     assert time.monotonic() - started_at < 15
     assert isinstance(raised.value, GlimpseError)
-    assert raised.value.retry_after_ms
+    assert raised.value.retry_after_s
     with pytest.raises(Unavailable, match="not ready"):
         await store.ready(timeout_s=0.5)
     await store.close()

@@ -20,7 +20,7 @@ from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.errors import NotFound
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
-from services.common.interceptors import REQUEST_ID
+from glimpse.transport.status import REQUEST_ID
 from services.vectors.store import open_store
 from tests.backends import MilvusLite
 from tests.query_service import COLLECTION, fake_encoder, fill, query_target, rows

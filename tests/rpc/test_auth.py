@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import generate_latest
 
+from glimpse import errors
 from glimpse import errors as client_errors
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
@@ -22,7 +23,8 @@ from glimpse.query.v1 import query_pb2
 from glimpse.tokens import line, new_token
 from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.credentials import Credentials
-from services.common import auth, errors
+from glimpse.transport.status import from_rpc_error
+from services.common import auth
 from services.common.auth import METHOD_SCOPES
 from services.common.encoder_client import EncoderClient
 from tests.authority import replaced
@@ -74,7 +76,7 @@ async def outcome(service, method, token=None, metadata=None):
         try:
             await method(channel)(metadata)
         except grpc.aio.AioRpcError as error:
-            return errors.from_rpc_error(error, "service")
+            return from_rpc_error(error, "service")
     return None
 
 

@@ -150,7 +150,7 @@ def test_a_search_needs_exactly_one_thing_to_look_for(connect):
         (code_pb2.FAILED_PRECONDITION, errors.FailedPrecondition),
         (code_pb2.RESOURCE_EXHAUSTED, errors.Overloaded),
         (code_pb2.DEADLINE_EXCEEDED, errors.DeadlineExceeded),
-        (code_pb2.UNAUTHENTICATED, errors.PermissionDenied),
+        (code_pb2.UNAUTHENTICATED, errors.Unauthenticated),
         (code_pb2.INTERNAL, errors.GlimpseError),
     ],
 )

@@ -19,9 +19,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
+from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
-from services.common import errors, preprocess
+from glimpse.transport.status import from_rpc_error, from_status
+from services.common import preprocess
 from services.encoder import checkpoint
 from services.encoder.batcher import DeviceLost
 from services.encoder.main import SERVICE, build, load_model
@@ -128,7 +130,7 @@ def vectors(response) -> np.ndarray:
 async def refused(call) -> errors.GlimpseError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return errors.from_rpc_error(caught.value, "encoder")
+    return from_rpc_error(caught.value, "encoder")
 
 
 def item_errors(response) -> dict[int, tuple[str, str | None]]:
@@ -137,7 +139,7 @@ def item_errors(response) -> dict[int, tuple[str, str | None]]:
     for index, result in enumerate(response.results):
         if result.WhichOneof("result") == "error":
             assert result.error.code == code_pb2.INVALID_ARGUMENT
-            error = errors.from_status(result.error)
+            error = from_status(result.error)
             failed[index] = (error.reason, error.field)
     return failed
 
@@ -275,8 +277,8 @@ async def test_overload_is_answered_at_once_with_a_time_to_try_again(serve, devi
     for call in refusals:  # answered while the device is still held
         error = await refused(call)
         assert isinstance(error, errors.Overloaded)
-        assert error.retry_after_ms is not None
-        assert error.retry_after_ms >= 50
+        assert error.retry_after_s is not None
+        assert error.retry_after_s >= 0.05
     device.gate.set()
     assert len((await waiting).results) == 2
     await first
@@ -368,14 +370,14 @@ import sys
 from services.encoder import main, model
 from services.encoder.batcher import DeviceLost
 
-encode = model.Model.encode_tokens
+encode = model.ClipModel.encode_tokens
 
 def encode_or_die(self, texts):
     if len(texts) == 1:
         raise DeviceLost("pulled out")
     return encode(self, texts)
 
-model.Model.encode_tokens = encode_or_die
+model.ClipModel.encode_tokens = encode_or_die
 sys.exit(main.main())
 """
 

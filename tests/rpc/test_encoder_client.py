@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from services.common import errors
+from glimpse import errors
 from services.common.encoder_client import EncoderClient
 from tests.backends import free_ports
 from tests.fakes import FakeEncoder

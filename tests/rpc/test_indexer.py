@@ -17,9 +17,10 @@ from google.rpc import code_pb2
 from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
+from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
-from services.common import errors
+from glimpse.transport.status import from_rpc_error, from_status
 from services.common.encoder_client import EncoderClient
 from services.common.preprocess import decode
 from services.indexer.catalog import Catalog
@@ -132,7 +133,7 @@ def outcomes(acks):
 async def failure(call):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return errors.from_rpc_error(caught.value, "indexer")
+    return from_rpc_error(caught.value, "indexer")
 
 
 async def stream_failure(service, *messages):
@@ -354,7 +355,7 @@ async def test_odd_files_are_indexed_and_bad_ones_fail_beside_unharmed_neighbour
         (expected_bad if name in BAD_FILES else expected_good)[number] = name
     acks, totals = await service.index(sent)
     for number in expected_bad:
-        error = errors.from_status(acks[number].error)
+        error = from_status(acks[number].error)
         assert acks[number].outcome == pb.OUTCOME_FAILED
         assert isinstance(error, errors.InvalidInput)
         assert error.field == "image"
@@ -400,7 +401,7 @@ async def test_broken_bounds_name_field_and_bound_and_fail_alone():
             sent += [image(1000 + number), image(number, **fields)]
         acks, totals = await service.index(sent)
         for number, (_, field, bound) in enumerate(BAD_FIELDS.values()):
-            error = errors.from_status(acks[number].error)
+            error = from_status(acks[number].error)
             assert isinstance(error, errors.InvalidInput)
             assert error.field == field
             assert bound in str(error)
@@ -442,7 +443,7 @@ async def test_stream_whose_options_never_come_ends_and_frees_its_place():
         call = service.stub.IndexImages(timeout=60)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
-        assert isinstance(errors.from_rpc_error(caught.value, "indexer"), errors.DeadlineExceeded)
+        assert isinstance(from_rpc_error(caught.value, "indexer"), errors.DeadlineExceeded)
 
 
 # Collections
@@ -498,7 +499,7 @@ async def test_encoder_that_changes_its_model_under_a_stream_writes_nothing(serv
     service.encoder.fingerprint = "0" * 64
     await call.write(pb.IndexImagesRequest(image=image(3)))
     ack = (await call.read()).acknowledgement
-    assert errors.from_status(ack.error).reason == "MODEL_MISMATCH"
+    assert from_status(ack.error).reason == "MODEL_MISMATCH"
     await call.done_writing()
     assert (await call.read()).totals.failed == 1
     assert await service.store.count(NAME, timeout_s=T) == 2

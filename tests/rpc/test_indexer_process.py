@@ -17,9 +17,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image as Picture
 
+from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
-from services.common import errors
+from glimpse.transport.status import from_rpc_error
 from services.common.preprocess import decode
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
@@ -165,7 +166,7 @@ async def test_sigterm_acknowledges_what_was_taken_and_exits_with_0(tmp_path):
             assert (await call.read()).acknowledgement.outcome == pb.OUTCOME_INDEXED
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
-            error = errors.from_rpc_error(caught.value, "indexer")
+            error = from_rpc_error(caught.value, "indexer")
             assert (type(error), error.reason) == (errors.Unavailable, "RESUME")
             assert await running.process.wait() == 0
         # A fresh process goes on where the other stopped.

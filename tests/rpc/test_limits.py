@@ -10,10 +10,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.tokens import line, new_token
-from services.common import errors
+from glimpse.transport.status import from_rpc_error
 from services.common.admission import Admission
 from services.common.settings import is_loopback
 from tests.authority import Authority, write
@@ -31,7 +32,7 @@ def bearer(token):
 async def failure(call):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return errors.from_rpc_error(caught.value, "service")
+    return from_rpc_error(caught.value, "service")
 
 
 def in_flight(service):
@@ -58,7 +59,7 @@ async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
         await until(lambda: service.entered == 2)
         error = await failure(encode(TEXTS, timeout=T))
         assert (type(error), error.reason) == (errors.Overloaded, "OVERLOADED")
-        assert error.retry_after_ms
+        assert error.retry_after_s
         assert await healthy(service.target)
         assert in_flight(service) == 2
         running.pop().cancel()

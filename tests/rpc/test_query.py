@@ -12,8 +12,9 @@ from google.protobuf import struct_pb2
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
+from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
-from services.common import errors
+from glimpse.transport.status import from_status
 from services.common.preprocess import decode
 from services.query.metrics import QueryMetrics
 from services.vectors.memory import MemoryStore
@@ -251,7 +252,7 @@ async def test_batch_answers_each_query_with_its_own_status(query, encoder):
     assert ids(response.results[0].hits)[0] == "dog"
     assert [result.text_truncated for result in response.results[-2:]] == [True, False]
     assert "cup" not in ids(response.results[-1].hits)
-    fields = [errors.from_status(response.results[i].error).field for i in (1, 3, 4)]
+    fields = [from_status(response.results[i].error).field for i in (1, 3, 4)]
     assert fields == ["queries[1].text", "queries[3].query", "queries[4].image"]
     assert response.model.name == "fake"
     assert encoder.items["texts"] == 2
@@ -447,7 +448,7 @@ async def test_unknown_collection_and_unknown_image_are_not_found(query):
 async def test_collection_of_another_model_is_refused_naming_both(query, store):
     await fill(store, [row("old")], "older", fingerprint="0" * 64)
     error = await failure(search(query, collection="older", text="dog"))
-    assert (type(error), error.reason) == (errors.FailedPrecondition, "MODEL_MISMATCH")
+    assert (type(error), error.reason) == (errors.ModelMismatch, "MODEL_MISMATCH")
     assert error.metadata["collection_fingerprint"] == "0" * 64
     assert error.metadata["encoder_fingerprint"] == "f" * 64
     # What needs no encoder needs no agreement with it.
@@ -467,7 +468,7 @@ async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):
             await until(lambda n=number: encoder.in_flight == n)
         error = await failure(search(query, image_id="dog"))
         assert (type(error), error.reason) == (errors.Overloaded, "OVERLOADED")
-        assert error.retry_after_ms
+        assert error.retry_after_s
         encoder.open.set()
         assert [ids(response)[0] for response in await asyncio.gather(*waiting)] == ["dog", "cat"]
         assert ids(await search(query, text="cup"))[0] == "cup"

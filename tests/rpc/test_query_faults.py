@@ -11,8 +11,8 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
+from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
-from services.common import errors
 from services.query.metrics import QueryMetrics
 from services.vectors.memory import MemoryStore
 from tests.query_service import (

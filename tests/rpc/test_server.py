@@ -14,9 +14,10 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from services.common import errors
-from services.common.interceptors import REQUEST_ID, time_left_s
+from glimpse.transport.status import REQUEST_ID, from_rpc_error
+from services.common.interceptors import time_left_s
 
 SERVICE = "glimpse.encoder.v1.Encoder"
 
@@ -26,7 +27,8 @@ import asyncio
 import sys
 from pydantic_settings import SettingsConfigDict
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from services.common import errors, server
+from glimpse import errors
+from services.common import server
 from services.common.interceptors import time_left_s
 from services.common.settings import HostPort, ServiceSettings, load
 
@@ -42,7 +44,7 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
     async def EncodeTexts(self, request, context):
         text = request.texts[0]
         if text == "overload":
-            raise errors.Overloaded("the queue is full", retry_after_ms=250)
+            raise errors.Overloaded("the queue is full", retry_after_s=0.25)
         if text == "field":
             raise errors.InvalidInput("texts[0]", "must not be this")
         if text == "endless":
@@ -104,17 +106,17 @@ async def failure(channel, text):
 async def test_domain_error_arrives_with_reason_and_retry_delay(channel):
     raw = await failure(channel, "overload")
     assert raw.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    error = errors.from_rpc_error(raw, "encoder")
+    error = from_rpc_error(raw, "encoder")
     assert isinstance(error, errors.Overloaded)
-    assert (str(error), error.reason, error.retry_after_ms) == (
+    assert (str(error), error.reason, error.retry_after_s) == (
         "the queue is full",
         "OVERLOADED",
-        250,
+        0.25,
     )
 
 
 async def test_invalid_input_names_its_field(channel):
-    error = errors.from_rpc_error(await failure(channel, "field"), "encoder")
+    error = from_rpc_error(await failure(channel, "field"), "encoder")
     assert isinstance(error, errors.InvalidInput)
     assert error.field == "texts[0]"
 
@@ -122,7 +124,7 @@ async def test_invalid_input_names_its_field(channel):
 async def test_message_however_long_fits_into_what_callers_take(channel):
     raw = await failure(channel, "endless")
     assert raw.code() is grpc.StatusCode.INVALID_ARGUMENT
-    error = errors.from_rpc_error(raw, "encoder")
+    error = from_rpc_error(raw, "encoder")
     assert (error.field, error.reason) == ("texts[0]", "INVALID_INPUT")
     assert str(error).endswith("üü…")
 

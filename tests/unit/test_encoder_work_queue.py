@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.errors import DeadlineExceeded, Overloaded, Unavailable
+from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.encoder.work_queue import HANDICAPS_S, Item, Lane, Limits, WorkQueue
 
 
@@ -135,7 +135,7 @@ def test_the_time_to_try_again_grows_with_the_work_that_waits(clock) -> None:
         put(queue, clock, Lane.TEXT, str(number))
     with pytest.raises(Overloaded) as caught:
         put(queue, clock, Lane.TEXT, "one too many")
-    assert 2_900 <= caught.value.retry_after_ms <= 3_100
+    assert 2.9 <= caught.value.retry_after_s <= 3.1
 
 
 def test_out_of_memory_in_one_image_lane_bounds_both(clock) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from google.rpc import code_pb2, status_pb2
 
-from services.common import errors
+from glimpse import errors
+from glimpse.transport.status import from_status, to_status
 
 SAMPLES = [
     errors.InvalidInput("options.limit", "must be from 1 to 1000, not 0"),
-    errors.InvalidImage("the file is empty", field="images[3].file", reason="IMAGE_EMPTY"),
-    errors.InvalidImage("the file is damaged"),
+    errors.InvalidImage("images[3].file", "the file is empty", reason="IMAGE_EMPTY"),
+    errors.InvalidImage("image", "the file is damaged"),
     errors.NotFound("there is no collection 'x'", reason="COLLECTION_NOT_FOUND"),
     errors.AlreadyExists("the collection 'x' is there already"),
     errors.FailedPrecondition("not now"),
-    errors.Overloaded("the queue is full", retry_after_ms=250),
+    errors.ModelMismatch("filled by another model", metadata={"encoder_model": "demo"}),
+    errors.PermissionDenied("the token lacks a scope"),
+    errors.Unauthenticated("the token is not known"),
+    errors.Overloaded("the queue is full", retry_after_s=0.25),
     errors.Unavailable("the encoder is away", reason="LOADING"),
     errors.DeadlineExceeded("too late"),
 ]
@@ -21,14 +26,28 @@ SAMPLES = [
 
 @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
 def test_error_comes_back_as_it_was(error):
-    returned = errors.from_status(errors.to_status(error))
+    returned = from_status(to_status(error))
     assert type(returned) is type(error)
     assert str(returned) == str(error)
-    for name in ("code", "reason", "field", "retry_after_ms", "metadata"):
+    assert returned.code == to_status(error).code
+    for name in ("reason", "field", "retry_after_s", "metadata"):
         assert getattr(returned, name) == getattr(error, name)
 
 
 def test_foreign_error_tells_nothing_of_itself():
-    status = errors.to_status(ZeroDivisionError("a secret"))
-    assert status.code == errors.GlimpseError.code
+    status = to_status(ZeroDivisionError("a secret"))
+    assert status.code == code_pb2.INTERNAL
     assert "secret" not in str(status)
+
+
+def test_status_of_a_connection_has_no_reason_and_one_of_no_class_of_ours_keeps_its_code():
+    error = from_status(status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="no such call"))
+    assert (type(error), error.reason, error.code) == (
+        errors.GlimpseError,
+        "",
+        code_pb2.UNIMPLEMENTED,
+    )
+    assert to_status(error).code == code_pb2.UNIMPLEMENTED
+    unreachable = from_status(status_pb2.Status(code=code_pb2.UNAVAILABLE, message="gone"))
+    assert isinstance(unreachable, errors.Unavailable)
+    assert (unreachable.reason, unreachable.retry_after_s) == ("", None)

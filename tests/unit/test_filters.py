@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 from services.vectors import filters
 from services.vectors.expressions import parse
 from services.vectors.filters import And, AnyOf, Comparison, Exists, Not, Or, Prefix

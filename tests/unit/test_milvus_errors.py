@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pymilvus.exceptions import MilvusException
 
-from services.common.errors import DeadlineExceeded, Overloaded
+from glimpse.errors import DeadlineExceeded, Overloaded
 from services.vectors.milvus import errors
 
 
@@ -39,4 +39,4 @@ def test_an_error_without_a_better_name_stays_milvus_own():
 def test_a_quota_denial_is_overload_and_says_when_to_come_back(code, message):
     error = errors.translate(MilvusException(code, message), "c", "")
     assert isinstance(error, Overloaded)
-    assert error.retry_after_ms
+    assert error.retry_after_s

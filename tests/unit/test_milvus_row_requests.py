@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from services.common.errors import Unavailable
+from glimpse.errors import Unavailable
 from services.vectors.milvus import row_requests
 from services.vectors.store import Row
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from services.common.errors import InvalidInput
+from glimpse.errors import InvalidInput
 from services.query.page_tokens import PageTokens
 
 DIGEST = hashlib.sha256(b"a query").digest()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
-from services.common import errors
+from glimpse import errors
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
 from services.common.preprocess import decode
 from services.indexer.metrics import IndexerMetrics
@@ -82,7 +82,7 @@ class Encoder:
 
     def embedded(self, content):
         if content in self.refused:
-            return Embedded(None, errors.InvalidImage("refused by the encoder"))
+            return Embedded(None, errors.InvalidImage("image", "refused by the encoder"))
         return Embedded(vector_of(content, MODEL.dimension), None)
 
 
@@ -427,8 +427,8 @@ async def test_a_caller_that_reads_no_acknowledgements_stops_the_sender():
 
 async def test_an_encoder_that_comes_back_within_the_budget_costs_nothing(world):
     world.encoder.failures = [
-        errors.Unavailable("gone", retry_after_ms=1),
-        errors.Overloaded("full", retry_after_ms=1),
+        errors.Unavailable("gone", retry_after_s=0.001),
+        errors.Overloaded("full", retry_after_s=0.001),
         errors.DeadlineExceeded("slow"),
     ]
     acks = await world.index(images(3))
@@ -438,8 +438,8 @@ async def test_an_encoder_that_comes_back_within_the_budget_costs_nothing(world)
 
 async def test_a_store_that_comes_back_within_the_budget_costs_nothing(world):
     world.store.failures = [
-        errors.Unavailable("gone", retry_after_ms=1),
-        errors.Overloaded("memory quota", retry_after_ms=1),
+        errors.Unavailable("gone", retry_after_s=0.001),
+        errors.Overloaded("memory quota", retry_after_s=0.001),
         errors.DeadlineExceeded("slow"),
     ]
     acks = await world.index(images(3))
@@ -455,7 +455,7 @@ async def test_a_store_that_comes_back_within_the_budget_costs_nothing(world):
 async def test_a_peer_away_for_longer_fails_the_affected_images_alone(peer, failure):
     async with opened(retry_budget_s=0.2) as world:
         await world.index(images(2))
-        getattr(world, peer).failures = [failure("gone", retry_after_ms=1)] * 1000
+        getattr(world, peer).failures = [failure("gone", retry_after_s=0.001)] * 1000
         acks = await world.index([*images(2), *images(4, 10), Image(99, b"bad", id="bad")])
         ends = {ack.sequence: ack for ack in acks}
         assert [ends[i].outcome for i in (0, 1)] == [Outcome.UNCHANGED] * 2

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from glimpse.errors import InvalidImage
 from services.common import preprocess
-from services.common.errors import InvalidImage
 from services.common.preprocess import decode
 
 MAX_PIXELS = 4_000_000

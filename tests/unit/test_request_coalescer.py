@@ -7,7 +7,7 @@ import contextvars
 
 import pytest
 
-from services.common.errors import DeadlineExceeded, Unavailable
+from glimpse.errors import DeadlineExceeded, Unavailable
 from services.query.deadline import Deadline
 from services.query.request_coalescer import RequestCoalescer
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.common import errors
+from glimpse import errors
 from services.common.encoder_client import Embedded, EncoderClient
 from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions

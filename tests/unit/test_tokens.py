@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from glimpse.cli.main import main
+from glimpse.errors import PermissionDenied
 from glimpse.tokens import digest
 from services.common.auth import Authenticator
-from services.common.errors import PermissionDenied
 
 
 def test_printed_line_makes_a_service_know_the_printed_token(tmp_path, capsys):

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pymilvus import AsyncMilvusClient
 
+from glimpse.errors import DeadlineExceeded, GlimpseError
 from glimpse.transport.credentials import Credentials
-from services.common.errors import DeadlineExceeded, GlimpseError
 from services.vectors.milvus import errors
 from services.vectors.milvus.metrics import MilvusMetrics
 

@@ -7,7 +7,7 @@ import asyncio
 import grpc
 from pymilvus.exceptions import MilvusException
 
-from services.common.errors import (
+from glimpse.errors import (
     AlreadyExists,
     DeadlineExceeded,
     FailedPrecondition,
@@ -75,7 +75,7 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
     if error.code in _NOT_LOADED:
         return NotLoaded(f"Milvus has collection {collection!r} not loaded")
     if any(code in _RATE_LIMITED for code in codes):
-        return Overloaded(f"Milvus: {message}", retry_after_ms=1_000)
+        return Overloaded(f"Milvus: {message}", retry_after_s=1.0)
     if error.code in _INDEX_MISSING:
         return IndexMissing(f"collection {collection!r} has no vector index")
     if "already exist" in message or "duplicate collection" in message:
@@ -113,7 +113,7 @@ def _from_grpc(status: grpc.StatusCode, error: BaseException) -> GlimpseError:
     if status is grpc.StatusCode.UNIMPLEMENTED:
         return Unsupported("this Milvus does not have the call")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Overloaded("Milvus has no resources left", retry_after_ms=1_000)
+        return Overloaded("Milvus has no resources left", retry_after_s=1.0)
     if status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return FailedPrecondition("Milvus refuses the token", reason="MILVUS_ACCESS_DENIED")
     if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
+from glimpse.errors import GlimpseError
 from glimpse.transport import tracing
-from services.common.errors import GlimpseError
 from services.common.telemetry import LATENCY_BUCKETS_S
 
 _FINE = "OK"

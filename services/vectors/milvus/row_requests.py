@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.errors import Unavailable
+from glimpse.errors import Unavailable
 from services.vectors import filters
 from services.vectors.bounds import MAX_WINDOW
 from services.vectors.milvus import schema

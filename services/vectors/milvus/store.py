@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from glimpse.transport.credentials import PLAINTEXT, Credentials
-from services.common.errors import (
+from glimpse.errors import (
     AlreadyExists,
     DeadlineExceeded,
     FailedPrecondition,
@@ -24,6 +23,7 @@ from services.common.errors import (
     NotFound,
     Unavailable,
 )
+from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.vectors import bounds, filters
 from services.vectors.milvus import row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
