@@ -22,6 +22,7 @@ from benchmarks.report import Bar, Figure, Spread
 from benchmarks.tutorial import connect
 from benchmarks.vectors import clustered
 from services.common import encoder_client, preprocess
+from services.common.deadline import Deadline
 from services.common.server import calm_garbage_collector
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
@@ -55,11 +56,11 @@ class TableEncoder:
         self._items = [encoder_client.Embedded(vector, None) for vector in vectors]
         self._next = 0
 
-    async def model(self, timeout_s: float) -> encoder_client.EncoderModel:
+    async def model(self, deadline: Deadline) -> encoder_client.EncoderModel:
         return _MODEL
 
     async def encode_pixels(
-        self, pixels: Sequence[NDArray[np.uint8]], timeout_s: float
+        self, pixels: Sequence[NDArray[np.uint8]], deadline: Deadline
     ) -> encoder_client.EncodedBatch:
         first, self._next = self._next, self._next + len(pixels)
         items = [self._items[i % len(self._items)] for i in range(first, self._next)]
@@ -146,15 +147,15 @@ class RowsBenchmark:
 
     async def _begin(self, store: VectorStore) -> None:
         spec = CollectionSpec(_COLLECTION, _MODEL.dimension, _MODEL.name, _MODEL.fingerprint)
-        await store.create_collection(spec, timeout_s=_TIMEOUT_S)
+        await store.create_collection(spec, deadline=Deadline(_TIMEOUT_S))
         await asyncio.to_thread(stacks.wait_until_idle)
 
     async def _end(self, store: VectorStore) -> None:
         """Only after a count, which is exact: nothing is lost on either way."""
-        count = await store.count(_COLLECTION, timeout_s=_TIMEOUT_S)
+        count = await store.count(_COLLECTION, deadline=Deadline(_TIMEOUT_S))
         if count != self._rows:
             raise RuntimeError(f"{count} rows are there, not {self._rows}")
-        await store.drop_collection(_COLLECTION, timeout_s=_TIMEOUT_S)
+        await store.drop_collection(_COLLECTION, deadline=Deadline(_TIMEOUT_S))
 
 
 async def _each(images: Sequence[Image]) -> AsyncIterator[Image]:

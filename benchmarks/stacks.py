@@ -25,6 +25,7 @@ from glimpse.cli.stack import Stack, StackOptions
 from glimpse.cli.walk import find_pictures
 from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
+from services.common.deadline import Deadline
 from services.encoder.hardware import cpu_has_int8
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
@@ -222,7 +223,7 @@ class Ingesting:
 async def _wait_until_ready(uri: str) -> None:
     store = open_store(uri)
     try:
-        await store.ready(timeout_s=_START_TIMEOUT_S)
+        await store.ready(deadline=Deadline(_START_TIMEOUT_S))
     finally:
         await store.close()
 

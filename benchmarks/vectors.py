@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.deadline import Deadline
 from services.vectors.store import Row, open_store
 
 _CLUSTERS = 256
@@ -43,13 +44,13 @@ def insert(milvus_uri: str, collection: str, vectors: Vectors) -> None:
 async def _insert(milvus_uri: str, collection: str, vectors: Vectors) -> None:
     store = open_store(milvus_uri)
     try:
-        await store.ready(timeout_s=_TIMEOUT_S)
+        await store.ready(deadline=Deadline(_TIMEOUT_S))
         for start in range(0, len(vectors), _BATCH_ROWS):
             rows = [
                 Row(id=str(start + index), vector=vector, uri=f"image/{start + index}")
                 for index, vector in enumerate(vectors[start : start + _BATCH_ROWS])
             ]
-            await store.upsert(collection, rows, timeout_s=_TIMEOUT_S)
-        await store.settle(collection, timeout_s=_TIMEOUT_S)
+            await store.upsert(collection, rows, deadline=Deadline(_TIMEOUT_S))
+        await store.settle(collection, deadline=Deadline(_TIMEOUT_S))
     finally:
         await store.close()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from glimpse.errors import AlreadyExists
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from services.common.deadline import Deadline
 from services.vectors.store import open_store
 from tests.query_service import COLLECTION, DIMENSION, fake_encoder, fill, query_service, rows
 
@@ -198,7 +199,7 @@ class Service:
     async def _serve(self, started):
         store = open_store(self._store_uri, "", self._credentials)
         encoder = fake_encoder()
-        await store.ready(timeout_s=60)
+        await store.ready(deadline=Deadline(60))
         with contextlib.suppress(AlreadyExists):
             await fill(store, rows())
         async with encoder.serve() as target, query_service(store, target) as query:

@@ -15,6 +15,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from glimpse.transport.status import from_rpc_error
 from services.common.admission import Admission
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.query.main import build
 from services.query.metrics import QueryMetrics
@@ -55,9 +56,9 @@ async def fill(
 ) -> None:
     """Makes a collection of FakeEncoder's model and writes `images` into it."""
     spec = CollectionSpec(name, DIMENSION, "fake", fingerprint, index_kind="FLAT")
-    await store.create_collection(spec, timeout_s=30)
-    await store.upsert(name, images, timeout_s=30)
-    await store.settle(name, timeout_s=30)
+    await store.create_collection(spec, deadline=Deadline(30))
+    await store.upsert(name, images, deadline=Deadline(30))
+    await store.settle(name, deadline=Deadline(30))
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
+from services.common.deadline import Deadline
 from services.common.telemetry import request_id
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ class EncoderClient:
             closing.cancel()
         await asyncio.gather(self._channel.close(), *self._closing, return_exceptions=True)
 
-    async def model(self, timeout_s: float) -> EncoderModel:
+    async def model(self, deadline: Deadline) -> EncoderModel:
         """Asks for the model that is loaded now."""
-        response = await self._call("GetModel", pb.GetModelRequest(), timeout_s)
+        response = await self._call("GetModel", pb.GetModelRequest(), deadline)
         model, limits = response.model, response.limits
         return EncoderModel(
             name=model.name,
@@ -108,32 +109,34 @@ class EncoderClient:
             max_message_bytes=limits.max_message_bytes,
         )
 
-    async def encode_texts(self, texts: Sequence[str], timeout_s: float) -> EncodedBatch:
+    async def encode_texts(self, texts: Sequence[str], deadline: Deadline) -> EncodedBatch:
         """Unit vectors of texts."""
         request = pb.EncodeTextsRequest(texts=texts)
-        return _batch(await self._call("EncodeTexts", request, timeout_s))
+        return _batch(await self._call("EncodeTexts", request, deadline))
 
-    async def encode_files(self, files: Sequence[bytes], timeout_s: float) -> EncodedBatch:
+    async def encode_files(self, files: Sequence[bytes], deadline: Deadline) -> EncodedBatch:
         """Unit vectors of picture files somebody waits for."""
         images = [pb.Image(file=file) for file in files]
         request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_INTERACTIVE)
-        return _batch(await self._call("EncodeImages", request, timeout_s))
+        return _batch(await self._call("EncodeImages", request, deadline))
 
     async def encode_pixels(
-        self, pixels: Sequence[npt.NDArray[np.uint8]], timeout_s: float
+        self, pixels: Sequence[npt.NDArray[np.uint8]], deadline: Deadline
     ) -> EncodedBatch:
         """Unit vectors of preprocessed images, each uint8 [S, S, 3], at indexing's priority."""
         images = [pb.Image(pixels=array.tobytes()) for array in pixels]
         request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_BULK)
-        return _batch(await self._call("EncodeImages", request, timeout_s))
+        return _batch(await self._call("EncodeImages", request, deadline))
 
-    async def _call(self, method: str, request: Message, timeout_s: float) -> Any:
+    async def _call(self, method: str, request: Message, deadline: Deadline) -> Any:
         identity = request_id.get()
         metadata = ((REQUEST_ID, identity),) if identity else ()
         call = getattr(self._stub, method)
         with calling(request) as trace:
             try:
-                answer = await call(request, timeout=timeout_s, metadata=(*metadata, *trace))
+                answer = await call(
+                    request, timeout=deadline.left_s(), metadata=(*metadata, *trace)
+                )
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
                     self._renew_if_lost()

@@ -26,6 +26,7 @@ from glimpse.transport.status import REQUEST_ID, to_status
 from services.common import telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
+from services.common.deadline import Deadline
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _WRAPPED = ("/glimpse.", "/grpc.channelz.")
@@ -33,17 +34,15 @@ _WRAPPED = ("/glimpse.", "/grpc.channelz.")
 log = logging.getLogger(__name__)
 
 
-def time_left_s(context: Any, default_s: float) -> float:
-    """Seconds until the caller's deadline, or `default_s` when it set none.
+def deadline_of(context: Any, default_s: float) -> Deadline:
+    """The caller's deadline, or one in `default_s` seconds when it set none.
 
-    Raises DeadlineExceeded when nothing is left.
+    Raises DeadlineExceeded when it has passed.
     """
     left_s = context.time_remaining()
-    if left_s is None or math.isinf(left_s):
-        return default_s
-    if left_s <= 0:
-        raise errors.DeadlineExceeded("the call's deadline has passed")
-    return left_s
+    deadline = Deadline(default_s if left_s is None or math.isinf(left_s) else left_s)
+    deadline.left_s()
+    return deadline
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):

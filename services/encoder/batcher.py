@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
+from services.common.deadline import Deadline
 from services.encoder.work_queue import Batch, Item, Lane, Limits, WorkQueue
 
 Vectors = NDArray[np.float32]
@@ -120,18 +121,18 @@ class Batcher:
         return self._queue.count(lane)
 
     async def encode(
-        self, lane: Lane, payloads: Sequence[Payload], deadline_s: float
+        self, lane: Lane, payloads: Sequence[Payload], deadline: Deadline
     ) -> list[Outcome]:
         """Return what became of each payload: token ids in lane TEXT, pixels [S, S, 3] in others.
 
-        `deadline_s` is a time of time.monotonic. A failing item is an exception in its place. For
+        A failing item is an exception in its place. For
         the call as a whole, raises Overloaded (a lane is full), DeadlineExceeded (too late to
         begin) or Unavailable (stopping, or the worker died). Cancelling it takes its items out of
         the queue unless others wait for them too.
         """
         if self._death is not None:
             raise Unavailable("the encoder's worker has died", reason="WORKER_DIED")
-        return list(await asyncio.gather(*self._admit(lane, payloads, deadline_s)))
+        return list(await asyncio.gather(*self._admit(lane, payloads, deadline)))
 
     async def close(self) -> None:
         """Stop in the order that the module's docstring gives."""
@@ -142,7 +143,7 @@ class Batcher:
     # Event loop's thread
 
     def _admit(
-        self, lane: Lane, payloads: Sequence[Payload], deadline_s: float
+        self, lane: Lane, payloads: Sequence[Payload], deadline: Deadline
     ) -> list[asyncio.Future[Outcome]]:
         """Return a future per payload; nothing has been queued where this raises."""
         now_s = time.monotonic()
@@ -151,9 +152,9 @@ class Batcher:
         by_key: dict[bytes, Item] = {}
         for payload in payloads:
             key = payload.tobytes() if lane is Lane.TEXT else None
-            place = self._known(key, deadline_s) or by_key.get(key or b"")
+            place = self._known(key, deadline) or by_key.get(key or b"")
             if place is None:
-                place = Item(lane, payload, payload.nbytes, now_s, deadline_s, key)
+                place = Item(lane, payload, payload.nbytes, now_s, deadline, key)
                 fresh.append(place)
                 if key is not None:
                     by_key[key] = place
@@ -164,7 +165,7 @@ class Batcher:
         self._by_key.update(by_key)
         return [self._future(place, now_s) for place in places]
 
-    def _known(self, key: bytes | None, deadline_s: float) -> Encoded | Item | None:
+    def _known(self, key: bytes | None, deadline: Deadline) -> Encoded | Item | None:
         """The cached vector of a text, or the item of another caller that will give it."""
         if key is None:
             return None
@@ -175,7 +176,7 @@ class Batcher:
             return Encoded(vector, 0, 0, 0)
         self.figures.cache_misses += 1
         item = self._by_key.get(key)
-        if item is not None and self._queue.join(item, deadline_s):
+        if item is not None and self._queue.join(item, deadline):
             self.figures.shared += 1
             return item
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from services.common.deadline import Deadline
 from services.common.preprocess import PREPROCESSING_VERSION
 from services.common.server import Server, StartFailure, run_service
 from services.common.settings import load
@@ -126,10 +126,10 @@ async def warm_up(batcher: Batcher, shape: Shape, limits: Limits) -> None:
     texts = [np.arange(shape.context_length) + i for i in range(limits.max_batch_texts)]
     black = np.zeros((shape.image_size, shape.image_size, 3), np.uint8)
     images = [black] * limits.max_batch_images
-    deadline_s = time.monotonic() + _WARM_UP_TIMEOUT_S
+    deadline = Deadline(_WARM_UP_TIMEOUT_S)
     outcomes = [
-        *await batcher.encode(Lane.TEXT, texts[: limits.max_queued_texts], deadline_s),
-        *await batcher.encode(Lane.BULK, images[: limits.max_queued_images], deadline_s),
+        *await batcher.encode(Lane.TEXT, texts[: limits.max_queued_texts], deadline),
+        *await batcher.encode(Lane.BULK, images[: limits.max_queued_images], deadline),
     ]
     for outcome in outcomes:
         if isinstance(outcome, Exception):

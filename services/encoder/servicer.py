@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import to_status
-from services.common.interceptors import time_left_s
+from services.common.deadline import Deadline
+from services.common.interceptors import deadline_of
 from services.common.texts import check_text
 from services.encoder.batcher import Batcher, Encoded, Outcome
 from services.encoder.decoder import Decoder, Pixels
@@ -57,7 +57,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     async def EncodeTexts(
         self, request: pb.EncodeTextsRequest, context: grpc.aio.ServicerContext
     ) -> pb.EncodeTextsResponse:
-        loaded, deadline_s = self._ready(), self._deadline_s(context)
+        loaded, deadline = self._ready(), self._deadline(context)
         texts = list(request.texts)
         _check_count("texts", len(texts), self._settings.max_texts)
         if sum(map(len, texts)) > _MAX_INLINE_CHARACTERS:
@@ -65,7 +65,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         else:
             tokens = self._tokenise(loaded.tokenizer, texts)
         good = [each.ids for each in tokens if isinstance(each, Tokens)]
-        outcomes = iter(await loaded.batcher.encode(Lane.TEXT, good, deadline_s) if good else ())
+        outcomes = iter(await loaded.batcher.encode(Lane.TEXT, good, deadline) if good else ())
         results, encoded = [], []
         for each in tokens:
             outcome = next(outcomes) if isinstance(each, Tokens) else each
@@ -81,12 +81,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     async def EncodeImages(
         self, request: pb.EncodeImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.EncodeImagesResponse:
-        loaded, deadline_s = self._ready(), self._deadline_s(context)
+        loaded, deadline = self._ready(), self._deadline(context)
         _check_count("images", len(request.images), self._settings.max_images)
         pixels = await self._pixels(loaded, request.images)
         lane = Lane.BULK if request.priority == pb.PRIORITY_BULK else Lane.IMAGE
         good = [each for each in pixels if isinstance(each, np.ndarray)]
-        outcomes = iter(await loaded.batcher.encode(lane, good, deadline_s) if good else ())
+        outcomes = iter(await loaded.batcher.encode(lane, good, deadline) if good else ())
         encoded = [next(outcomes) if isinstance(each, np.ndarray) else each for each in pixels]
         return pb.EncodeImagesResponse(
             results=[pb.ImageResult(**_result(outcome)) for outcome in encoded],
@@ -115,8 +115,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
             raise errors.Unavailable("the model is being loaded", reason="LOADING")
         return self._loaded
 
-    def _deadline_s(self, context: grpc.aio.ServicerContext) -> float:
-        return time.monotonic() + time_left_s(context, self._settings.default_timeout_s)
+    def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:
+        return deadline_of(context, self._settings.default_timeout_s)
 
     def _tokenise(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokens | Exception]:
         """The tokens of each text, or what is wrong with it."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
+from services.common.deadline import Deadline
 
 
 class Lane(enum.Enum):
@@ -60,7 +61,7 @@ class Item:
     payload: Any
     size_bytes: int
     arrived_s: float
-    deadline_s: float
+    deadline: Deadline
     key: bytes | None = None  # equal keys have equal vectors
     expired: bool = False  # taken too late, and never computed
     # Each with its own arrival; owned by the event loop's thread, like `key`'s meaning.
@@ -113,7 +114,7 @@ class WorkQueue:
                     f"{len(items)} more do not fit",
                     retry_after_s=after_s,
                 )
-            left_s = min(item.deadline_s for item in items) - self._clock()
+            left_s = min(item.deadline.at_s for item in items) - self._clock()
             if left_s <= wait_s + self._least_batch_s.get(lane, 0.0):
                 raise DeadlineExceeded(
                     f"{max(left_s, 0) * 1000:.0f} ms are left, too few for the work that waits"
@@ -121,10 +122,10 @@ class WorkQueue:
             self._lanes[lane].update((item, None) for item in items)
             self._changed.notify()
 
-    def join(self, item: Item, deadline_s: float) -> bool:
-        """Let an item live until `deadline_s` too; False if it was taken too late already."""
+    def join(self, item: Item, deadline: Deadline) -> bool:
+        """Let an item live until `deadline` too; False if it was taken too late already."""
         with self._changed:
-            item.deadline_s = max(item.deadline_s, deadline_s)
+            item.deadline = max(item.deadline, deadline, key=lambda each: each.at_s)
             return not item.expired
 
     def discard(self, item: Item) -> bool:
@@ -188,7 +189,7 @@ class WorkQueue:
         waiting, size_bytes = self._lanes[lane], 0
         while waiting and len(batch.items) < self._max_batch[lane]:
             item = next(iter(waiting))
-            item.expired = item.deadline_s <= too_late_s
+            item.expired = item.deadline.at_s <= too_late_s
             if not item.expired:
                 size_bytes += item.size_bytes
                 if batch.items and size_bytes > self._limits.max_batch_bytes:

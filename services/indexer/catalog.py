@@ -6,6 +6,7 @@ import contextlib
 import logging
 
 from glimpse import errors
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Target
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 class Catalog:
     """Makes, describes and drops collections, and checks them against the encoder's model.
 
-    Errors are the store's and the encoder's; `timeout_s` bounds a whole call.
+    Errors are the store's and the encoder's; a deadline is that of a whole call.
     """
 
     def __init__(
@@ -36,29 +37,29 @@ class Catalog:
         self._metrics = metrics
 
     async def create(
-        self, name: str, index_kind: IndexKind, metric: Metric, timeout_s: float
+        self, name: str, index_kind: IndexKind, metric: Metric, deadline: Deadline
     ) -> CollectionInfo:
         """Makes an empty collection for the encoder's model; AlreadyExists if the name is taken."""
-        model = await self._encoder.model(min(timeout_s, self._settings.encoder_timeout_s))
-        await self._create(name, model, index_kind, metric, timeout_s)
-        return await self._store.describe_collection(name, timeout_s=timeout_s)
+        model = await self._encoder.model(deadline.within(self._settings.encoder_timeout_s))
+        await self._create(name, model, index_kind, metric, deadline)
+        return await self._store.describe_collection(name, deadline=deadline)
 
-    async def describe(self, name: str, timeout_s: float) -> CollectionInfo:
-        return await self._store.describe_collection(name, timeout_s=timeout_s)
+    async def describe(self, name: str, deadline: Deadline) -> CollectionInfo:
+        return await self._store.describe_collection(name, deadline=deadline)
 
-    async def describe_all(self, timeout_s: float) -> list[CollectionInfo]:
+    async def describe_all(self, deadline: Deadline) -> list[CollectionInfo]:
         """Every collection of ours, in the order of their names."""
         described = []
-        for name in await self._store.list_collections(timeout_s=timeout_s):
+        for name in await self._store.list_collections(deadline=deadline):
             with contextlib.suppress(errors.NotFound):  # dropped since it was listed
-                described.append(await self._store.describe_collection(name, timeout_s=timeout_s))
+                described.append(await self._store.describe_collection(name, deadline=deadline))
         return described
 
-    async def drop(self, name: str, confirm: str, timeout_s: float) -> None:
+    async def drop(self, name: str, confirm: str, deadline: Deadline) -> None:
         """Removes a collection for good; raises InvalidInput unless `confirm` repeats its name."""
         if confirm != name:
             raise errors.InvalidInput("confirm", "must repeat the collection's name")
-        await self._store.drop_collection(name, timeout_s=timeout_s)
+        await self._store.drop_collection(name, deadline=deadline)
         log.info("dropped collection %s", name)
 
     async def target(self, name: str, *, create: bool, force: bool) -> Target:
@@ -69,17 +70,23 @@ class Catalog:
         """
         milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
         encoder = RetryBudget("the encoder", self._settings.retry_budget_s)
-        timeout_s = self._settings.milvus_timeout_s
-        model = await encoder.call(lambda: self._encoder.model(self._settings.encoder_timeout_s))
+        settings = self._settings
+        model = await encoder.call(
+            lambda: self._encoder.model(Deadline(settings.encoder_timeout_s))
+        )
         try:
-            spec = await milvus.call(lambda: self._store.get_spec(name, timeout_s=timeout_s))
+            spec = await milvus.call(lambda: self._spec(name))
         except errors.NotFound:
             if not create:
                 raise
             # Of two streams that make the same collection, the second finds it made.
             with contextlib.suppress(errors.AlreadyExists):
-                await milvus.call(lambda: self._create(name, model, "AUTO", "IP", timeout_s))
-            spec = await milvus.call(lambda: self._store.get_spec(name, timeout_s=timeout_s))
+                await milvus.call(
+                    lambda: self._create(
+                        name, model, "AUTO", "IP", Deadline(settings.milvus_timeout_s)
+                    )
+                )
+            spec = await milvus.call(lambda: self._spec(name))
         if spec.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(
                 f"collection {name!r} was filled by model {spec.model_name!r} "
@@ -94,9 +101,12 @@ class Catalog:
             return
         try:
             with self._metrics.store_latency_s.labels("settle").time():
-                await self._store.settle(name, timeout_s=self._settings.settle_timeout_s)
+                await self._store.settle(name, deadline=Deadline(self._settings.settle_timeout_s))
         except errors.GlimpseError as error:
             log.warning("collection %s is slow to search until it has settled: %s", name, error)
+
+    async def _spec(self, name: str) -> CollectionSpec:
+        return await self._store.get_spec(name, deadline=Deadline(self._settings.milvus_timeout_s))
 
     async def _create(
         self,
@@ -104,10 +114,10 @@ class Catalog:
         model: EncoderModel,
         index_kind: IndexKind,
         metric: Metric,
-        timeout_s: float,
+        deadline: Deadline,
     ) -> None:
         spec = CollectionSpec(
             name, model.dimension, model.name, model.fingerprint, index_kind, metric
         )
-        await self._store.create_collection(spec, timeout_s=timeout_s)
+        await self._store.create_collection(spec, deadline=deadline)
         log.info("created collection %s for model %s", name, model.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.server import Server, run_service
 from services.common.settings import load
@@ -66,8 +67,8 @@ async def _serve(settings: IndexerSettings) -> int:
 async def _serve_when_ready(server: Server, store: VectorStore, encoder: Encoder) -> None:
     """Turns health to SERVING once both peers have answered; asks until they do."""
     try:
-        await _answered("Milvus", lambda: store.ready(timeout_s=_ANSWER_TIMEOUT_S))
-        await _answered("the encoder", lambda: encoder.model(_ANSWER_TIMEOUT_S))
+        await _answered("Milvus", lambda: store.ready(deadline=Deadline(_ANSWER_TIMEOUT_S)))
+        await _answered("the encoder", lambda: encoder.model(Deadline(_ANSWER_TIMEOUT_S)))
     except Exception:
         log.exception("readiness cannot be told")
         server.fail("a fault while waiting for Milvus and the encoder")

@@ -12,7 +12,7 @@ import grpc
 from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
-from services.common.interceptors import time_left_s
+from services.common.interceptors import deadline_of
 from services.indexer import converters
 from services.indexer.catalog import Catalog
 from services.indexer.pipeline import Pipeline
@@ -75,11 +75,12 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
                 "images", f"must be 1 to {MAX_BATCH_IMAGES} images; there are {len(request.images)}"
             )
         check_name(request.options.collection)
-        timeout_s = time_left_s(context, self._default_timeout_s)
+        deadline = deadline_of(context, self._default_timeout_s)
+        left_s = deadline.left_s()
         try:
-            acknowledgements = await asyncio.wait_for(self._index_batch(request), timeout_s)
+            acknowledgements = await asyncio.wait_for(self._index_batch(request), left_s)
         except asyncio.TimeoutError:
-            raise DeadlineExceeded(f"not done within {timeout_s:.1f} s") from None
+            raise DeadlineExceeded(f"not done within {left_s:.1f} s") from None
         return pb.BatchIndexImagesResponse(acknowledgements=acknowledgements)
 
     async def _index_batch(
@@ -106,7 +107,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self, request: pb.DeleteImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.DeleteImagesResponse:
         name = check_name(request.collection)
-        timeout_s = time_left_s(context, self._default_timeout_s)
+        deadline = deadline_of(context, self._default_timeout_s)
         selector = request.WhichOneof("selector")
         if selector == "ids":
             ids = request.ids.ids
@@ -114,9 +115,9 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
                 raise InvalidInput(
                     "ids", f"must be 1 to {MAX_DELETE_IDS} ids; there are {len(ids)}"
                 )
-            deleted = await self._store.delete_ids(name, ids, timeout_s=timeout_s)
+            deleted = await self._store.delete_ids(name, ids, deadline=deadline)
         elif selector == "filter":
-            deleted = await self._store.delete_where(name, request.filter, timeout_s=timeout_s)
+            deleted = await self._store.delete_where(name, request.filter, deadline=deadline)
         else:
             raise InvalidInput("selector", "ids or filter must be set")
         return pb.DeleteImagesResponse(deleted=deleted)
@@ -128,28 +129,28 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             check_name(request.collection),
             converters.index_kind(request.index_kind),
             converters.metric(request.metric),
-            time_left_s(context, self._default_timeout_s),
+            deadline_of(context, self._default_timeout_s),
         )
         return pb.CreateCollectionResponse(collection=converters.collection(info))
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetCollectionResponse:
-        timeout_s = time_left_s(context, self._default_timeout_s)
-        info = await self._catalog.describe(check_name(request.collection), timeout_s)
+        deadline = deadline_of(context, self._default_timeout_s)
+        info = await self._catalog.describe(check_name(request.collection), deadline)
         return pb.GetCollectionResponse(collection=converters.collection(info))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: grpc.aio.ServicerContext
     ) -> pb.ListCollectionsResponse:
-        infos = await self._catalog.describe_all(time_left_s(context, self._default_timeout_s))
+        infos = await self._catalog.describe_all(deadline_of(context, self._default_timeout_s))
         return pb.ListCollectionsResponse(collections=map(converters.collection, infos))
 
     async def DropCollection(
         self, request: pb.DropCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.DropCollectionResponse:
-        timeout_s = time_left_s(context, self._default_timeout_s)
-        await self._catalog.drop(check_name(request.collection), request.confirm, timeout_s)
+        deadline = deadline_of(context, self._default_timeout_s)
+        await self._catalog.drop(check_name(request.collection), request.confirm, deadline)
         return pb.DropCollectionResponse()
 
 

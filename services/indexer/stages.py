@@ -14,6 +14,7 @@ import numpy as np
 
 from glimpse import errors
 from services.common import encoder_client, preprocess
+from services.common.deadline import Deadline
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
@@ -26,10 +27,10 @@ UNCHANGED: Literal["unchanged"] = "unchanged"
 class Encoder(Protocol):
     """What the indexer needs of services.common.encoder_client.EncoderClient."""
 
-    async def model(self, timeout_s: float) -> encoder_client.EncoderModel: ...
+    async def model(self, deadline: Deadline) -> encoder_client.EncoderModel: ...
 
     async def encode_pixels(
-        self, pixels: Sequence[Pixels], timeout_s: float
+        self, pixels: Sequence[Pixels], deadline: Deadline
     ) -> encoder_client.EncodedBatch: ...
 
 
@@ -116,7 +117,7 @@ class Stages:
         model = self._target.model
         with self._peers.metrics.encoder_latency_s.time():
             batch = await self._peers.encoder.encode_pixels(
-                pixels, self._settings.encoder_timeout_s
+                pixels, Deadline(self._settings.encoder_timeout_s)
             )
         if batch.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(
@@ -134,7 +135,7 @@ class Stages:
     async def _upsert_once(self, rows: list[Row]) -> None:
         with self._peers.metrics.store_latency_s.labels("upsert").time():
             await self._peers.store.upsert(
-                self._target.collection, rows, timeout_s=self._settings.milvus_timeout_s
+                self._target.collection, rows, deadline=Deadline(self._settings.milvus_timeout_s)
             )
 
     async def _pictures(self, images: list[Attributes]) -> dict[str, EncodedPicture]:
@@ -161,7 +162,7 @@ class Stages:
                     self._target.collection,
                     [image.id for image in images],
                     fields,
-                    timeout_s=self._settings.milvus_timeout_s,
+                    deadline=Deadline(self._settings.milvus_timeout_s),
                 )
 
         return await self._milvus.call(once)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from services.query.deadline import Deadline
+from services.common.deadline import Deadline
 from services.vectors.store import CollectionSpec, VectorStore
 
 _MAX_COLLECTIONS = 1_024
@@ -29,7 +29,7 @@ class Descriptions:
         if known is not None and time.monotonic() < known[0]:
             return known[1]
         self.forget(name)
-        collection = await self._store.get_spec(name, timeout_s=deadline.left_s())
+        collection = await self._store.get_spec(name, deadline=deadline)
         self._known[name] = (time.monotonic() + self._trust_s, collection)
         while len(self._known) > _MAX_COLLECTIONS:
             self._known.popitem(last=False)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glimpse.errors import GlimpseError, InvalidInput, NotFound
+from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncoderClient
-from services.query.deadline import Deadline
 from services.query.encoding import EncoderTiming, QueryEncoder
 from services.query.metrics import QueryMetrics
 from services.query.queries import Given, IndexedImage, Options, Part, PictureFile, Query, Text
@@ -170,12 +170,10 @@ async def fetch(
     """
     if not ids:
         return {}
-    rows = await store.fetch(name, ids, fields, timeout_s=deadline.left_s(), consistency="bounded")
+    rows = await store.fetch(name, ids, fields, deadline=deadline, consistency="bounded")
     late = [identity for identity in ids if identity not in rows]
     if late:
-        rows |= await store.fetch(
-            name, late, fields, timeout_s=deadline.left_s(), consistency="strong"
-        )
+        rows |= await store.fetch(name, late, fields, deadline=deadline, consistency="strong")
     return rows
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from glimpse.errors import GlimpseError, ModelMismatch
+from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
-from services.query.deadline import Deadline
 from services.query.metrics import QueryMetrics
 from services.query.request_coalescer import RequestCoalescer
 from services.query.text_cache import TextCache
@@ -118,7 +118,7 @@ class QueryEncoder:
     async def _encode(
         self,
         items: Sequence[Item],
-        encode: Callable[[Sequence[Item], float], Awaitable[EncodedBatch]],
+        encode: Callable[[Sequence[Item], Deadline], Awaitable[EncodedBatch]],
         max_items: Callable[[EncoderModel], int],
         deadline: Deadline,
     ) -> list[_Outcome]:
@@ -129,7 +129,7 @@ class QueryEncoder:
             if size > 1:
                 size = max_items(await self._current_model(deadline)) or size
             for start in range(0, len(items), size or 1):
-                batch = await encode(items[start : start + size], deadline.left_s())
+                batch = await encode(items[start : start + size], deadline)
                 outcomes += [_Outcome(embedded, batch) for embedded in batch.items]
         except GlimpseError as error:
             self._model = None  # the encoder that comes back may be another one
@@ -161,7 +161,7 @@ class QueryEncoder:
     async def _current_model(self, deadline: Deadline) -> EncoderModel:
         """The encoder's model and limits, asked for once."""
         if self._model is None:
-            self._model = await self._encoder.model(deadline.left_s())
+            self._model = await self._encoder.model(deadline)
         return self._model
 
     async def _mismatch(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from glimpse.errors import GlimpseError
+from services.common.deadline import Deadline
 from services.common.server import Server
 from services.vectors.store import VectorStore
 
@@ -23,7 +24,7 @@ async def watch(server: Server, store: VectorStore, interval_s: float) -> None:
     serving, failures = False, _MAX_FAILURES
     while True:
         try:
-            await store.ready(timeout_s=interval_s)
+            await store.ready(deadline=Deadline(interval_s))
             failures = 0
         except GlimpseError as error:
             failures += 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from glimpse.errors import DeadlineExceeded
-from services.query.deadline import Deadline
+from services.common.deadline import Deadline
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from glimpse.errors import FailedPrecondition, GlimpseError, InvalidInput, NotFound, Unavailable
-from services.query.deadline import Deadline
+from services.common.deadline import Deadline
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder, Embedding, fetch
 from services.query.encoding import EncoderTiming
@@ -194,7 +194,7 @@ class Searcher:
             request.name,
             np.stack(vectors),
             request.window,
-            timeout_s=deadline.left_s(),
+            deadline=deadline,
             filter=request.filter,
             offset=request.offset,
             fields=request.fields,

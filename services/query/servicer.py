@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from glimpse.errors import GlimpseError, InvalidInput
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
-from services.common.interceptors import time_left_s
+from services.common.deadline import Deadline
+from services.common.interceptors import deadline_of
 from services.query import converters
-from services.query.deadline import Deadline
 from services.query.page_tokens import PageTokens
 from services.query.queries import MAX_QUERIES, Options, Query
 from services.query.search import Page, Searcher
@@ -86,7 +86,7 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         return self._checked_size(response, "ids")
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:
-        return Deadline(time_left_s(context, self._settings.default_timeout_s))
+        return deadline_of(context, self._settings.default_timeout_s)
 
     def _page_options(self, request: pb.SearchRequest) -> Options:
         """The request's options, with the offset that its page token stands for."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpse.errors import DeadlineExceeded, InvalidInput
+from glimpse.errors import InvalidInput
 
 if TYPE_CHECKING:
     from services.vectors.store import CollectionSpec, Row
@@ -26,11 +26,6 @@ MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
 MAX_QUERIES = 1_024
 UNIT_TOLERANCE = 1e-3
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
-
-
-def check_timeout(timeout_s: float) -> None:
-    if not timeout_s > 0:
-        raise DeadlineExceeded("no time is left for the vector store")
 
 
 def check_name(name: str) -> str:

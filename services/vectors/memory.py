@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import AlreadyExists, NotFound
+from services.common.deadline import Deadline
 from services.vectors import bounds, filters
 from services.vectors.expressions import parse
 from services.vectors.store import (
@@ -51,18 +52,18 @@ class MemoryStore:
     def __init__(self) -> None:
         self._collections: dict[str, _Collection] = {}
 
-    async def ready(self, *, timeout_s: float) -> None:
-        bounds.check_timeout(timeout_s)
+    async def ready(self, *, deadline: Deadline) -> None:
+        deadline.left_s()
 
-    async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
-        bounds.check_timeout(timeout_s)
+    async def create_collection(self, spec: CollectionSpec, *, deadline: Deadline) -> None:
+        deadline.left_s()
         bounds.check_spec(spec, INDEX_KINDS)
         if spec.name in self._collections:
             raise AlreadyExists(f"collection {spec.name!r} stands already")
         self._collections[spec.name] = _Collection(spec, time.time_ns() // 1_000_000)
 
-    async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo:
-        collection = self._collection(name, timeout_s)
+    async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo:
+        collection = self._collection(name, deadline)
         spec, rows = collection.spec, len(collection.rows)
         return CollectionInfo(
             name=spec.name,
@@ -77,19 +78,19 @@ class MemoryStore:
             created_at_ms=collection.created_at_ms,
         )
 
-    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
-        return self._collection(name, timeout_s).spec
+    async def get_spec(self, name: str, *, deadline: Deadline) -> CollectionSpec:
+        return self._collection(name, deadline).spec
 
-    async def list_collections(self, *, timeout_s: float) -> list[str]:
-        bounds.check_timeout(timeout_s)
+    async def list_collections(self, *, deadline: Deadline) -> list[str]:
+        deadline.left_s()
         return sorted(self._collections)
 
-    async def drop_collection(self, name: str, *, timeout_s: float) -> None:
-        self._collection(name, timeout_s)
+    async def drop_collection(self, name: str, *, deadline: Deadline) -> None:
+        self._collection(name, deadline)
         del self._collections[name]
 
-    async def upsert(self, name: str, rows: Sequence[Row], *, timeout_s: float) -> None:
-        collection = self._collection(name, timeout_s)
+    async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
+        collection = self._collection(name, deadline)
         for row in bounds.unique_rows(rows, collection.spec.dimension):
             collection.rows[row.id] = copy.deepcopy(row)
         collection.vectors = None
@@ -100,23 +101,23 @@ class MemoryStore:
         ids: Iterable[str],
         fields: Sequence[str],
         *,
-        timeout_s: float,
+        deadline: Deadline,
         consistency: Consistency = "strong",
     ) -> dict[str, dict[str, Any]]:
         bounds.check_fields(fields, ALL_FIELDS)
         wanted = bounds.unique_ids(ids)
-        rows = self._collection(name, timeout_s).rows
+        rows = self._collection(name, deadline).rows
         return {id: _fields(rows[id], fields) for id in wanted if id in rows}
 
-    async def delete_ids(self, name: str, ids: Iterable[str], *, timeout_s: float) -> int:
+    async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         wanted = bounds.unique_ids(ids)
-        collection = self._collection(name, timeout_s)
+        collection = self._collection(name, deadline)
         return _delete(collection, [id for id in wanted if id in collection.rows])
 
-    async def delete_where(self, name: str, filter: AnyFilter, *, timeout_s: float) -> int:
+    async def delete_where(self, name: str, filter: AnyFilter, *, deadline: Deadline) -> int:
         filters.check_given(filter)
         takes = _predicate(filter)
-        collection = self._collection(name, timeout_s)
+        collection = self._collection(name, deadline)
         return _delete(collection, [row.id for row in collection.rows.values() if takes(row)])
 
     async def search(
@@ -125,7 +126,7 @@ class MemoryStore:
         vectors: NDArray[np.float32],
         limit: int,
         *,
-        timeout_s: float,
+        deadline: Deadline,
         filter: AnyFilter = "",
         offset: int = 0,
         fields: Sequence[str] = (),
@@ -136,7 +137,7 @@ class MemoryStore:
         bounds.check_fields(fields, ALL_FIELDS)
         takes = _predicate(filter)
         excluded = frozenset(exclude_ids)
-        collection = self._collection(name, timeout_s)
+        collection = self._collection(name, deadline)
         queries = bounds.check_queries(vectors, collection.spec.dimension)
         rows = list(collection.rows.values())
         taken = [i for i, row in enumerate(rows) if row.id not in excluded and takes(row)]
@@ -152,18 +153,18 @@ class MemoryStore:
             )
         return answers
 
-    async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:
+    async def count(self, name: str, filter: AnyFilter = "", *, deadline: Deadline) -> int:
         takes = _predicate(filter)
-        return sum(map(takes, self._collection(name, timeout_s).rows.values()))
+        return sum(map(takes, self._collection(name, deadline).rows.values()))
 
-    async def settle(self, name: str, *, timeout_s: float) -> None:
-        self._collection(name, timeout_s)
+    async def settle(self, name: str, *, deadline: Deadline) -> None:
+        self._collection(name, deadline)
 
     async def close(self) -> None:
         self._collections.clear()
 
-    def _collection(self, name: str, timeout_s: float) -> _Collection:
-        bounds.check_timeout(timeout_s)
+    def _collection(self, name: str, deadline: Deadline) -> _Collection:
+        deadline.left_s()
         if bounds.check_name(name) not in self._collections:
             raise NotFound(f"no collection {name!r}", reason="COLLECTION_NOT_FOUND")
         return self._collections[name]

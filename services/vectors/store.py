@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from glimpse.errors import InvalidInput
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from services.common.deadline import Deadline
 from services.vectors.filters import Filter
 from services.vectors.milvus.metrics import MilvusMetrics
 
@@ -88,7 +89,7 @@ class ScoredRow:
 class VectorStore(Protocol):
     """Collections of rows, searched by vector.
 
-    Every call takes `timeout_s`, and ends within it. Besides the errors that a method names, every
+    Every call takes a `deadline`, and ends before it. Besides the errors that a method names, every
     one raises InvalidInput (a bound is broken; names the field), NotFound (reason
     COLLECTION_NOT_FOUND), FailedPrecondition (reason FOREIGN_COLLECTION: a collection that we did
     not make), Unavailable (the backend is gone, or failed), Overloaded (a quota of the backend) and
@@ -99,27 +100,27 @@ class VectorStore(Protocol):
     with the reason. `fields` are names of ALL_FIELDS; the id always comes.
     """
 
-    async def ready(self, *, timeout_s: float) -> None:
-        """Waits until the backend answers; Unavailable if it does not within `timeout_s`."""
+    async def ready(self, *, deadline: Deadline) -> None:
+        """Waits until the backend answers; Unavailable if it does not before the deadline."""
         ...
 
-    async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
+    async def create_collection(self, spec: CollectionSpec, *, deadline: Deadline) -> None:
         """Makes a collection that can be searched at once; AlreadyExists if the name is taken."""
         ...
 
-    async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo: ...
+    async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo: ...
 
-    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
+    async def get_spec(self, name: str, *, deadline: Deadline) -> CollectionSpec:
         """What the collection was made of; far cheaper than describe_collection, which counts."""
         ...
 
-    async def list_collections(self, *, timeout_s: float) -> list[str]:
+    async def list_collections(self, *, deadline: Deadline) -> list[str]:
         """The names of our collections, sorted; those that others made are left out."""
         ...
 
-    async def drop_collection(self, name: str, *, timeout_s: float) -> None: ...
+    async def drop_collection(self, name: str, *, deadline: Deadline) -> None: ...
 
-    async def upsert(self, name: str, rows: Sequence[Row], *, timeout_s: float) -> None:
+    async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
         """Writes rows, replacing those of the same id; of one id given twice, the last stays.
 
         Returns when the backend has taken them all. Writing again after an error does no harm.
@@ -133,7 +134,7 @@ class VectorStore(Protocol):
         ids: Iterable[str],
         fields: Sequence[str],
         *,
-        timeout_s: float,
+        deadline: Deadline,
         consistency: Consistency = "strong",
     ) -> dict[str, dict[str, Any]]:
         """The asked fields by id; ids that are not there are absent.
@@ -143,11 +144,11 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def delete_ids(self, name: str, ids: Iterable[str], *, timeout_s: float) -> int:
+    async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         """Deletes by id; returns how many of them were there."""
         ...
 
-    async def delete_where(self, name: str, filter: AnyFilter, *, timeout_s: float) -> int:
+    async def delete_where(self, name: str, filter: AnyFilter, *, deadline: Deadline) -> int:
         """Deletes what the filter takes; returns how many. An empty filter is InvalidInput."""
         ...
 
@@ -157,7 +158,7 @@ class VectorStore(Protocol):
         vectors: NDArray[np.float32],
         limit: int,
         *,
-        timeout_s: float,
+        deadline: Deadline,
         filter: AnyFilter = "",
         offset: int = 0,
         fields: Sequence[str] = (),
@@ -172,11 +173,11 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:
+    async def count(self, name: str, filter: AnyFilter = "", *, deadline: Deadline) -> int:
         """How many rows the filter takes, exactly; all of them if it is empty."""
         ...
 
-    async def settle(self, name: str, *, timeout_s: float) -> None:
+    async def settle(self, name: str, *, deadline: Deadline) -> None:
         """Makes what was written fast to search: call it once after a bulk of upserts.
 
         May be called at any time and concurrently; does nothing if nothing was written since.

@@ -23,6 +23,7 @@ from signal import SIGTERM
 import numpy as np
 
 from glimpse.errors import GlimpseError
+from services.common.deadline import Deadline
 from services.common.preprocess import decode
 from services.vectors.store import VectorStore, open_store
 from tests.backends import MilvusLite, MilvusServer, Process, free_ports
@@ -230,7 +231,7 @@ class Chaos:
     async def _problems(self, total: int) -> list[str]:
         store = open_store(self._store.uri)
         try:
-            await store.ready(timeout_s=_NO_PROGRESS_S)
+            await store.ready(deadline=Deadline(_NO_PROGRESS_S))
             problems = [await self._wrong_count(store, total)]
             for start in range(0, total, _CHECKED_AT_ONCE):
                 numbers = range(start, min(start + _CHECKED_AT_ONCE, total))
@@ -245,13 +246,13 @@ class Chaos:
 
     async def _wrong_count(self, store: VectorStore, total: int) -> str:
         """As all that were sent are looked up besides, this finds doubles and strangers."""
-        count = await store.count(COLLECTION, timeout_s=_NO_PROGRESS_S)
+        count = await store.count(COLLECTION, deadline=Deadline(_NO_PROGRESS_S))
         return "" if count == total else f"{count} rows are there of {total} images"
 
     async def _wrong_rows(self, store: VectorStore, numbers: range) -> list[str]:
         fields = ("vector", "uri", "content_sha256")
         names = [str(number) for number in numbers]
-        rows = await store.fetch(COLLECTION, names, fields, timeout_s=_NO_PROGRESS_S)
+        rows = await store.fetch(COLLECTION, names, fields, deadline=Deadline(_NO_PROGRESS_S))
         problems = [f"{name} is missing" for name in names if name not in rows]
         for name, row in rows.items():
             content = pictures.content(int(name))

@@ -14,6 +14,7 @@ from pymilvus import MilvusClient
 
 from glimpse.errors import AlreadyExists
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from services.common.deadline import Deadline
 from services.vectors.filters import Comparison
 from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
 from tests.authority import Authority, write
@@ -76,7 +77,7 @@ def backend(
 @pytest.fixture
 async def store(backend: Backend) -> AsyncIterator[VectorStore]:
     store = open_store(backend.uri, "", backend.credentials)
-    await store.ready(timeout_s=60)
+    await store.ready(deadline=Deadline(60))
     yield store
     await store.close()
 
@@ -86,9 +87,9 @@ async def collection(store: VectorStore) -> str:
     """The name of an empty collection of DIMENSION."""
     name = "pictures"
     try:
-        await store.create_collection(spec(name), timeout_s=T)
+        await store.create_collection(spec(name), deadline=Deadline(T))
     except AlreadyExists:
-        await store.delete_where(name, Comparison("id", ">=", ""), timeout_s=T)
+        await store.delete_where(name, Comparison("id", ">=", ""), deadline=Deadline(T))
     return name
 
 

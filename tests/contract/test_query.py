@@ -11,6 +11,7 @@ import pytest
 from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
+from services.common.deadline import Deadline
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -42,7 +43,7 @@ async def made(store, name, images, **changes):
         await fill(store, images, name, **changes)
         # What was seen once by a strong search is seen by every later one.
         await store.search(
-            name, images[0].vector[None], 1, consistency="strong", timeout_s=TIMEOUT_S
+            name, images[0].vector[None], 1, consistency="strong", deadline=Deadline(TIMEOUT_S)
         )
 
 

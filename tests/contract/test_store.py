@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glimpse.errors import DeadlineExceeded, InvalidInput, NotFound
+from services.common.deadline import Deadline
 from services.vectors.store import ALL_FIELDS, Row
 from tests.contract.conftest import DIMENSION, T, axis, between, picture
 
@@ -17,7 +18,7 @@ HOSTILE_IDS = ['a"', 'a" or id != "', "a'b", "a\\", "", "a b", "ü", "x" * 129, 
 async def ids_found(store, collection, query=None, limit=10, **options) -> list[str]:
     query = axis(0) if query is None else query
     options.setdefault("consistency", "strong")
-    (hits,) = await store.search(collection, query[None], limit, timeout_s=T, **options)
+    (hits,) = await store.search(collection, query[None], limit, deadline=Deadline(T), **options)
     return [hit.id for hit in hits]
 
 
@@ -40,11 +41,11 @@ async def test_a_row_comes_back_with_every_field(store, collection):
         indexed_at_ms=1_732_000_000_123,
         metadata=metadata,
     )
-    await store.upsert(collection, [row], timeout_s=T)
+    await store.upsert(collection, [row], deadline=Deadline(T))
 
-    fetched = await store.fetch(collection, [row.id], ALL_FIELDS, timeout_s=T)
+    fetched = await store.fetch(collection, [row.id], ALL_FIELDS, deadline=Deadline(T))
     (hits,) = await store.search(
-        collection, axis(0)[None], 1, fields=ALL_FIELDS, consistency="strong", timeout_s=T
+        collection, axis(0)[None], 1, fields=ALL_FIELDS, consistency="strong", deadline=Deadline(T)
     )
 
     for fields in (fetched[row.id], hits[0].fields):
@@ -55,49 +56,55 @@ async def test_a_row_comes_back_with_every_field(store, collection):
 
 
 async def test_only_the_asked_fields_come(store, collection):
-    await store.upsert(collection, [picture("a", uri="u", width=3)], timeout_s=T)
+    await store.upsert(collection, [picture("a", uri="u", width=3)], deadline=Deadline(T))
 
-    assert await store.fetch(collection, ["a"], ["width"], timeout_s=T) == {"a": {"width": 3}}
+    assert await store.fetch(collection, ["a"], ["width"], deadline=Deadline(T)) == {
+        "a": {"width": 3}
+    }
     (hits,) = await store.search(
-        collection, axis(0)[None], 1, fields=["uri"], consistency="strong", timeout_s=T
+        collection, axis(0)[None], 1, fields=["uri"], consistency="strong", deadline=Deadline(T)
     )
     assert hits[0].fields == {"uri": "u"}
     with pytest.raises(InvalidInput, match="fields: 'colour'"):
-        await store.fetch(collection, ["a"], ["colour"], timeout_s=T)
+        await store.fetch(collection, ["a"], ["colour"], deadline=Deadline(T))
 
 
 async def test_upsert_replaces_the_row_of_the_same_id(store, collection):
-    await store.upsert(collection, [picture("a", axis(0), uri="old")], timeout_s=T)
-    await store.upsert(collection, [picture("a", axis(1), uri="new")], timeout_s=T)
+    await store.upsert(collection, [picture("a", axis(0), uri="old")], deadline=Deadline(T))
+    await store.upsert(collection, [picture("a", axis(1), uri="new")], deadline=Deadline(T))
 
-    fetched = await store.fetch(collection, ["a"], ["uri", "vector"], timeout_s=T)
+    fetched = await store.fetch(collection, ["a"], ["uri", "vector"], deadline=Deadline(T))
     assert fetched["a"]["uri"] == "new"
     assert fetched["a"]["vector"] == pytest.approx(axis(1))
-    assert await store.count(collection, timeout_s=T) == 1
+    assert await store.count(collection, deadline=Deadline(T)) == 1
 
 
 async def test_of_one_id_twice_in_one_call_the_last_stays(store, collection):
     rows = [picture("a", uri="first"), picture("b"), picture("a", uri="last")]
-    await store.upsert(collection, rows, timeout_s=T)
+    await store.upsert(collection, rows, deadline=Deadline(T))
 
-    assert await store.count(collection, timeout_s=T) == 2
-    assert await store.fetch(collection, ["a"], ["uri"], timeout_s=T) == {"a": {"uri": "last"}}
+    assert await store.count(collection, deadline=Deadline(T)) == 2
+    assert await store.fetch(collection, ["a"], ["uri"], deadline=Deadline(T)) == {
+        "a": {"uri": "last"}
+    }
 
 
 async def test_concurrent_upserts_of_the_same_ids_end_as_one_row_each(store, collection):
     rows = [[picture(f"{i}", uri=f"{writer}") for i in range(50)] for writer in range(4)]
-    await asyncio.gather(*(store.upsert(collection, some, timeout_s=T) for some in rows))
+    await asyncio.gather(*(store.upsert(collection, some, deadline=Deadline(T)) for some in rows))
 
-    assert await store.count(collection, timeout_s=T) == 50
+    assert await store.count(collection, deadline=Deadline(T)) == 50
     assert len(await ids_found(store, collection, limit=100)) == 50
 
 
 async def test_more_rows_than_fit_in_one_request_are_all_written(store, collection):
     rows = [picture(f"{i}", width=i) for i in range(2_500)]
-    await store.upsert(collection, rows, timeout_s=T)
+    await store.upsert(collection, rows, deadline=Deadline(T))
 
-    assert await store.count(collection, timeout_s=T) == 2_500
-    fetched = await store.fetch(collection, [row.id for row in rows], ["width"], timeout_s=T)
+    assert await store.count(collection, deadline=Deadline(T)) == 2_500
+    fetched = await store.fetch(
+        collection, [row.id for row in rows], ["width"], deadline=Deadline(T)
+    )
     assert fetched == {row.id: {"width": row.width} for row in rows}
 
 
@@ -123,67 +130,71 @@ async def test_more_rows_than_fit_in_one_request_are_all_written(store, collecti
 )  # fmt: skip
 async def test_a_row_beyond_a_bound_is_named_and_nothing_is_written(store, collection, field, bad):
     with pytest.raises(InvalidInput) as raised:
-        await store.upsert(collection, [picture("good"), bad], timeout_s=T)
+        await store.upsert(collection, [picture("good"), bad], deadline=Deadline(T))
 
     assert raised.value.field == f"rows[1].{field}"
-    assert await store.count(collection, timeout_s=T) == 0
+    assert await store.count(collection, deadline=Deadline(T)) == 0
 
 
 async def test_the_largest_row_is_taken(store, collection):
     metadata = {"k": "ü" * 8_187}
     row = picture("i" * 128, uri="犬" * 2_048, width=2**31 - 1, format="F" * 16, metadata=metadata)
-    await store.upsert(collection, [row], timeout_s=T)
+    await store.upsert(collection, [row], deadline=Deadline(T))
 
-    fetched = await store.fetch(collection, [row.id], ["uri", "metadata", "width"], timeout_s=T)
+    fetched = await store.fetch(
+        collection, [row.id], ["uri", "metadata", "width"], deadline=Deadline(T)
+    )
     assert fetched[row.id] == {"uri": row.uri, "metadata": metadata, "width": row.width}
 
 
 @pytest.mark.parametrize("id", HOSTILE_IDS)
 async def test_a_hostile_id_is_refused_and_touches_nothing(store, collection, id):
-    await store.upsert(collection, [picture("a"), picture("b")], timeout_s=T)
+    await store.upsert(collection, [picture("a"), picture("b")], deadline=Deadline(T))
 
     for call in (
-        store.delete_ids(collection, ["zz", id], timeout_s=T),
-        store.fetch(collection, ["zz", id], ["uri"], timeout_s=T),
+        store.delete_ids(collection, ["zz", id], deadline=Deadline(T)),
+        store.fetch(collection, ["zz", id], ["uri"], deadline=Deadline(T)),
     ):
         with pytest.raises(InvalidInput) as raised:
             await call
         assert raised.value.field == "ids[1]"
-    assert await store.count(collection, timeout_s=T) == 2
+    assert await store.count(collection, deadline=Deadline(T)) == 2
 
 
 async def test_fetch_leaves_out_what_is_not_there(store, collection):
-    await store.upsert(collection, [picture("a"), picture("b")], timeout_s=T)
+    await store.upsert(collection, [picture("a"), picture("b")], deadline=Deadline(T))
 
-    fetched = await store.fetch(collection, ["b", "none", "a", "b"], [], timeout_s=T)
+    fetched = await store.fetch(collection, ["b", "none", "a", "b"], [], deadline=Deadline(T))
     assert fetched == {"a": {}, "b": {}}
-    assert await store.fetch(collection, [], ["uri"], timeout_s=T) == {}
+    assert await store.fetch(collection, [], ["uri"], deadline=Deadline(T)) == {}
 
 
 async def test_delete_by_ids_says_how_many_were_there(store, collection):
-    await store.upsert(collection, [picture(id) for id in "abc"], timeout_s=T)
+    await store.upsert(collection, [picture(id) for id in "abc"], deadline=Deadline(T))
 
-    assert await store.delete_ids(collection, ["a", "none", "b", "a"], timeout_s=T) == 2
-    assert await store.delete_ids(collection, ["a"], timeout_s=T) == 0
+    assert await store.delete_ids(collection, ["a", "none", "b", "a"], deadline=Deadline(T)) == 2
+    assert await store.delete_ids(collection, ["a"], deadline=Deadline(T)) == 0
     assert await ids_found(store, collection) == ["c"]
-    assert await store.count(collection, timeout_s=T) == 1
+    assert await store.count(collection, deadline=Deadline(T)) == 1
 
 
 async def test_a_deleted_row_can_be_written_again(store, collection):
-    await store.upsert(collection, [picture("a", uri="old")], timeout_s=T)
-    await store.delete_ids(collection, ["a"], timeout_s=T)
-    await store.upsert(collection, [picture("a", uri="new")], timeout_s=T)
+    await store.upsert(collection, [picture("a", uri="old")], deadline=Deadline(T))
+    await store.delete_ids(collection, ["a"], deadline=Deadline(T))
+    await store.upsert(collection, [picture("a", uri="new")], deadline=Deadline(T))
 
-    assert await store.fetch(collection, ["a"], ["uri"], timeout_s=T) == {"a": {"uri": "new"}}
+    assert await store.fetch(collection, ["a"], ["uri"], deadline=Deadline(T)) == {
+        "a": {"uri": "new"}
+    }
 
 
 async def test_hits_of_several_queries_are_ordered_by_score(store, collection):
     cosines = {"far": -0.5, "best": 0.9, "good": 0.6, "poor": 0.1}
     rows = [picture(id, between(cosine)) for id, cosine in cosines.items()]
-    await store.upsert(collection, rows, timeout_s=T)
+    await store.upsert(collection, rows, deadline=Deadline(T))
 
     both = await store.search(
-        collection, np.stack([axis(0), -axis(0)]), 3, consistency="strong", timeout_s=T
+        collection, np.stack([axis(0), -axis(0)]), 3, consistency="strong", deadline=Deadline(T)
     )
 
     assert [hit.id for hit in both[0]] == ["best", "good", "poor"]
@@ -194,7 +205,7 @@ async def test_hits_of_several_queries_are_ordered_by_score(store, collection):
 async def test_pages_over_equal_scores_neither_repeat_nor_lose_a_row(store, collection):
     equal = [picture(f"{i:02}", axis(0)) for i in range(40)]
     other = [picture("near", between(0.9)), picture("far", between(0.5))]
-    await store.upsert(collection, [*other, *equal[::-1]], timeout_s=T)
+    await store.upsert(collection, [*other, *equal[::-1]], deadline=Deadline(T))
 
     pages = [
         await ids_found(store, collection, limit=7, offset=offset) for offset in range(0, 49, 7)
@@ -205,7 +216,7 @@ async def test_pages_over_equal_scores_neither_repeat_nor_lose_a_row(store, coll
 
 async def test_excluded_ids_leave_their_place_to_others(store, collection):
     rows = [picture("abcd"[i], between(cosine)) for i, cosine in enumerate((0.9, 0.8, 0.7, 0.6))]
-    await store.upsert(collection, rows, timeout_s=T)
+    await store.upsert(collection, rows, deadline=Deadline(T))
 
     assert await ids_found(store, collection, limit=2, exclude_ids=["a", "zz"]) == ["b", "c"]
     assert await ids_found(store, collection, limit=2, offset=1, exclude_ids=["b"]) == ["c", "d"]
@@ -213,13 +224,13 @@ async def test_excluded_ids_leave_their_place_to_others(store, collection):
 
 async def test_a_strong_search_sees_each_row_just_written(store, collection):
     for number in range(5):
-        await store.upsert(collection, [picture(f"{number}", axis(number))], timeout_s=T)
+        await store.upsert(collection, [picture(f"{number}", axis(number))], deadline=Deadline(T))
         assert await ids_found(store, collection, axis(number), limit=1) == [f"{number}"]
 
 
 async def test_an_empty_collection_has_no_hits(store, collection):
     assert await ids_found(store, collection) == []
-    assert await store.count(collection, timeout_s=T) == 0
+    assert await store.count(collection, deadline=Deadline(T)) == 0
 
 
 @pytest.mark.parametrize(
@@ -235,12 +246,12 @@ async def test_an_empty_collection_has_no_hits(store, collection):
 )
 async def test_a_search_beyond_a_bound_is_refused(store, collection, field, vectors, limit, offset):
     with pytest.raises(InvalidInput) as raised:
-        await store.search(collection, vectors, limit, offset=offset, timeout_s=T)
+        await store.search(collection, vectors, limit, offset=offset, deadline=Deadline(T))
     assert raised.value.field == field
 
 
 async def test_the_largest_window_is_answered(store, collection):
-    await store.upsert(collection, [picture("a"), picture("b", between(0.5))], timeout_s=T)
+    await store.upsert(collection, [picture("a"), picture("b", between(0.5))], deadline=Deadline(T))
 
     assert await ids_found(store, collection, limit=1_000, offset=0) == ["a", "b"]
     assert await ids_found(store, collection, limit=1_000, offset=15_384) == []
@@ -248,20 +259,20 @@ async def test_the_largest_window_is_answered(store, collection):
 
 async def test_a_call_without_time_left_ends_at_once(store, collection):
     with pytest.raises(DeadlineExceeded):
-        await store.count(collection, timeout_s=0)
+        await store.count(collection, deadline=Deadline(0))
 
 
 async def test_every_call_on_an_unknown_collection_says_so(store):
     calls = [
-        store.describe_collection("nowhere", timeout_s=T),
-        store.drop_collection("nowhere", timeout_s=T),
-        store.upsert("nowhere", [picture("a")], timeout_s=T),
-        store.fetch("nowhere", ["a"], [], timeout_s=T),
-        store.delete_ids("nowhere", ["a"], timeout_s=T),
-        store.delete_where("nowhere", "width > 1", timeout_s=T),
-        store.search("nowhere", axis(0)[None], 1, timeout_s=T),
-        store.count("nowhere", timeout_s=T),
-        store.settle("nowhere", timeout_s=T),
+        store.describe_collection("nowhere", deadline=Deadline(T)),
+        store.drop_collection("nowhere", deadline=Deadline(T)),
+        store.upsert("nowhere", [picture("a")], deadline=Deadline(T)),
+        store.fetch("nowhere", ["a"], [], deadline=Deadline(T)),
+        store.delete_ids("nowhere", ["a"], deadline=Deadline(T)),
+        store.delete_where("nowhere", "width > 1", deadline=Deadline(T)),
+        store.search("nowhere", axis(0)[None], 1, deadline=Deadline(T)),
+        store.count("nowhere", deadline=Deadline(T)),
+        store.settle("nowhere", deadline=Deadline(T)),
     ]
     for call in calls:
         with pytest.raises(NotFound) as raised:

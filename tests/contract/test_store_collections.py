@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glimpse.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from services.common.deadline import Deadline
 from services.vectors.store import CollectionInfo
 from tests.contract.conftest import DIMENSION, T, axis, picture, spec
 
@@ -31,7 +32,7 @@ async def name(store):
     """The name of a collection that is not there, and will not be there afterwards."""
     yield "fleeting"
     with contextlib.suppress(NotFound):
-        await store.drop_collection("fleeting", timeout_s=T)
+        await store.drop_collection("fleeting", deadline=Deadline(T))
 
 
 def unit_vectors(count: int) -> np.ndarray:
@@ -40,18 +41,18 @@ def unit_vectors(count: int) -> np.ndarray:
 
 
 async def best(store, name, vector) -> str:
-    (hits,) = await store.search(name, vector[None], 1, consistency="strong", timeout_s=T)
+    (hits,) = await store.search(name, vector[None], 1, consistency="strong", deadline=Deadline(T))
     return hits[0].id
 
 
 async def test_a_collection_remembers_what_it_was_made_of(store, backend, name):
     before_ms = time.time_ns() // 1_000_000
     made = spec(name, model_name='ViT-B/32 "ü"', model_fingerprint="ab" * 32, metric="COSINE")
-    await store.create_collection(made, timeout_s=T)
-    await store.upsert(name, [picture("a"), picture("b")], timeout_s=T)
-    await store.upsert(name, [picture("b")], timeout_s=T)
+    await store.create_collection(made, deadline=Deadline(T))
+    await store.upsert(name, [picture("a"), picture("b")], deadline=Deadline(T))
+    await store.upsert(name, [picture("b")], deadline=Deadline(T))
 
-    info = await store.describe_collection(name, timeout_s=T)
+    info = await store.describe_collection(name, deadline=Deadline(T))
 
     assert before_ms <= info.created_at_ms <= time.time_ns() // 1_000_000
     assert info == CollectionInfo(
@@ -70,43 +71,43 @@ async def test_a_collection_remembers_what_it_was_made_of(store, backend, name):
 
 async def test_scores_are_cosines_under_either_metric(store, name):
     for metric in ("IP", "COSINE"):
-        await store.create_collection(spec(name, metric=metric), timeout_s=T)
-        await store.upsert(name, [picture("a", axis(0))], timeout_s=T)
+        await store.create_collection(spec(name, metric=metric), deadline=Deadline(T))
+        await store.upsert(name, [picture("a", axis(0))], deadline=Deadline(T))
         query = (0.6 * axis(0) + 0.8 * axis(1))[None]
-        (hits,) = await store.search(name, query, 1, consistency="strong", timeout_s=T)
+        (hits,) = await store.search(name, query, 1, consistency="strong", deadline=Deadline(T))
         assert hits[0].score == pytest.approx(0.6, abs=1e-5)
-        await store.drop_collection(name, timeout_s=T)
+        await store.drop_collection(name, deadline=Deadline(T))
 
 
 async def test_a_taken_name_is_refused_even_for_an_equal_collection(store, name):
-    await store.create_collection(spec(name), timeout_s=T)
+    await store.create_collection(spec(name), deadline=Deadline(T))
 
     for again in (spec(name), spec(name, dimension=4)):
         with pytest.raises(AlreadyExists):
-            await store.create_collection(again, timeout_s=T)
+            await store.create_collection(again, deadline=Deadline(T))
 
 
 async def test_of_creations_at_once_one_makes_the_collection(store, name):
-    creations = [store.create_collection(spec(name), timeout_s=T) for _ in range(4)]
+    creations = [store.create_collection(spec(name), deadline=Deadline(T)) for _ in range(4)]
     ended = await asyncio.gather(*creations, return_exceptions=True)
     assert sorted(type(each).__name__ for each in ended) == ["AlreadyExists"] * 3 + ["NoneType"]
-    assert (await store.describe_collection(name, timeout_s=T)).name == name
+    assert (await store.describe_collection(name, deadline=Deadline(T))).name == name
 
 
 async def test_a_dropped_collection_is_gone_and_its_name_free(store, name):
-    await store.create_collection(spec(name), timeout_s=T)
-    await store.upsert(name, [picture("a")], timeout_s=T)
-    assert name in await store.list_collections(timeout_s=T)
+    await store.create_collection(spec(name), deadline=Deadline(T))
+    await store.upsert(name, [picture("a")], deadline=Deadline(T))
+    assert name in await store.list_collections(deadline=Deadline(T))
 
-    await store.drop_collection(name, timeout_s=T)
+    await store.drop_collection(name, deadline=Deadline(T))
 
-    assert name not in await store.list_collections(timeout_s=T)
+    assert name not in await store.list_collections(deadline=Deadline(T))
     with pytest.raises(NotFound):
-        await store.count(name, timeout_s=T)
-    await store.create_collection(spec(name, dimension=4), timeout_s=T)
-    assert await store.count(name, timeout_s=T) == 0
+        await store.count(name, deadline=Deadline(T))
+    await store.create_collection(spec(name, dimension=4), deadline=Deadline(T))
+    assert await store.count(name, deadline=Deadline(T)) == 0
     row = picture("a", np.eye(4, dtype=np.float32)[0])
-    await store.upsert(name, [row], timeout_s=T)
+    await store.upsert(name, [row], deadline=Deadline(T))
     assert await best(store, name, row.vector) == "a"
 
 
@@ -128,18 +129,18 @@ async def test_a_dropped_collection_is_gone_and_its_name_free(store, name):
 )
 async def test_a_collection_beyond_a_bound_is_refused(store, field, changes):
     with pytest.raises(InvalidInput) as raised:
-        await store.create_collection(spec(**{"name": "fleeting", **changes}), timeout_s=T)
+        await store.create_collection(spec(**{"name": "fleeting", **changes}), deadline=Deadline(T))
     assert raised.value.field == field
 
 
 async def test_a_hostile_name_is_refused_by_every_call(store):
     for call in (
-        store.describe_collection("a b", timeout_s=T),
-        store.drop_collection("a b", timeout_s=T),
-        store.upsert("a b", [picture("a")], timeout_s=T),
-        store.search("a b", axis(0)[None], 1, timeout_s=T),
-        store.count("a b", timeout_s=T),
-        store.settle("a b", timeout_s=T),
+        store.describe_collection("a b", deadline=Deadline(T)),
+        store.drop_collection("a b", deadline=Deadline(T)),
+        store.upsert("a b", [picture("a")], deadline=Deadline(T)),
+        store.search("a b", axis(0)[None], 1, deadline=Deadline(T)),
+        store.count("a b", deadline=Deadline(T)),
+        store.settle("a b", deadline=Deadline(T)),
     ):
         with pytest.raises(InvalidInput) as raised:
             await call
@@ -150,49 +151,51 @@ async def test_every_kind_of_index_finds_what_was_written_and_settled(store, bac
     vectors = unit_vectors(1_500)
     rows = [picture(f"{i}", vector) for i, vector in enumerate(vectors)]
     for kind, built in KINDS[backend.name].items():
-        await store.create_collection(spec(name, index_kind=kind), timeout_s=T)
-        await store.upsert(name, rows, timeout_s=T)
-        await store.settle(name, timeout_s=T)
+        await store.create_collection(spec(name, index_kind=kind), deadline=Deadline(T))
+        await store.upsert(name, rows, deadline=Deadline(T))
+        await store.settle(name, deadline=Deadline(T))
 
-        assert (await store.describe_collection(name, timeout_s=T)).index_kind == built
+        assert (await store.describe_collection(name, deadline=Deadline(T))).index_kind == built
         found = [await best(store, name, vectors[i]) for i in range(0, 1_500, 150)]
         assert found == [f"{i}" for i in range(0, 1_500, 150)]
-        await store.drop_collection(name, timeout_s=T)
+        await store.drop_collection(name, deadline=Deadline(T))
 
 
 async def test_settling_often_and_at_once_loses_nothing(store, name, backend):
-    await store.create_collection(spec(name), timeout_s=T)
+    await store.create_collection(spec(name), deadline=Deadline(T))
     for number in range(3):
-        await store.upsert(name, [picture(f"{number}", axis(number))], timeout_s=T)
+        await store.upsert(name, [picture(f"{number}", axis(number))], deadline=Deadline(T))
         new = axis(number)[None]
-        searches = [store.search(name, new, 1, consistency="strong", timeout_s=T) for _ in range(3)]
-        settles = [store.settle(name, timeout_s=T) for _ in range(3)]
+        searches = [
+            store.search(name, new, 1, consistency="strong", deadline=Deadline(T)) for _ in range(3)
+        ]
+        settles = [store.settle(name, deadline=Deadline(T)) for _ in range(3)]
         found = (await asyncio.gather(*settles, *searches))[3:]
         if backend.name != "lite":  # which, while it flushes, does not find what it flushes
             assert [hits[0].id for (hits,) in found] == [f"{number}"] * 3
         assert await best(store, name, axis(number)) == f"{number}"
-    assert await store.count(name, timeout_s=T) == 3
+    assert await store.count(name, deadline=Deadline(T)) == 3
 
 
 @pytest.mark.parametrize("backend", ["lite"], indirect=True)
 async def test_milvus_lite_gets_a_graph_once_a_collection_is_large(store, name):
     vectors = unit_vectors(10_500)
-    await store.create_collection(spec(name), timeout_s=T)
+    await store.create_collection(spec(name), deadline=Deadline(T))
 
     async def write(first: int, last: int) -> str:
         rows = [picture(f"{i}", vectors[i]) for i in range(first, last)]
-        await store.upsert(name, rows, timeout_s=T)
-        await store.settle(name, timeout_s=T)
-        return (await store.describe_collection(name, timeout_s=T)).index_kind
+        await store.upsert(name, rows, deadline=Deadline(T))
+        await store.settle(name, deadline=Deadline(T))
+        return (await store.describe_collection(name, deadline=Deadline(T))).index_kind
 
     assert await write(0, 9_900) == "FLAT"
     assert await write(9_900, 10_400) == "HNSW"
     assert await write(10_400, 10_500) == "HNSW"
     assert await best(store, name, vectors[5]) == "5"
     assert await best(store, name, vectors[10_450]) == "10450"
-    await store.delete_where(name, "id >= '2'", timeout_s=T)
-    await store.settle(name, timeout_s=T)
-    assert (await store.describe_collection(name, timeout_s=T)).index_kind == "HNSW"
+    await store.delete_where(name, "id >= '2'", deadline=Deadline(T))
+    await store.settle(name, deadline=Deadline(T))
+    assert (await store.describe_collection(name, deadline=Deadline(T))).index_kind == "HNSW"
 
 
 @pytest.mark.parametrize("backend", ["lite", "milvus"], indirect=True)
@@ -200,13 +203,13 @@ async def test_collections_of_others_are_left_alone(store, backend):
     client = backend.client()
     client.create_collection("theirs", dimension=DIMENSION, timeout=T)
     try:
-        assert "theirs" not in await store.list_collections(timeout_s=T)
+        assert "theirs" not in await store.list_collections(deadline=Deadline(T))
         for call in (
-            store.describe_collection("theirs", timeout_s=T),
-            store.drop_collection("theirs", timeout_s=T),
-            store.upsert("theirs", [picture("a")], timeout_s=T),
-            store.search("theirs", axis(0)[None], 1, timeout_s=T),
-            store.delete_where("theirs", "id > 0", timeout_s=T),
+            store.describe_collection("theirs", deadline=Deadline(T)),
+            store.drop_collection("theirs", deadline=Deadline(T)),
+            store.upsert("theirs", [picture("a")], deadline=Deadline(T)),
+            store.search("theirs", axis(0)[None], 1, deadline=Deadline(T)),
+            store.delete_where("theirs", "id > 0", deadline=Deadline(T)),
         ):
             with pytest.raises(FailedPrecondition) as raised:
                 await call

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from glimpse.errors import AlreadyExists, InvalidInput
+from services.common.deadline import Deadline
 from services.vectors.filters import (
     And,
     AnyOf,
@@ -40,8 +41,8 @@ async def filled(store) -> str:
     """The name of a collection of ROWS, which the tests leave as it is."""
     name = "filled"
     with contextlib.suppress(AlreadyExists):
-        await store.create_collection(spec(name), timeout_s=T)
-        await store.upsert(name, ROWS, timeout_s=T)
+        await store.create_collection(spec(name), deadline=Deadline(T))
+        await store.upsert(name, ROWS, deadline=Deadline(T))
     return name
 
 
@@ -49,9 +50,9 @@ async def taken(store, collection, filter) -> str:
     """The ids of the rows that the filter takes, by search and by count."""
     (hits,), count = await asyncio.gather(
         store.search(
-            collection, axis(0)[None], 10, filter=filter, consistency="strong", timeout_s=T
+            collection, axis(0)[None], 10, filter=filter, consistency="strong", deadline=Deadline(T)
         ),
-        store.count(collection, filter, timeout_s=T),
+        store.count(collection, filter, deadline=Deadline(T)),
     )
     assert count == len(hits)
     return "".join(hit.id for hit in hits)
@@ -135,7 +136,7 @@ async def test_a_typed_filter_takes_what_it_says(store, filled, filter, expected
 )
 async def test_no_value_becomes_part_of_an_expression(store, collection, value):
     rows = [picture("g", uri=value, metadata={value: value}), picture("o", uri="other")]
-    await store.upsert(collection, rows, timeout_s=T)
+    await store.upsert(collection, rows, deadline=Deadline(T))
 
     for filter in (
         Comparison("uri", "==", value),
@@ -144,8 +145,11 @@ async def test_no_value_becomes_part_of_an_expression(store, collection, value):
         Prefix("uri", value),
     ):
         assert await taken(store, collection, filter) == "g"
-    assert await store.delete_where(collection, Comparison("uri", "==", value), timeout_s=T) == 1
-    assert await store.count(collection, timeout_s=T) == 1
+    assert (
+        await store.delete_where(collection, Comparison("uri", "==", value), deadline=Deadline(T))
+        == 1
+    )
+    assert await store.count(collection, deadline=Deadline(T)) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,30 +192,33 @@ async def test_no_value_becomes_part_of_an_expression(store, collection, value):
 )
 async def test_a_wrong_filter_is_named_and_deletes_nothing(store, filled, wrong):
     for call in (
-        store.search(filled, axis(0)[None], 10, filter=wrong, timeout_s=T),
-        store.count(filled, wrong, timeout_s=T),
-        store.delete_where(filled, wrong, timeout_s=T),
+        store.search(filled, axis(0)[None], 10, filter=wrong, deadline=Deadline(T)),
+        store.count(filled, wrong, deadline=Deadline(T)),
+        store.delete_where(filled, wrong, deadline=Deadline(T)),
     ):
         with pytest.raises(InvalidInput) as raised:
             await call
         assert (raised.value.field, raised.value.reason) == ("filter", "INVALID_FILTER")
         assert len(str(raised.value)) > len("filter: ")
-    assert await store.count(filled, timeout_s=T) == len(ROWS)
+    assert await store.count(filled, deadline=Deadline(T)) == len(ROWS)
 
 
 @pytest.mark.parametrize("empty", ["", "   "])
 async def test_delete_by_filter_needs_a_filter(store, filled, empty):
     with pytest.raises(InvalidInput) as raised:
-        await store.delete_where(filled, empty, timeout_s=T)
+        await store.delete_where(filled, empty, deadline=Deadline(T))
     assert (raised.value.field, raised.value.reason) == ("filter", "EMPTY_FILTER")
-    assert await store.count(filled, timeout_s=T) == len(ROWS)
+    assert await store.count(filled, deadline=Deadline(T)) == len(ROWS)
 
 
 async def test_delete_by_filter_takes_only_what_it_says(store, collection):
-    await store.upsert(collection, ROWS, timeout_s=T)
+    await store.upsert(collection, ROWS, deadline=Deadline(T))
 
-    assert await store.delete_where(collection, 'format == "PNG"', timeout_s=T) == 2
-    assert await store.delete_where(collection, Comparison("width", ">", 9_000), timeout_s=T) == 0
+    assert await store.delete_where(collection, 'format == "PNG"', deadline=Deadline(T)) == 2
+    assert (
+        await store.delete_where(collection, Comparison("width", ">", 9_000), deadline=Deadline(T))
+        == 0
+    )
     assert await taken(store, collection, "") == "ad"
 
 
@@ -219,7 +226,7 @@ async def test_typed_filters_mean_the_same_in_every_store(store, filled):
     choice = random.Random(20_240_607)
     filters = [_any_filter(choice, depth=3) for _ in range(60)]
 
-    counts = await asyncio.gather(*(store.count(filled, f, timeout_s=T) for f in filters))
+    counts = await asyncio.gather(*(store.count(filled, f, deadline=Deadline(T)) for f in filters))
 
     expected = [sum(matches(f, vars(row)) for row in ROWS) for f in filters]
     assert list(zip(filters, counts, strict=True)) == list(zip(filters, expected, strict=True))

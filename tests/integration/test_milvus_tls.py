@@ -11,6 +11,7 @@ import pytest
 
 from glimpse.errors import GlimpseError
 from glimpse.transport.credentials import Credentials
+from services.common.deadline import Deadline
 from services.vectors.store import open_store
 from tests.authority import Authority, write
 from tests.backends import MilvusLite
@@ -60,16 +61,16 @@ async def test_store_shows_its_certificate_and_its_replacement(milvus, tmp_path)
     async with proxy(int(milvus.uri.rpartition(":")[2]), context) as (port, shown):
         uri = f"https://127.0.0.1:{port}"
         store = open_store(uri, "", Credentials(ca, caller.cert, caller.key))
-        await store.ready(timeout_s=T)
+        await store.ready(deadline=Deadline(T))
         new = authority.pair("caller")
         write(tmp_path, "caller", new)
         ends_s = time.monotonic() + 30
         while ssl.PEM_cert_to_DER_cert(new.cert.decode()) not in shown:
-            assert await store.list_collections(timeout_s=T) == []
+            assert await store.list_collections(deadline=Deadline(T)) == []
             assert time.monotonic() < ends_s
         await store.close()
         for stranger in (Credentials(ca), Credentials(Authority().write(tmp_path / ".."))):
             store = open_store(uri, "", stranger)
             with pytest.raises(GlimpseError):
-                await store.ready(timeout_s=3.0)
+                await store.ready(deadline=Deadline(3.0))
             await store.close()

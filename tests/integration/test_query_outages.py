@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
+from services.common.deadline import Deadline
 from services.common.server import LIVENESS
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
@@ -83,7 +84,7 @@ async def recover(milvus, encoder, encoder_port, channel):
     query = query_pb2_grpc.QueryStub(channel)
     await until_health(channel, SERVING)
     store = open_store(milvus.uri)
-    await store.ready(timeout_s=30)
+    await store.ready(deadline=Deadline(30))
     await fill(store, rows())
     await store.close()
     assert len(ids(await search(query, image_id="dog"))) == len(WORDS) - 1

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
+from services.common.deadline import Deadline
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
@@ -37,13 +38,15 @@ def registry():
 async def store(process, registry):
     process.start()
     store = open_store(process.uri, metrics=MilvusMetrics(registry))
-    await store.ready(timeout_s=BACK_S)
+    await store.ready(deadline=Deadline(BACK_S))
     yield store
     await store.close()
 
 
 async def best(store, name="pictures", timeout_s=T) -> str:
-    (hits,) = await store.search(name, axis(0)[None], 1, consistency="strong", timeout_s=timeout_s)
+    (hits,) = await store.search(
+        name, axis(0)[None], 1, consistency="strong", deadline=Deadline(timeout_s)
+    )
     return hits[0].id
 
 
@@ -71,12 +74,12 @@ async def once_back(call):
 
 @pytest.mark.timeout(300)
 async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store, registry):
-    await store.create_collection(spec("pictures", model_name="ViT"), timeout_s=T)
+    await store.create_collection(spec("pictures", model_name="ViT"), deadline=Deadline(T))
     rows = [picture("best"), *(picture(f"{i}", between(0.5), uri=f"u{i}") for i in range(200))]
-    await store.upsert("pictures", rows, timeout_s=T)
-    await store.settle("pictures", timeout_s=T)
-    await store.upsert("pictures", [LATE], timeout_s=T)
-    before = await store.describe_collection("pictures", timeout_s=T)
+    await store.upsert("pictures", rows, deadline=Deadline(T))
+    await store.settle("pictures", deadline=Deadline(T))
+    await store.upsert("pictures", [LATE], deadline=Deadline(T))
+    before = await store.describe_collection("pictures", deadline=Deadline(T))
 
     process.freeze()
     await _fails_in_time(store, within_s=1.0)
@@ -93,16 +96,18 @@ async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store,
         process.start()
         searches = [once_back(lambda: best(store, timeout_s=10)) for _ in range(5)]
         assert await asyncio.gather(*searches) == ["best"] * 5
-        after = await once_back(lambda: store.describe_collection("pictures", timeout_s=10))
+        after = await once_back(
+            lambda: store.describe_collection("pictures", deadline=Deadline(10))
+        )
         assert (after.rows, after.model_name, after.model_fingerprint, after.created_at_ms) == (
             202,
             "ViT",
             before.model_fingerprint,
             before.created_at_ms,
         )
-        fetched = await store.fetch("pictures", ["late", "7"], ["uri"], timeout_s=T)
+        fetched = await store.fetch("pictures", ["late", "7"], ["uri"], deadline=Deadline(T))
         assert fetched == {"late": {"uri": "unflushed"}, "7": {"uri": "u7"}}
-        await store.upsert("pictures", [LATE], timeout_s=T)
+        await store.upsert("pictures", [LATE], deadline=Deadline(T))
 
 
 async def _fails_in_time(store, within_s: float) -> None:
@@ -113,13 +118,13 @@ async def _fails_in_time(store, within_s: float) -> None:
     """
     for call in (
         lambda: best(store, timeout_s=within_s),
-        lambda: store.count("pictures", timeout_s=within_s),
-        lambda: store.upsert("pictures", [LATE], timeout_s=within_s),
-        lambda: store.fetch("pictures", ["late"], [], timeout_s=within_s),
-        lambda: store.delete_ids("pictures", ["absent"], timeout_s=within_s),
-        lambda: store.settle("pictures", timeout_s=within_s),
-        lambda: store.describe_collection("pictures", timeout_s=within_s),
-        lambda: store.ready(timeout_s=within_s),
+        lambda: store.count("pictures", deadline=Deadline(within_s)),
+        lambda: store.upsert("pictures", [LATE], deadline=Deadline(within_s)),
+        lambda: store.fetch("pictures", ["late"], [], deadline=Deadline(within_s)),
+        lambda: store.delete_ids("pictures", ["absent"], deadline=Deadline(within_s)),
+        lambda: store.settle("pictures", deadline=Deadline(within_s)),
+        lambda: store.describe_collection("pictures", deadline=Deadline(within_s)),
+        lambda: store.ready(deadline=Deadline(within_s)),
     ):
         started_at = time.monotonic()
         with pytest.raises((Unavailable, DeadlineExceeded)):
@@ -130,14 +135,14 @@ async def _fails_in_time(store, within_s: float) -> None:
 async def test_ready_waits_for_a_milvus_that_starts_late(tmp_path):
     process = MilvusLite(tmp_path)
     store = open_store(process.uri)
-    waiting = asyncio.create_task(store.ready(timeout_s=BACK_S))
+    waiting = asyncio.create_task(store.ready(deadline=Deadline(BACK_S)))
     with pytest.raises(Unavailable):
-        await store.list_collections(timeout_s=T)
+        await store.list_collections(deadline=Deadline(T))
     assert not waiting.done()
     process.start()
     try:
         await waiting
-        assert await store.list_collections(timeout_s=T) == []
+        assert await store.list_collections(deadline=Deadline(T)) == []
     finally:
         await store.close()
         process.stop()
@@ -147,10 +152,10 @@ async def test_nobody_there_is_unavailable_and_not_a_wait():
     store = open_store(f"http://127.0.0.1:{free_ports(1)[0]}")
     started_at = time.monotonic()
     with pytest.raises(Unavailable) as raised:
-        await store.search("pictures", axis(0)[None], 1, timeout_s=T)
+        await store.search("pictures", axis(0)[None], 1, deadline=Deadline(T))
     assert time.monotonic() - started_at < 15
     assert isinstance(raised.value, GlimpseError)
     assert raised.value.retry_after_s
     with pytest.raises(Unavailable, match="not ready"):
-        await store.ready(timeout_s=0.5)
+        await store.ready(deadline=Deadline(0.5))
     await store.close()

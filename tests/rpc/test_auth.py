@@ -26,6 +26,7 @@ from glimpse.transport.credentials import Credentials
 from glimpse.transport.status import from_rpc_error
 from services.common import auth
 from services.common.auth import METHOD_SCOPES
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from tests.authority import replaced
 from tests.small_service import small_service
@@ -267,6 +268,6 @@ async def test_clients_send_their_token_or_that_of_a_file_read_again(
 async def test_service_that_the_encoder_refuses_says_that_it_is_not_its_callers_fault(service):
     peer = EncoderClient(service.target, 2**20)
     with pytest.raises(errors.Unavailable) as caught:
-        await peer.encode_texts(["dog"], timeout_s=T)
+        await peer.encode_texts(["dog"], Deadline(T))
     assert caught.value.reason == "ENCODER_REFUSES"
     await peer.close()

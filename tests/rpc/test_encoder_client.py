@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from glimpse import errors
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from tests.backends import free_ports
 from tests.fakes import FakeEncoder
@@ -58,7 +59,7 @@ async def names():
 async def until_answered(peer):
     while True:
         try:
-            return await peer.model(timeout_s=10)
+            return await peer.model(Deadline(10))
         except errors.Unavailable:
             await asyncio.sleep(0.1)
 
@@ -69,7 +70,7 @@ async def test_encoder_that_comes_back_under_another_address_is_found_within_sec
     peer = EncoderClient(names.target(port), 2**20)
     async with encoder.serve(port):
         names.address = "127.0.0.1"
-        await peer.model(timeout_s=10)
+        await peer.model(Deadline(10))
     async with encoder.serve(port, "127.0.0.2"):
         names.address = "127.0.0.2"
         await asyncio.wait_for(until_answered(peer), 10)
@@ -81,7 +82,7 @@ async def test_encoder_that_had_no_address_for_long_is_found_within_seconds(name
     peer = EncoderClient(names.target(port), 2**20)
     while names.questions < 6:  # by then, gRPC would wait for ten seconds
         with pytest.raises(errors.Unavailable):
-            await peer.model(timeout_s=10)
+            await peer.model(Deadline(10))
         await asyncio.sleep(0.1)
     async with encoder.serve(port):
         names.address = "127.0.0.1"

@@ -21,6 +21,7 @@ from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.transport.status import from_rpc_error, from_status
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.preprocess import decode
 from services.indexer.catalog import Catalog
@@ -70,7 +71,7 @@ class Service:
 
     async def row(self, identity, *fields):
         fields = fields or ("vector", "uri", "metadata", "width", "height", "format")
-        return (await self.store.fetch(NAME, [identity], fields, timeout_s=T))[identity]
+        return (await self.store.fetch(NAME, [identity], fields, deadline=Deadline(T)))[identity]
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ async def test_stream_resumed_after_a_cut_is_unchanged_for_what_was_acknowledged
     assert sorted(acks) == list(range(30))
     assert {acks[sequence].outcome for sequence in acknowledged} == {pb.OUTCOME_UNCHANGED}
     assert totals.failed == 0
-    assert await service.store.count(NAME, timeout_s=T) == 30
+    assert await service.store.count(NAME, deadline=Deadline(T)) == 30
 
 
 async def test_cut_stream_stops_its_work_and_frees_its_place():
@@ -231,7 +232,7 @@ async def test_cut_stream_stops_its_work_and_frees_its_place():
         service.encoder.open.set()
         acks, _ = await service.index([image(2)])
         assert acks[2].outcome == pb.OUTCOME_INDEXED
-        assert await service.store.count(NAME, timeout_s=T) == 1
+        assert await service.store.count(NAME, deadline=Deadline(T)) == 1
 
 
 async def test_caller_that_leaves_without_reading_leaves_nothing_behind(service):
@@ -477,12 +478,12 @@ async def test_collection_names_are_bounded(service, name):
 async def test_two_streams_that_make_the_same_collection_both_succeed(service):
     ends = await asyncio.gather(*(service.index([image(i)]) for i in range(4)))
     assert [totals.indexed for _, totals in ends] == [1] * 4
-    assert await service.store.count(NAME, timeout_s=T) == 4
+    assert await service.store.count(NAME, deadline=Deadline(T)) == 4
 
 
 async def test_vectors_of_another_model_are_refused_naming_both(service):
     spec = CollectionSpec(NAME, 32, "old model", "0" * 64)
-    await service.store.create_collection(spec, timeout_s=T)
+    await service.store.create_collection(spec, deadline=Deadline(T))
     error = await stream_failure(service, starting())
     assert isinstance(error, errors.FailedPrecondition)
     assert error.reason == "MODEL_MISMATCH"
@@ -502,7 +503,7 @@ async def test_encoder_that_changes_its_model_under_a_stream_writes_nothing(serv
     assert from_status(ack.error).reason == "MODEL_MISMATCH"
     await call.done_writing()
     assert (await call.read()).totals.failed == 1
-    assert await service.store.count(NAME, timeout_s=T) == 2
+    assert await service.store.count(NAME, deadline=Deadline(T)) == 2
 
 
 async def test_collection_is_made_described_listed_and_dropped(service):
@@ -559,7 +560,7 @@ async def test_images_are_deleted_by_id_and_by_filter(service):
 
     assert await delete(ids=pb.Ids(ids=["p0", "p1", "never"])) == 2
     assert await delete(filter='metadata["n"] >= 6') == 2
-    assert await service.store.count(NAME, timeout_s=T) == 4
+    assert await service.store.count(NAME, deadline=Deadline(T)) == 4
 
 
 @pytest.mark.parametrize(
@@ -580,7 +581,7 @@ async def test_deletion_without_a_clear_selection_is_refused(service, selector, 
     error = await failure(service.stub.DeleteImages(request, timeout=T))
     assert isinstance(error, errors.InvalidInput)
     assert error.field == field
-    assert await service.store.count(NAME, timeout_s=T) == 1
+    assert await service.store.count(NAME, deadline=Deadline(T)) == 1
 
 
 # Peers that are away

@@ -21,6 +21,7 @@ from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.transport.status import from_rpc_error
+from services.common.deadline import Deadline
 from services.common.preprocess import decode
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
@@ -137,7 +138,7 @@ async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(tmp_pat
             store = open_store(milvus.uri)
             fields = ("vector", "uri", "width", "height", "format", "metadata")
             ids = [each.id for each in sent]
-            rows = await store.fetch(NAME, ids, fields, timeout_s=T)
+            rows = await store.fetch(NAME, ids, fields, deadline=Deadline(T))
             for each in sent:
                 row, pixels = rows[each.id], decode(each.content, encoder.image_size, 10**6).pixels
                 expected = vector_of(pixels.tobytes(), encoder.dimension)
@@ -223,7 +224,7 @@ async def ids_there(uri):
     store = open_store(uri)
     vectors = np.zeros((1, FakeEncoder().dimension), np.float32)
     vectors[0, 0] = 1
-    (hits,) = await store.search(NAME, vectors, 1000, consistency="strong", timeout_s=T)
-    assert await store.count(NAME, timeout_s=T) == len(hits)
+    (hits,) = await store.search(NAME, vectors, 1000, consistency="strong", deadline=Deadline(T))
+    assert await store.count(NAME, deadline=Deadline(T)) == len(hits)
     await store.close()
     return sorted(hit.id for hit in hits)

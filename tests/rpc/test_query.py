@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
+from services.common.deadline import Deadline
 from services.common.preprocess import decode
 from services.query.metrics import QueryMetrics
 from services.vectors.memory import MemoryStore
@@ -121,7 +122,7 @@ async def test_picture_finds_the_image_that_was_made_of_it(query, store, encoder
     picture = png((255, 0, 0))
     pixels = decode(picture, encoder.image_size, 10**6).pixels.tobytes()
     vector = vector_of(pixels, DIMENSION)
-    await store.upsert(COLLECTION, [Row(id="red", vector=vector)], timeout_s=5)
+    await store.upsert(COLLECTION, [Row(id="red", vector=vector)], deadline=Deadline(5))
     assert ids(await search(query, image=picture))[0] == "red"
 
 
@@ -476,7 +477,7 @@ async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):
 
 async def test_answer_larger_than_a_message_is_refused_by_name(store, encoder):
     big = [row(f"big{i}", metadata={"text": "x" * 16_000}) for i in range(80)]
-    await store.upsert(COLLECTION, big, timeout_s=5)
+    await store.upsert(COLLECTION, big, deadline=Deadline(5))
     async with (
         encoder.serve() as target,
         query_service(store, target, max_message_bytes=2**20) as query,

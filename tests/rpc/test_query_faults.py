@@ -41,14 +41,14 @@ class WatchedStore(MemoryStore):
         self.times_left_s: list[float] = []
         self.in_flight = 0
 
-    async def get_spec(self, name, *, timeout_s):
+    async def get_spec(self, name, *, deadline):
         await self._paused()
-        return await super().get_spec(name, timeout_s=timeout_s)
+        return await super().get_spec(name, deadline=deadline)
 
-    async def search(self, name, vectors, limit, *, timeout_s, **options):
-        self.times_left_s.append(timeout_s)
+    async def search(self, name, vectors, limit, *, deadline, **options):
+        self.times_left_s.append(deadline.left_s())
         await self._paused()
-        return await super().search(name, vectors, limit, timeout_s=timeout_s, **options)
+        return await super().search(name, vectors, limit, deadline=deadline, **options)
 
     async def _paused(self):
         self.in_flight += 1

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
+from services.common.deadline import Deadline
 from services.encoder.batcher import Batcher, DeviceLost, Encoded
 from services.encoder.work_queue import Lane, Limits
 
@@ -31,8 +32,8 @@ def vector(value: int) -> np.ndarray:
     return np.array([value, -value], dtype=np.float32)
 
 
-def later_s(seconds: float = 30.0) -> float:
-    return time.monotonic() + seconds
+def later(seconds: float = 30.0) -> Deadline:
+    return Deadline(seconds)
 
 
 class GatedDevice:
@@ -104,7 +105,7 @@ async def started(coroutine) -> asyncio.Task:
 async def occupy(device: GatedDevice, batcher: Batcher) -> asyncio.Task:
     """Hold the device with a text of its own."""
     device.gate.clear()
-    task = await started(batcher.encode(Lane.TEXT, [text(1000)], later_s()))
+    task = await started(batcher.encode(Lane.TEXT, [text(1000)], later()))
     await device.until_busy()
     return task
 
@@ -114,7 +115,7 @@ def values(outcomes) -> list[int]:
 
 
 async def test_a_lone_text_goes_at_once(device, batchers) -> None:
-    outcomes = await batchers(device).encode(Lane.TEXT, [text(5)], later_s())
+    outcomes = await batchers(device).encode(Lane.TEXT, [text(5)], later())
     assert values(outcomes) == [5]
     assert device.batches == [("text", [5])]
 
@@ -122,7 +123,7 @@ async def test_a_lone_text_goes_at_once(device, batchers) -> None:
 async def test_whatever_waits_goes_together_when_the_device_is_free(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    calls = [await started(batcher.encode(Lane.TEXT, [text(i)], later_s())) for i in range(10)]
+    calls = [await started(batcher.encode(Lane.TEXT, [text(i)], later())) for i in range(10)]
     device.gate.set()
     assert [values(await call) for call in calls] == [[i] for i in range(10)]
     assert values(await first) == [1000]
@@ -132,7 +133,7 @@ async def test_whatever_waits_goes_together_when_the_device_is_free(device, batc
 async def test_batches_keep_their_bound_in_items(device, batchers) -> None:
     batcher = batchers(device, max_batch_texts=4)
     first = await occupy(device, batcher)
-    call = await started(batcher.encode(Lane.TEXT, [text(i) for i in range(10)], later_s()))
+    call = await started(batcher.encode(Lane.TEXT, [text(i) for i in range(10)], later()))
     device.gate.set()
     assert values(await call) == list(range(10))
     await first
@@ -142,7 +143,7 @@ async def test_batches_keep_their_bound_in_items(device, batchers) -> None:
 async def test_batches_keep_their_bound_in_bytes(device, batchers) -> None:
     batcher = batchers(device, max_batch_bytes=2 * image(0).nbytes)
     first = await occupy(device, batcher)
-    call = await started(batcher.encode(Lane.BULK, [image(i) for i in range(5)], later_s()))
+    call = await started(batcher.encode(Lane.BULK, [image(i) for i in range(5)], later()))
     device.gate.set()
     assert values(await call) == list(range(5))
     await first
@@ -153,9 +154,9 @@ async def test_texts_pass_images_and_interactive_images_pass_bulk(device, batche
     batcher = batchers(device)
     first = await occupy(device, batcher)
     calls = [
-        await started(batcher.encode(Lane.BULK, [image(1)], later_s())),
-        await started(batcher.encode(Lane.IMAGE, [image(2)], later_s())),
-        await started(batcher.encode(Lane.TEXT, [text(3)], later_s())),
+        await started(batcher.encode(Lane.BULK, [image(1)], later())),
+        await started(batcher.encode(Lane.IMAGE, [image(2)], later())),
+        await started(batcher.encode(Lane.TEXT, [text(3)], later())),
     ]
     device.gate.set()
     await asyncio.gather(first, *calls)
@@ -166,9 +167,9 @@ async def test_texts_are_let_in_between_two_layers_of_an_image_batch(device, bat
     batcher = batchers(device)
     device.layers = 3
     device.gate.clear()
-    images = await started(batcher.encode(Lane.BULK, [image(1), image(2)], later_s()))
+    images = await started(batcher.encode(Lane.BULK, [image(1), image(2)], later()))
     await device.until_busy()
-    texts = await started(batcher.encode(Lane.TEXT, [text(3)], later_s()))
+    texts = await started(batcher.encode(Lane.TEXT, [text(3)], later()))
     device.gate.set()
     assert values(await texts) == [3]
     assert values(await images) == [1, 2]
@@ -178,12 +179,12 @@ async def test_texts_are_let_in_between_two_layers_of_an_image_batch(device, bat
 async def test_a_full_lane_refuses_at_once_and_takes_nothing_of_the_call(device, batchers) -> None:
     batcher = batchers(device, max_queued_texts=3)
     first = await occupy(device, batcher)
-    waiting = await started(batcher.encode(Lane.TEXT, [text(1), text(2)], later_s()))
+    waiting = await started(batcher.encode(Lane.TEXT, [text(1), text(2)], later()))
     with pytest.raises(Overloaded) as caught:
-        await batcher.encode(Lane.TEXT, [text(3), text(4)], later_s())
+        await batcher.encode(Lane.TEXT, [text(3), text(4)], later())
     assert caught.value.retry_after_s >= 0.05
     assert batcher.waiting(Lane.TEXT) == 2
-    image_call = await started(batcher.encode(Lane.IMAGE, [image(5)], later_s()))
+    image_call = await started(batcher.encode(Lane.IMAGE, [image(5)], later()))
     device.gate.set()
     assert values(await waiting) == [1, 2]
     assert values(await image_call) == [5], "another lane has room of its own"
@@ -193,8 +194,8 @@ async def test_a_full_lane_refuses_at_once_and_takes_nothing_of_the_call(device,
 async def test_cancelled_caller_costs_no_device_time_and_leaves_room(device, batchers) -> None:
     batcher = batchers(device, max_queued_texts=2)
     first = await occupy(device, batcher)
-    gone = await started(batcher.encode(Lane.TEXT, [text(1)], later_s()))
-    stays = await started(batcher.encode(Lane.TEXT, [text(2)], later_s()))
+    gone = await started(batcher.encode(Lane.TEXT, [text(1)], later()))
+    stays = await started(batcher.encode(Lane.TEXT, [text(2)], later()))
     gone.cancel()
     await asyncio.wait([gone])
     assert batcher.waiting(Lane.TEXT) == 1
@@ -207,7 +208,7 @@ async def test_cancelled_caller_costs_no_device_time_and_leaves_room(device, bat
 async def test_cancelled_caller_does_not_disturb_its_batch(device, batchers) -> None:
     batcher = batchers(device)
     device.gate.clear()
-    calls = [await started(batcher.encode(Lane.BULK, [image(i)], later_s())) for i in range(4)]
+    calls = [await started(batcher.encode(Lane.BULK, [image(i)], later())) for i in range(4)]
     await device.until_busy()
     first_batch = calls[0]
     rest = calls[1:]
@@ -217,14 +218,14 @@ async def test_cancelled_caller_does_not_disturb_its_batch(device, batchers) -> 
     assert values(await rest[0]) == [1]
     assert values(await rest[2]) == [3]
     assert rest[1].cancelled()
-    assert values(await batcher.encode(Lane.BULK, [image(9)], later_s())) == [9]
+    assert values(await batcher.encode(Lane.BULK, [image(9)], later())) == [9]
 
 
 async def test_expired_caller_costs_no_device_time(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    late = await started(batcher.encode(Lane.TEXT, [text(1)], later_s(0.02)))
-    patient = await started(batcher.encode(Lane.TEXT, [text(2)], later_s()))
+    late = await started(batcher.encode(Lane.TEXT, [text(1)], later(0.02)))
+    patient = await started(batcher.encode(Lane.TEXT, [text(2)], later()))
     await asyncio.to_thread(lambda: time.sleep(0.05))  # time itself is what is tested here
     device.gate.set()
     assert isinstance((await late)[0], DeadlineExceeded)
@@ -235,7 +236,7 @@ async def test_expired_caller_costs_no_device_time(device, batchers) -> None:
 
 async def test_a_deadline_in_the_past_is_refused_before_work(device, batchers) -> None:
     with pytest.raises(DeadlineExceeded):
-        await batchers(device).encode(Lane.TEXT, [text(1)], later_s(-1))
+        await batchers(device).encode(Lane.TEXT, [text(1)], later(-1))
     assert device.batches == []
 
 
@@ -243,7 +244,7 @@ async def test_a_failing_item_fails_alone(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
     payloads = [text(i) for i in range(10, 21)]
-    call = await started(batcher.encode(Lane.TEXT, payloads, later_s()))
+    call = await started(batcher.encode(Lane.TEXT, payloads, later()))
     device.gate.set()
     outcomes = await call
     await first
@@ -258,10 +259,10 @@ async def test_out_of_memory_halves_this_batch_and_bounds_the_next_ones(device, 
     batcher = batchers(device, max_batch_images=16)
     device.max_items = 5
     images = [image(i) for i in range(100, 116)]
-    assert values(await batcher.encode(Lane.BULK, images, later_s())) == list(range(100, 116))
+    assert values(await batcher.encode(Lane.BULK, images, later())) == list(range(100, 116))
     device.batches.clear()
     device.refused = 0
-    assert values(await batcher.encode(Lane.BULK, images, later_s())) == list(range(100, 116))
+    assert values(await batcher.encode(Lane.BULK, images, later())) == list(range(100, 116))
     assert device.refused == 0
     assert [len(batch) for _, batch in device.batches] == [4, 4, 4, 4]
 
@@ -271,9 +272,9 @@ async def test_a_lost_device_fails_every_waiter_and_is_reported(device, batchers
     batcher = batchers(device, on_death=deaths.append, max_batch_texts=1)
     first = await occupy(device, batcher)
     calls = [
-        await started(batcher.encode(Lane.TEXT, [text(FATAL)], later_s())),
-        await started(batcher.encode(Lane.TEXT, [text(1)], later_s())),
-        await started(batcher.encode(Lane.BULK, [image(2)], later_s())),
+        await started(batcher.encode(Lane.TEXT, [text(FATAL)], later())),
+        await started(batcher.encode(Lane.TEXT, [text(1)], later())),
+        await started(batcher.encode(Lane.BULK, [image(2)], later())),
     ]
     device.gate.set()
     assert values(await first) == [1000]
@@ -282,7 +283,7 @@ async def test_a_lost_device_fails_every_waiter_and_is_reported(device, batchers
         assert outcomes[0].reason == "WORKER_DIED"
     assert isinstance(deaths[0], DeviceLost)
     with pytest.raises(Unavailable):
-        await batcher.encode(Lane.TEXT, [text(1)], later_s())
+        await batcher.encode(Lane.TEXT, [text(1)], later())
 
 
 async def test_a_worker_that_dies_of_a_bug_is_no_different(device, batchers) -> None:
@@ -293,7 +294,7 @@ async def test_a_worker_that_dies_of_a_bug_is_no_different(device, batchers) -> 
         raise SystemExit
 
     device.encode_tokens = exit_thread
-    outcomes = await batcher.encode(Lane.TEXT, [text(1)], later_s())
+    outcomes = await batcher.encode(Lane.TEXT, [text(1)], later())
     assert isinstance(outcomes[0], Unavailable)
     assert isinstance(deaths[0], SystemExit)
 
@@ -302,7 +303,7 @@ async def test_the_same_text_at_the_same_moment_is_computed_once(device, batcher
     batcher = batchers(device)
     first = await occupy(device, batcher)
     calls = [
-        await started(batcher.encode(Lane.TEXT, [text(1), text(1)], later_s())) for _ in range(5)
+        await started(batcher.encode(Lane.TEXT, [text(1), text(1)], later())) for _ in range(5)
     ]
     assert batcher.waiting(Lane.TEXT) == 1
     calls[0].cancel()
@@ -316,7 +317,7 @@ async def test_the_same_text_at_the_same_moment_is_computed_once(device, batcher
 async def test_a_text_joins_an_equal_one_that_is_being_computed(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    second = await started(batcher.encode(Lane.TEXT, [text(1000)], later_s()))
+    second = await started(batcher.encode(Lane.TEXT, [text(1000)], later()))
     first.cancel()
     device.gate.set()
     assert values(await second) == [1000]
@@ -326,8 +327,8 @@ async def test_a_text_joins_an_equal_one_that_is_being_computed(device, batchers
 async def test_who_joins_brings_a_deadline_of_his_own(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    hasty = await started(batcher.encode(Lane.TEXT, [text(1)], later_s(0.02)))
-    patient = await started(batcher.encode(Lane.TEXT, [text(1)], later_s()))
+    hasty = await started(batcher.encode(Lane.TEXT, [text(1)], later(0.02)))
+    patient = await started(batcher.encode(Lane.TEXT, [text(1)], later()))
     await asyncio.to_thread(lambda: time.sleep(0.05))  # time itself is what is tested here
     device.gate.set()
     assert values(await patient) == [1]
@@ -336,8 +337,8 @@ async def test_who_joins_brings_a_deadline_of_his_own(device, batchers) -> None:
 
 async def test_the_same_text_again_comes_from_the_cache(device, batchers) -> None:
     batcher = batchers(device, max_cached_texts=2)
-    await batcher.encode(Lane.TEXT, [text(1)], later_s())
-    again = (await batcher.encode(Lane.TEXT, [text(1)], later_s()))[0]
+    await batcher.encode(Lane.TEXT, [text(1)], later())
+    again = (await batcher.encode(Lane.TEXT, [text(1)], later()))[0]
     assert isinstance(again, Encoded)
     assert (again.queue_us, again.encode_us) == (0, 0)
     assert values([again]) == [1]
@@ -348,21 +349,21 @@ async def test_the_same_text_again_comes_from_the_cache(device, batchers) -> Non
 async def test_the_cache_is_bounded_and_forgets_what_was_longest_unused(device, batchers) -> None:
     batcher = batchers(device, max_cached_texts=2)
     for value in (1, 2, 1, 3, 1, 2):  # 2 is forgotten when 3 comes, 1 never is
-        await batcher.encode(Lane.TEXT, [text(value)], later_s())
+        await batcher.encode(Lane.TEXT, [text(value)], later())
     assert [batch for _, batch in device.batches] == [[1], [2], [3], [2]]
 
 
 async def test_failures_are_not_cached(device, batchers) -> None:
     batcher = batchers(device, max_cached_texts=10)
     for _ in range(2):
-        outcome = (await batcher.encode(Lane.TEXT, [text(POISON)], later_s()))[0]
+        outcome = (await batcher.encode(Lane.TEXT, [text(POISON)], later()))[0]
         assert isinstance(outcome, ArithmeticError)
 
 
 async def test_no_caller_can_change_a_cached_vector(device, batchers) -> None:
     batcher = batchers(device, max_cached_texts=10)
     for _ in range(2):
-        outcome = (await batcher.encode(Lane.TEXT, [text(1)], later_s()))[0]
+        outcome = (await batcher.encode(Lane.TEXT, [text(1)], later()))[0]
         assert isinstance(outcome, Encoded)
         with pytest.raises(ValueError, match="read-only"):
             outcome.vector[0] = 5
@@ -372,7 +373,7 @@ async def test_timings_tell_waiting_from_working(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
     began = time.monotonic()
-    call = await started(batcher.encode(Lane.TEXT, [text(1)], later_s()))
+    call = await started(batcher.encode(Lane.TEXT, [text(1)], later()))
     await asyncio.to_thread(lambda: time.sleep(0.03))  # time itself is what is tested here
     device.gate.set()
     outcome = (await call)[0]
@@ -389,7 +390,7 @@ async def test_timings_tell_waiting_from_working(device, batchers) -> None:
 async def test_closing_ends_the_running_batch_and_fails_those_who_wait(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    waiting = await started(batcher.encode(Lane.BULK, [image(1)], later_s()))
+    waiting = await started(batcher.encode(Lane.BULK, [image(1)], later()))
     closing = await started(batcher.close())
     device.gate.set()
     await closing
@@ -398,7 +399,7 @@ async def test_closing_ends_the_running_batch_and_fails_those_who_wait(device, b
     assert isinstance(outcome, Unavailable)
     assert outcome.reason == "STOPPING"
     with pytest.raises(Unavailable):
-        await batcher.encode(Lane.TEXT, [text(1)], later_s())
+        await batcher.encode(Lane.TEXT, [text(1)], later())
 
 
 async def test_every_answer_belongs_to_its_question_under_load_and_cancellations(
@@ -411,7 +412,7 @@ async def test_every_answer_belongs_to_its_question_under_load_and_cancellations
         lane = dice.choice(list(Lane))
         make = text if lane is Lane.TEXT else image
         asked = [dice.choice([POISON, *range(200)]) for _ in range(dice.randint(1, 9))]
-        task = asyncio.create_task(batcher.encode(lane, [make(i) for i in asked], later_s()))
+        task = asyncio.create_task(batcher.encode(lane, [make(i) for i in asked], later()))
         if number % 4 == 0:
             for _ in range(dice.randint(0, 5)):
                 await asyncio.sleep(0)

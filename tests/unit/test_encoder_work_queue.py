@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
+from services.common.deadline import Deadline
 from services.encoder.work_queue import HANDICAPS_S, Item, Lane, Limits, WorkQueue
 
 
@@ -22,7 +23,14 @@ def clock():
 
 
 def item(lane: Lane, clock: Clock, name: str = "", left_s: float = 60.0) -> Item:
-    return Item(lane, name, 1, clock.now_s, clock.now_s + left_s)
+    return Item(lane, name, 1, clock.now_s, in_s(clock, left_s))
+
+
+def in_s(clock: Clock, left_s: float) -> Deadline:
+    """A deadline on the test's own clock."""
+    deadline = Deadline(0)
+    deadline.at_s = clock.now_s + left_s
+    return deadline
 
 
 def put(queue: WorkQueue, clock: Clock, lane: Lane, name: str, left_s: float = 60.0) -> Item:
@@ -115,7 +123,7 @@ def test_what_is_too_late_when_its_turn_comes_is_handed_out_as_expired(clock) ->
     assert batch is not None
     assert batch.expired == [late]
     assert [each.payload for each in batch.items] == ["fine"]
-    assert not queue.join(late, clock.now_s + 60), "what has expired can be joined no more"
+    assert not queue.join(late, in_s(clock, 60)), "what has expired can be joined no more"
 
 
 def test_expired_items_take_no_place_in_a_batch(clock) -> None:

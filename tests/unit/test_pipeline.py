@@ -14,6 +14,7 @@ from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
+from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
 from services.common.preprocess import decode
 from services.indexer.metrics import IndexerMetrics
@@ -60,10 +61,10 @@ class Encoder:
         self.refused = set()
         self.cancelled = 0
 
-    async def model(self, timeout_s):
+    async def model(self, deadline):
         return MODEL
 
-    async def encode_pixels(self, pixels, timeout_s):
+    async def encode_pixels(self, pixels, deadline):
         self.batches.append(len(pixels))
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
@@ -106,7 +107,7 @@ class Store(MemoryStore):
         await self.readable.wait()
         return await super().fetch(*arguments, **options)
 
-    async def upsert(self, name, rows, *, timeout_s):
+    async def upsert(self, name, rows, *, deadline):
         self.asked.append([row.id for row in rows])
         if self.held_ids.intersection(self.asked[-1]):
             await self.open.wait()
@@ -115,7 +116,7 @@ class Store(MemoryStore):
         if any(row.id in self.refused_ids for row in rows):
             raise errors.InvalidInput("rows[0].metadata", "is refused")
         self.writes.append([row.id for row in rows])
-        await super().upsert(name, rows, timeout_s=timeout_s)
+        await super().upsert(name, rows, deadline=deadline)
 
 
 class World:
@@ -133,7 +134,7 @@ class World:
 
     async def rows(self, *ids):
         fields = ("vector", "content_sha256", "uri", "metadata", "width", "height", "format")
-        return await self.store.fetch(NAME, ids, fields, timeout_s=T)
+        return await self.store.fetch(NAME, ids, fields, deadline=Deadline(T))
 
     def metric(self, name, **labels):
         return self.registry.get_sample_value(name, labels) or 0.0
@@ -149,7 +150,7 @@ async def world():
 async def opened(**settings):
     made = World(**settings)
     spec = CollectionSpec(NAME, MODEL.dimension, MODEL.name, MODEL.fingerprint)
-    await made.store.create_collection(spec, timeout_s=T)
+    await made.store.create_collection(spec, deadline=Deadline(T))
     yield made
     await made.pipeline.close()
 
@@ -246,7 +247,7 @@ async def test_changed_content_replaces_the_row(world):
     assert ack.outcome is Outcome.INDEXED
     row = (await world.rows("x"))["x"]
     np.testing.assert_allclose(row["vector"], expected_vector(png(2)), atol=1e-6)
-    assert await world.store.count(NAME, timeout_s=T) == 1
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 1
 
 
 async def test_force_indexes_again_what_is_there_unchanged(world):
@@ -277,10 +278,10 @@ async def test_a_slow_earlier_version_does_not_overwrite_a_later_one():
         gate = asyncio.Event()
         plain = world.encoder.encode_pixels
 
-        async def encode(pixels, timeout_s):
+        async def encode(pixels, deadline):
             if pixels[0].tobytes() == slow:
                 await gate.wait()
-            return await plain(pixels, timeout_s)
+            return await plain(pixels, deadline)
 
         world.encoder.encode_pixels = encode
         task = asyncio.create_task(
@@ -377,7 +378,7 @@ async def test_bad_images_fail_alone_and_name_their_field(world):
         assert acks[sequence].error.field == field
     assert acks[100].id == ""
     assert all(acks[image.sequence].outcome is Outcome.INDEXED for image in good)
-    assert await world.store.count(NAME, timeout_s=T) == len(good)
+    assert await world.store.count(NAME, deadline=Deadline(T)) == len(good)
 
 
 async def test_a_sender_without_end_is_stopped_at_the_budget():
@@ -445,7 +446,7 @@ async def test_a_store_that_comes_back_within_the_budget_costs_nothing(world):
     acks = await world.index(images(3))
     assert set(outcomes(acks).values()) == {Outcome.INDEXED}
     assert not world.store.failures
-    assert await world.store.count(NAME, timeout_s=T) == 3
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 3
 
 
 @pytest.mark.parametrize("peer", ["encoder", "store"])
@@ -462,7 +463,7 @@ async def test_a_peer_away_for_longer_fails_the_affected_images_alone(peer, fail
         for i in range(10, 14):
             assert isinstance(ends[i].error, errors.Unavailable)
         assert isinstance(ends[99].error, errors.InvalidImage)
-        assert await world.store.count(NAME, timeout_s=T) == 2
+        assert await world.store.count(NAME, deadline=Deadline(T)) == 2
 
 
 async def test_another_model_at_the_encoder_writes_no_vector(world):
@@ -472,7 +473,7 @@ async def test_another_model_at_the_encoder_writes_no_vector(world):
         assert isinstance(ack.error, errors.ModelMismatch)
         assert "0" * 64 in str(ack.error)
         assert MODEL.fingerprint in str(ack.error)
-    assert await world.store.count(NAME, timeout_s=T) == 0
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 0
 
 
 async def test_a_caller_that_leaves_leaves_nothing_behind(world):
@@ -562,7 +563,7 @@ async def test_two_streams_of_the_same_images_end_as_one_row_each(world):
     for acks in ends:
         assert len(acks) == 30
         assert Outcome.FAILED not in outcomes(acks).values()
-    assert await world.store.count(NAME, timeout_s=T) == 30
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 30
 
 
 async def test_rows_wait_for_no_others_once_the_sender_has_paused():

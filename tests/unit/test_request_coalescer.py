@@ -8,7 +8,7 @@ import contextvars
 import pytest
 
 from glimpse.errors import DeadlineExceeded, Unavailable
-from services.query.deadline import Deadline
+from services.common.deadline import Deadline
 from services.query.request_coalescer import RequestCoalescer
 
 who = contextvars.ContextVar("who", default="")

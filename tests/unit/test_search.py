@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
+from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncoderClient
-from services.query.deadline import Deadline
 from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics
@@ -156,9 +156,9 @@ async def test_unknown_image_is_not_found(world):
 class LaggingStore(MemoryStore):
     """What was written is seen by strong reads only, as on a server in the first moments."""
 
-    async def fetch(self, name, ids, fields, *, timeout_s, consistency="strong"):
+    async def fetch(self, name, ids, fields, *, deadline, consistency="strong"):
         seen = ids if consistency == "strong" else []
-        return await super().fetch(name, seen, fields, timeout_s=timeout_s)
+        return await super().fetch(name, seen, fields, deadline=deadline)
 
 
 async def test_image_that_was_written_just_now_is_found_by_id(world):
@@ -173,7 +173,9 @@ async def test_image_that_was_written_just_now_is_found_by_id(world):
 
 
 async def test_prompt_template_goes_around_the_text(world):
-    await world.store.upsert(COLLECTION, [row("prompted", "a photo of a dog")], timeout_s=5)
+    await world.store.upsert(
+        COLLECTION, [row("prompted", "a photo of a dog")], deadline=Deadline(5)
+    )
     assert (await world.ids(text("dog"), prompt_template="a photo of a {}"))[0] == "prompted"
 
 
@@ -185,7 +187,7 @@ async def test_min_score_cuts_hits_and_ends_the_pages(world):
 
 async def test_pages_of_equal_scores_are_ordered_by_id_and_neither_repeat_nor_lose_one(world):
     twins = [row(f"twin{number:02}", "same") for number in range(25)]
-    await world.store.upsert(COLLECTION, list(reversed(twins)), timeout_s=5)
+    await world.store.upsert(COLLECTION, list(reversed(twins)), deadline=Deadline(5))
     seen = []
     for offset in range(0, 24, 6):
         page = await world.page(text("same"), limit=6, offset=offset)
@@ -309,9 +311,9 @@ async def test_searches_before_and_after_a_change_of_dimension_share_no_call(wor
     await until(lambda: store.searches == 2)
     old.append(asyncio.create_task(world.ids(given(vector_of(b"cup", DIMENSION)))))
     await all_have_run()  # so it waits for room
-    await store.drop_collection(COLLECTION, timeout_s=5)
+    await store.drop_collection(COLLECTION, deadline=Deadline(5))
     small = CollectionSpec(COLLECTION, 8, "small", "5" * 64)
-    await store.create_collection(small, timeout_s=5)
+    await store.create_collection(small, deadline=Deadline(5))
     new = asyncio.create_task(world.ids(given(np.ones(8))))
     await until(lambda: store.searches == 3)
     store.open.set()
@@ -345,7 +347,7 @@ async def test_encoder_that_fails_harms_only_those_who_need_it(world):
 
 async def test_collection_that_was_dropped_is_noticed_at_once(world):
     await world.page(text("dog"))
-    await world.store.drop_collection(COLLECTION, timeout_s=5)
+    await world.store.drop_collection(COLLECTION, deadline=Deadline(5))
     with pytest.raises(errors.NotFound):
         await world.page(text("dog"))
     await fill(world.store, rows()[:2])
@@ -354,9 +356,9 @@ async def test_collection_that_was_dropped_is_noticed_at_once(world):
 
 async def test_collection_made_anew_for_another_model_is_noticed_at_the_second_call(world):
     await world.page(text("dog"))
-    await world.store.drop_collection(COLLECTION, timeout_s=5)
+    await world.store.drop_collection(COLLECTION, deadline=Deadline(5))
     await world.store.create_collection(
-        CollectionSpec(COLLECTION, 8, "small", "5" * 64), timeout_s=5
+        CollectionSpec(COLLECTION, 8, "small", "5" * 64), deadline=Deadline(5)
     )
     with pytest.raises(errors.Unavailable) as caught:
         await world.page(text("dog"))
@@ -367,11 +369,11 @@ async def test_collection_made_anew_for_another_model_is_noticed_at_the_second_c
 
 async def test_deep_page_has_the_hits_and_attributes_that_the_store_ranks_there(world):
     many = [row(f"many{number}", uri=f"file:///{number}") for number in range(4_200)]
-    await world.store.upsert(COLLECTION, many, timeout_s=5)
+    await world.store.upsert(COLLECTION, many, deadline=Deadline(5))
     deep = await world.page(text("dog"), limit=50, offset=4_120)
     vectors = vector_of(b"dog", DIMENSION)[None]
     (ranked,) = await world.store.search(
-        COLLECTION, vectors, 50, offset=4_120, fields=DEFAULT_FIELDS, timeout_s=5
+        COLLECTION, vectors, 50, offset=4_120, fields=DEFAULT_FIELDS, deadline=Deadline(5)
     )
     assert [hit.id for hit in deep.hits] == [hit.id for hit in ranked]
     assert [hit.fields for hit in deep.hits] == [hit.fields for hit in ranked]

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pymilvus import AsyncMilvusClient
 
-from glimpse.errors import DeadlineExceeded, GlimpseError
+from glimpse.errors import GlimpseError
 from glimpse.transport.credentials import Credentials
+from services.common.deadline import Deadline
 from services.vectors.milvus import errors
 from services.vectors.milvus.metrics import MilvusMetrics
 
@@ -151,13 +151,13 @@ class MilvusCall:
     def __init__(
         self,
         connection: Connection,
-        timeout_s: float,
+        deadline: Deadline,
         collection: str = "",
         expression: str = "",
         load: Callable[[MilvusCall], Awaitable[None]] | None = None,
     ) -> None:
         self._connection = connection
-        self._ends_at = time.monotonic() + timeout_s
+        self._deadline = deadline
         self._load = load
         self.collection = collection
         self.expression = expression
@@ -179,14 +179,16 @@ class MilvusCall:
             if self.expression and await self._answers_without_filter():
                 raise errors.invalid_filter(str(error)) from error
             raise
-        await self._load(MilvusCall(self._connection, self._left_s(), self.collection))
+        await self._load(MilvusCall(self._connection, self._deadline, self.collection))
         return await self._send(method, *args, **options)
 
     async def _send(self, method: str, *args: Any, **options: Any) -> Any:
         with self._connection.metrics.request(method, self.collection):
             try:
                 client, _ = await self._connection.get()
-                return await getattr(client, method)(*args, timeout=self._left_s(), **options)
+                return await getattr(client, method)(
+                    *args, timeout=self._deadline.left_s(), **options
+                )
             except errors.FOREIGN as error:
                 raise errors.translate(error, self.collection, self.expression) from error
 
@@ -197,9 +199,3 @@ class MilvusCall:
         except GlimpseError:
             return False
         return True
-
-    def _left_s(self) -> float:
-        left_s = self._ends_at - time.monotonic()
-        if left_s <= 0:
-            raise DeadlineExceeded("Milvus did not answer in time")
-        return left_s

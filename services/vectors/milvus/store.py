@@ -24,6 +24,7 @@ from glimpse.errors import (
     Unavailable,
 )
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from services.common.deadline import Deadline
 from services.vectors import bounds, filters
 from services.vectors.milvus import row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
@@ -48,14 +49,14 @@ Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 
 
 def _bounded(method: Method) -> Method:
-    """Ends the call after its `timeout_s` and `_SLACK_S`, whatever it waits for."""
+    """Ends the call at its deadline and `_SLACK_S`, whatever it waits for."""
 
     @functools.wraps(method)
-    async def call(*args: Any, timeout_s: float, **options: Any) -> Any:
-        bounds.check_timeout(timeout_s)
+    async def call(*args: Any, deadline: Deadline, **options: Any) -> Any:
+        left_s = deadline.left_s()
         try:
-            ending = method(*args, timeout_s=timeout_s, **options)
-            return await asyncio.wait_for(ending, timeout_s + _SLACK_S)
+            ending = method(*args, deadline=deadline, **options)
+            return await asyncio.wait_for(ending, left_s + _SLACK_S)
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded("Milvus did not answer in time") from error
 
@@ -80,27 +81,26 @@ class MilvusStore:
         # Held while a collection is made, and while its index or its place in memory changes.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def ready(self, *, timeout_s: float) -> None:
-        bounds.check_timeout(timeout_s)
-        ends_at = time.monotonic() + timeout_s
+    async def ready(self, *, deadline: Deadline) -> None:
+        deadline.left_s()
         while True:
             try:
                 # A server that starts knows its version before it can list anything.
-                await self._ping(timeout_s=max(ends_at - time.monotonic(), 0.001))
+                await self._ping(deadline=deadline)
                 return
             except GlimpseError as error:
-                is_late = time.monotonic() + _READY_PAUSE_S > ends_at
+                is_late = time.monotonic() + _READY_PAUSE_S > deadline.at_s
                 if is_late or isinstance(error, FailedPrecondition):
                     raise Unavailable(f"Milvus is not ready: {error}") from error
             await asyncio.sleep(_READY_PAUSE_S)
 
     @_bounded
-    async def _ping(self, *, timeout_s: float) -> None:
-        await MilvusCall(self._connection, timeout_s)("list_collections")
+    async def _ping(self, *, deadline: Deadline) -> None:
+        await MilvusCall(self._connection, deadline)("list_collections")
 
     @_bounded
-    async def create_collection(self, spec: CollectionSpec, *, timeout_s: float) -> None:
-        call = MilvusCall(self._connection, timeout_s, bounds.check_name(spec.name))
+    async def create_collection(self, spec: CollectionSpec, *, deadline: Deadline) -> None:
+        call = MilvusCall(self._connection, deadline, bounds.check_name(spec.name))
         bounds.check_spec(spec, (await call.backend()).index_kinds)
         async with self._changing[spec.name]:
             # Milvus takes a second collection of the same shape for the first, and says nothing.
@@ -124,8 +124,8 @@ class MilvusStore:
             await vector_index.build_and_load(call, marks)
 
     @_bounded
-    async def describe_collection(self, name: str, *, timeout_s: float) -> CollectionInfo:
-        call = self._call(timeout_s, name)
+    async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo:
+        call = self._call(deadline, name)
         known = await self._recall(call, max_age_s=0)
         index, count = await asyncio.gather(vector_index.describe(call), row_requests.count(call))
         kind = index.get("index_type", known.marks.index_kind)
@@ -143,8 +143,8 @@ class MilvusStore:
         )
 
     @_bounded
-    async def get_spec(self, name: str, *, timeout_s: float) -> CollectionSpec:
-        known = await self._recall(self._call(timeout_s, name), max_age_s=0)
+    async def get_spec(self, name: str, *, deadline: Deadline) -> CollectionSpec:
+        known = await self._recall(self._call(deadline, name), max_age_s=0)
         marks = known.marks
         return CollectionSpec(
             name=name,
@@ -156,12 +156,12 @@ class MilvusStore:
         )
 
     @_bounded
-    async def list_collections(self, *, timeout_s: float) -> list[str]:
-        names = sorted(await MilvusCall(self._connection, timeout_s)("list_collections"))
+    async def list_collections(self, *, deadline: Deadline) -> list[str]:
+        names = sorted(await MilvusCall(self._connection, deadline)("list_collections"))
 
         async def is_ours(name: str) -> bool:
             try:
-                await self._recall(self._call(timeout_s, name), max_age_s=0)
+                await self._recall(self._call(deadline, name), max_age_s=0)
             except (NotFound, FailedPrecondition, InvalidInput):
                 return False
             return True
@@ -170,15 +170,15 @@ class MilvusStore:
         return [name for name, mine in zip(names, ours, strict=True) if mine]
 
     @_bounded
-    async def drop_collection(self, name: str, *, timeout_s: float) -> None:
-        call = self._call(timeout_s, name)
+    async def drop_collection(self, name: str, *, deadline: Deadline) -> None:
+        call = self._call(deadline, name)
         await self._recall(call, max_age_s=0)
         await call("drop_collection", name)
         self._known.pop(name, None)
 
     @_bounded
-    async def upsert(self, name: str, rows: Sequence[Row], *, timeout_s: float) -> None:
-        call = self._call(timeout_s, name)
+    async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
+        call = self._call(deadline, name)
         known = await self._recall(call, dimension=np.size(rows[0].vector) if rows else None)
         unique = bounds.unique_rows(rows, known.dimension)
         with self._writing(name):
@@ -191,19 +191,19 @@ class MilvusStore:
         ids: Iterable[str],
         fields: Sequence[str],
         *,
-        timeout_s: float,
+        deadline: Deadline,
         consistency: Consistency = "strong",
     ) -> dict[str, dict[str, Any]]:
         bounds.check_fields(fields, ALL_FIELDS)
         wanted = bounds.unique_ids(ids)
-        call = self._call(timeout_s, name)
+        call = self._call(deadline, name)
         await self._recall(call)
         return await row_requests.fetch(call, wanted, fields, consistency)
 
     @_bounded
-    async def delete_ids(self, name: str, ids: Iterable[str], *, timeout_s: float) -> int:
+    async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         wanted = bounds.unique_ids(ids)
-        call = self._call(timeout_s, name)
+        call = self._call(deadline, name)
         await self._recall(call)
         present = list(await row_requests.fetch(call, wanted, (), "strong"))
         with self._writing(name):
@@ -211,10 +211,10 @@ class MilvusStore:
         return len(present)
 
     @_bounded
-    async def delete_where(self, name: str, filter: AnyFilter, *, timeout_s: float) -> int:
+    async def delete_where(self, name: str, filter: AnyFilter, *, deadline: Deadline) -> int:
         filters.check_given(filter)
         expression = filters.render(filter)
-        call = self._call(timeout_s, name, expression)
+        call = self._call(deadline, name, expression)
         await self._recall(call)
         # Counting also finds out whether the expression is right, which deleting does not.
         present = await row_requests.count(call, expression)
@@ -230,7 +230,7 @@ class MilvusStore:
         vectors: NDArray[np.float32],
         limit: int,
         *,
-        timeout_s: float,
+        deadline: Deadline,
         filter: AnyFilter = "",
         offset: int = 0,
         fields: Sequence[str] = (),
@@ -239,7 +239,7 @@ class MilvusStore:
     ) -> list[list[ScoredRow]]:
         bounds.check_window(limit, offset, len(exclude_ids))
         bounds.check_fields(fields, ALL_FIELDS)
-        call = self._call(timeout_s, name, filters.render(filter))
+        call = self._call(deadline, name, filters.render(filter))
         known = await self._recall(call, dimension=np.shape(vectors)[-1])
         queries = bounds.check_queries(vectors, known.dimension)
         excluded = frozenset(exclude_ids)
@@ -252,14 +252,14 @@ class MilvusStore:
         ]
 
     @_bounded
-    async def count(self, name: str, filter: AnyFilter = "", *, timeout_s: float) -> int:
-        call = self._call(timeout_s, name, filters.render(filter))
+    async def count(self, name: str, filter: AnyFilter = "", *, deadline: Deadline) -> int:
+        call = self._call(deadline, name, filters.render(filter))
         await self._recall(call)
         return await row_requests.count(call, call.expression)
 
     @_bounded
-    async def settle(self, name: str, *, timeout_s: float) -> None:
-        call = MilvusCall(self._connection, timeout_s, bounds.check_name(name))
+    async def settle(self, name: str, *, deadline: Deadline) -> None:
+        call = MilvusCall(self._connection, deadline, bounds.check_name(name))
         known = await self._recall(call)
         async with self._changing[name]:
             writes = self._writes[name]
@@ -278,9 +278,9 @@ class MilvusStore:
         finally:
             self._writes[name] += 1
 
-    def _call(self, timeout_s: float, name: str, expression: str = "") -> MilvusCall:
+    def _call(self, deadline: Deadline, name: str, expression: str = "") -> MilvusCall:
         name = bounds.check_name(name)
-        return MilvusCall(self._connection, timeout_s, name, expression, load=self._load)
+        return MilvusCall(self._connection, deadline, name, expression, load=self._load)
 
     async def _load(self, call: MilvusCall) -> None:
         known = await self._recall(call)
