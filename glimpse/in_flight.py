@@ -7,11 +7,9 @@ import threading
 import time
 from dataclasses import dataclass
 
+from glimpse.backoff import backoff_s
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import ImageFile
-
-FIRST_DELAY_S = 0.1
-MAX_DELAY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -122,9 +120,8 @@ class InFlight:
             entry = self._entries.get(sequence)
             if entry is None:
                 return
-            delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(entry.attempts, 10))
             entry.attempts += 1
-            not_before_s = time.monotonic() + max(delay_s, min_delay_s)
+            not_before_s = time.monotonic() + max(backoff_s(entry.attempts), min_delay_s)
             heapq.heappush(self._unsent, (not_before_s, sequence))
             self._changed.notify_all()
 

@@ -9,7 +9,6 @@ other two return at their next look at it, and then the call is cancelled.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
@@ -20,7 +19,8 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse import converters, errors
-from glimpse.in_flight import FIRST_DELAY_S, MAX_DELAY_S, Entry, InFlight, IngestLimits
+from glimpse.backoff import backoff_s
+from glimpse.in_flight import Entry, InFlight, IngestLimits
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.results import Acknowledgement, ImageFile, Outcome
 from glimpse.transport.status import from_rpc_error, from_status
@@ -92,7 +92,7 @@ class Ingest(Iterator[Acknowledgement]):
     def _run(self) -> Generator[Acknowledgement, None, None]:
         self._check_peer()
         threading.Thread(target=self._read, name="glimpse-reader", daemon=True).start()
-        delays = _delays()
+        failures = 0
         self._progress_s = time.monotonic()
         try:
             while not self._in_flight.is_done:
@@ -100,12 +100,14 @@ class Ingest(Iterator[Acknowledgement]):
                 error = yield from self._one_stream()
                 yield from self._drain_unreadable()
                 if self._progress_s > before_s:
-                    delays = _delays()
+                    failures = 0
                 if self._in_flight.is_done:
                     break
                 self._give_up_if(error)
                 self.interruptions += 1
-                self._in_flight.pause(max(next(delays), (error and error.retry_after_s) or 0.0))
+                failures += 1
+                asked_s = (error and error.retry_after_s) or 0.0
+                self._in_flight.pause(max(backoff_s(failures), asked_s))
             yield from self._drain_unreadable()
             if self._reader_error is not None:
                 raise self._reader_error
@@ -214,11 +216,3 @@ def _is_resumable(error: errors.GlimpseError) -> bool:
         return error.retry_after_s is not None
     cut = (code_pb2.CANCELLED, code_pb2.UNKNOWN, code_pb2.INTERNAL)
     return isinstance(error, errors.Unavailable) or (error.code in cut and not error.reason)
-
-
-def _delays() -> Iterator[float]:
-    """Seconds to wait before each new stream: doubling, spread so that clients do not meet."""
-    delay_s = FIRST_DELAY_S
-    while True:
-        yield delay_s * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
-        delay_s = min(MAX_DELAY_S, 2 * delay_s)

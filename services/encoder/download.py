@@ -20,6 +20,8 @@ from pathlib import Path
 import requests
 from filelock import FileLock
 
+from glimpse.backoff import backoff_s
+
 DEMO_MODEL = Path(__file__).parents[2] / "demo" / "model" / "clip-drawn-world.pt"
 
 _ATTEMPTS = 5
@@ -148,7 +150,7 @@ def _download_part(url: str, part: Path, pause: Callable[[float], None]) -> None
             if attempt == _ATTEMPTS:
                 raise
             log.warning("%s was cut off, going on: %s", part.stem, _in_short(error))
-            pause(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+            pause(backoff_s(attempt, _FIRST_PAUSE_S))
         else:
             return
 

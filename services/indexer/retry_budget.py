@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from glimpse import errors
+from glimpse import backoff, errors
 
 Result = TypeVar("Result")
 
 TRANSIENT = (errors.Unavailable, errors.Overloaded, errors.DeadlineExceeded)
 """Errors that another try may end well."""
-
-_FIRST_DELAY_S = 0.1
-_MAX_DELAY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +33,13 @@ class RetryBudget:
 
     async def call(self, operation: Callable[[], Awaitable[Result]]) -> Result:
         """The operation's result; Unavailable once the budget is spent, other errors at once."""
-        delay_s = _FIRST_DELAY_S
+        failures = 0
         while True:
             try:
                 result = await operation()
             except TRANSIENT as error:
-                await self._wait_or_raise(error, delay_s)
-                delay_s = min(delay_s * 2, _MAX_DELAY_S)
+                failures += 1
+                await self._wait_or_raise(error, failures)
             except errors.GlimpseError:
                 self._away_since_s = None
                 raise
@@ -51,7 +47,7 @@ class RetryBudget:
                 self._away_since_s = None
                 return result
 
-    async def _wait_or_raise(self, error: errors.GlimpseError, delay_s: float) -> None:
+    async def _wait_or_raise(self, error: errors.GlimpseError, failures: int) -> None:
         now_s = time.monotonic()
         if self._away_since_s is None:
             self._away_since_s = now_s
@@ -60,9 +56,7 @@ class RetryBudget:
         if left_s <= 0:
             raise errors.Unavailable(
                 f"{self._peer} did not answer within {self._budget_s:g} s: {error}",
-                retry_after_s=_MAX_DELAY_S,
+                retry_after_s=backoff.MAX_S,
             ) from error
-        asked_s = error.retry_after_s or 0
-        # Jitter keeps many streams from coming back at the same moment.
-        delay_s = max(asked_s, delay_s * random.uniform(0.5, 1.0))  # noqa: S311
+        delay_s = max(error.retry_after_s or 0, backoff.backoff_s(failures))
         await asyncio.sleep(min(delay_s, left_s))
