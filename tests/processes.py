@@ -7,8 +7,13 @@ import os
 import sys
 
 
-async def started(service: str, **settings: object) -> asyncio.subprocess.Process:
-    """`python -m services.SERVICE` on free loopback ports; settings by name, without the prefix."""
+async def started(
+    service: str, program: tuple[str, ...] = (), **settings: object
+) -> asyncio.subprocess.Process:
+    """`python -m services.SERVICE`, or `program` in its place, on free loopback ports.
+
+    Settings are given by name, without the prefix.
+    """
     values = {"LISTEN": "127.0.0.1:0", "METRICS_LISTEN": "127.0.0.1:0", "LOG_FORMAT": "text"}
     if service != "encoder":
         values["MILVUS_URI"] = "memory://"
@@ -16,7 +21,7 @@ async def started(service: str, **settings: object) -> asyncio.subprocess.Proces
         f"{service.upper()}_{name}": str(value) for name, value in {**values, **settings}.items()
     }
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"services.{service}"),
+        *(sys.executable, *(program or ("-m", f"services.{service}"))),
         env=os.environ | environment,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -62,6 +62,7 @@ class Server:
         self._health = HealthServicer()
         self._stop = asyncio.Event()
         self._exit_code = 0
+        self._jobs: set[asyncio.Task[None]] = set()
         admission = Admission(
             settings.max_in_flight, settings.max_in_flight_per_caller, max_streams_per_caller
         )
@@ -119,6 +120,22 @@ class Server:
         self._exit_code = 1
         self._stop.set()
 
+    def supervise(self, job: Coroutine[Any, Any, None], what: str) -> None:
+        """Runs `job` beside the calls until the stop; if it raises, the service ends with it.
+
+        A loop that has died unseen, such as that which sets the health, leaves a service that
+        looks well and is not.
+        """
+        task = asyncio.create_task(job, name=what)
+        self._jobs.add(task)
+        task.add_done_callback(self._job_ended)
+
+    def _job_ended(self, task: asyncio.Task[None]) -> None:
+        self._jobs.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+            self.fail(f"{task.get_name()} failed: {error!r}")
+
     async def run(
         self, *close: Callable[[], Awaitable[None]], on_stop: Callable[[], None] | None = None
     ) -> int:
@@ -131,6 +148,10 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         await self._stop.wait()
         log.info("stopping")
+        jobs = tuple(self._jobs)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
         if self._exit_code == 0:
             await asyncio.sleep(self._settings.drain_s)

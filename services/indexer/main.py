@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -32,12 +31,16 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Runs until stopped; returns the exit code."""
     settings = load(IndexerSettings)
-    return run_service(settings, lambda: _serve(settings))
+    return run_service(settings, lambda: serve(settings, _store(settings)))
 
 
-async def _serve(settings: IndexerSettings) -> int:
+def _store(settings: IndexerSettings) -> VectorStore:
     token = settings.milvus_token.get_secret_value()
-    store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+    return open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+
+
+async def serve(settings: IndexerSettings, store: VectorStore) -> int:
+    """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
     encoder = EncoderClient(
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )
@@ -52,27 +55,14 @@ async def _serve(settings: IndexerSettings) -> int:
         IndexerServicer(pipeline, catalog, store, settings.default_timeout_s), server.grpc
     )
     await server.start()
-    readiness = asyncio.create_task(_serve_when_ready(server, store, encoder))
-
-    async def stop_asking() -> None:
-        readiness.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await readiness
-
-    return await server.run(
-        stop_asking, pipeline.close, encoder.close, store.close, on_stop=pipeline.drain
-    )
+    server.supervise(_serve_when_ready(server, store, encoder), "waiting for Milvus and encoder")
+    return await server.run(pipeline.close, encoder.close, store.close, on_stop=pipeline.drain)
 
 
 async def _serve_when_ready(server: Server, store: VectorStore, encoder: Encoder) -> None:
     """Turns health to SERVING once both peers have answered; asks until they do."""
-    try:
-        await _answered("Milvus", lambda: store.ready(deadline=Deadline(_ANSWER_TIMEOUT_S)))
-        await _answered("the encoder", lambda: encoder.model(Deadline(_ANSWER_TIMEOUT_S)))
-    except Exception:
-        log.exception("readiness cannot be told")
-        server.fail("a fault while waiting for Milvus and the encoder")
-        return
+    await _answered("Milvus", lambda: store.ready(deadline=Deadline(_ANSWER_TIMEOUT_S)))
+    await _answered("the encoder", lambda: encoder.model(Deadline(_ANSWER_TIMEOUT_S)))
     await server.set_serving(True)
     log.info("serving")
 

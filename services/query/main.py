@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from glimpse.errors import GlimpseError
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
+from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.server import Server, run_service
 from services.common.settings import load
@@ -12,13 +15,17 @@ from services.query.descriptions import Descriptions
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics
 from services.query.page_tokens import PageTokens
-from services.query.readiness import watch
 from services.query.search import Searcher
 from services.query.servicer import QueryServicer
 from services.query.settings import QuerySettings
 from services.query.text_cache import TextCache
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import VectorStore, open_store
+
+# One slow answer of a busy store must not take all replicas out at once.
+_MAX_FAILURES = 3
+
+log = logging.getLogger(__name__)
 
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["Query"].full_name
 
@@ -38,10 +45,8 @@ def build(
     return QueryServicer(searcher, tokens, settings)
 
 
-async def serve(settings: QuerySettings) -> int:
+async def serve(settings: QuerySettings, store: VectorStore) -> int:
     """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
-    token = settings.milvus_token.get_secret_value()
-    store = open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
     encoder = EncoderClient(
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )
@@ -49,16 +54,39 @@ async def serve(settings: QuerySettings) -> int:
     servicer = build(settings, store, encoder, QueryMetrics())
     query_pb2_grpc.add_QueryServicer_to_server(servicer, server.grpc)
     await server.start()
-    watcher = asyncio.create_task(watch(server, store, settings.health_interval_s))
-
-    async def stop_watching() -> None:
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
-
-    return await server.run(stop_watching, encoder.close, store.close)
+    server.supervise(_watch_store(server, store, settings.health_interval_s), "watching Milvus")
+    return await server.run(encoder.close, store.close)
 
 
 def main() -> int:
     """Runs the service; returns the process's exit code."""
     settings = load(QuerySettings)
-    return run_service(settings, lambda: serve(settings))
+    return run_service(settings, lambda: serve(settings, _store(settings)))
+
+
+def _store(settings: QuerySettings) -> VectorStore:
+    token = settings.milvus_token.get_secret_value()
+    return open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+
+
+async def _watch_store(server: Server, store: VectorStore, interval_s: float) -> None:
+    """Sets health until cancelled: SERVING once the store answers, NOT_SERVING once it is silent.
+
+    The encoder does not count: without it, searches by id and by vector are still answered.
+    """
+    serving, failures = False, _MAX_FAILURES
+    while True:
+        try:
+            await store.ready(deadline=Deadline(interval_s))
+            failures = 0
+        except GlimpseError as error:
+            failures += 1
+            log.debug("Milvus does not answer: %s", error)
+        if serving != (failures < _MAX_FAILURES):
+            serving = not serving
+            log.log(
+                logging.INFO if serving else logging.ERROR,
+                "Milvus answers" if serving else "Milvus does not answer; health is NOT_SERVING",
+            )
+            await server.set_serving(serving)
+        await asyncio.sleep(interval_s)

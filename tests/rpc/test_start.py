@@ -103,3 +103,30 @@ async def test_effective_settings_are_logged_first_without_their_secrets(busy):
     assert logged["QUERY_LISTEN"] == busy
     assert logged["QUERY_MILVUS_TOKEN"] == logged["QUERY_PAGE_TOKEN_KEY"] == "**********"
     assert "hunter2" not in log + line
+
+
+# A service whose look at Milvus meets an error that nobody foresaw.
+BROKEN_READINESS = """
+import sys
+from services.common.server import run_service
+from services.common.settings import load
+from services.vectors.memory import MemoryStore
+from services.{service}.main import serve
+from services.{service}.settings import {settings}
+
+class Store(MemoryStore):
+    async def ready(self, *, deadline):
+        raise ZeroDivisionError("a bug")
+
+settings = load({settings})
+sys.exit(run_service(settings, lambda: serve(settings, Store())))
+"""
+
+
+@pytest.mark.parametrize("service", PEERS)
+async def test_a_readiness_that_fails_ends_the_service_instead_of_freezing_its_health(service):
+    program = BROKEN_READINESS.format(service=service, settings=f"{service.capitalize()}Settings")
+    process = await started(service, program=("-c", program))
+    _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert "ZeroDivisionError('a bug')" in stderr.decode()
