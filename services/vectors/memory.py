@@ -78,7 +78,9 @@ class MemoryStore:
             created_at_ms=collection.created_at_ms,
         )
 
-    async def get_spec(self, name: str, *, deadline: Deadline) -> CollectionSpec:
+    async def get_spec(
+        self, name: str, *, deadline: Deadline, max_age_s: float = 0.0
+    ) -> CollectionSpec:
         return self._collection(name, deadline).spec
 
     async def list_collections(self, *, deadline: Deadline) -> list[str]:

@@ -110,8 +110,15 @@ class VectorStore(Protocol):
 
     async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo: ...
 
-    async def get_spec(self, name: str, *, deadline: Deadline) -> CollectionSpec:
-        """What the collection was made of; far cheaper than describe_collection, which counts."""
+    async def get_spec(
+        self, name: str, *, deadline: Deadline, max_age_s: float = 0.0
+    ) -> CollectionSpec:
+        """What the collection was made of; far cheaper than describe_collection, which counts.
+
+        The backend was asked at most `max_age_s` before this call; callers whom that suits share a
+        question that is under way. A call on the collection whose answer shows that it was dropped,
+        or made anew with another dimension, makes the store forget what it knew.
+        """
         ...
 
     async def list_collections(self, *, deadline: Deadline) -> list[str]:

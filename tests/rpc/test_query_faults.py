@@ -41,9 +41,9 @@ class WatchedStore(MemoryStore):
         self.times_left_s: list[float] = []
         self.in_flight = 0
 
-    async def get_spec(self, name, *, deadline):
+    async def get_spec(self, name, *, deadline, max_age_s=0.0):
         await self._paused()
-        return await super().get_spec(name, deadline=deadline)
+        return await super().get_spec(name, deadline=deadline, max_age_s=max_age_s)
 
     async def search(self, name, vectors, limit, *, deadline, **options):
         self.times_left_s.append(deadline.left_s())

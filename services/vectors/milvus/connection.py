@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pymilvus import AsyncMilvusClient
 
-from glimpse.errors import GlimpseError
+from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
 from glimpse.transport.credentials import Credentials
 from services.common.deadline import Deadline
 from services.vectors.milvus import errors
@@ -24,6 +24,9 @@ _CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadli
 # the call that comes just then. A peer that is gone is noticed by the first call that it leaves
 # unanswered, so nothing needs the pings.
 _GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
+
+# What Milvus answers about a collection that was dropped, or dropped and made anew.
+_TELL_OF_CHANGE = (NotFound, FailedPrecondition, errors.MilvusFailed)
 
 _MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
 
@@ -145,7 +148,8 @@ class MilvusCall:
     """One call of the store: its requests to Milvus share a deadline, a collection, a filter.
 
     A collection that Milvus does not hold in memory (after a restart) is loaded by `load`, and the
-    request sent once more.
+    request sent once more. `forget` is told the collection's name when an answer shows that it may
+    not be what it was.
     """
 
     def __init__(
@@ -155,10 +159,12 @@ class MilvusCall:
         collection: str = "",
         expression: str = "",
         load: Callable[[MilvusCall], Awaitable[None]] | None = None,
+        forget: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._deadline = deadline
         self._load = load
+        self._forget = forget
         self.collection = collection
         self.expression = expression
 
@@ -190,7 +196,10 @@ class MilvusCall:
                     *args, timeout=self._deadline.left_s(), **options
                 )
             except errors.FOREIGN as error:
-                raise errors.translate(error, self.collection, self.expression) from error
+                ours = errors.translate(error, self.collection, self.expression)
+                if isinstance(ours, _TELL_OF_CHANGE):
+                    self._forget(self.collection)
+                raise ours from error
 
     async def _answers_without_filter(self) -> bool:
         """Tells an unknown error that the filter causes from one of Milvus' own."""

@@ -28,6 +28,7 @@ from services.common.deadline import Deadline
 from services.vectors import bounds, filters
 from services.vectors.milvus import row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
+from services.vectors.milvus.known_collections import KnownCollections
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import (
     ALL_FIELDS,
@@ -40,7 +41,7 @@ from services.vectors.store import (
     estimated_bytes,
 )
 
-_KNOWN_FOR_S = 10.0
+_TRUSTED_FOR_S = 10.0  # a description, where the caller does not say
 _READY_PAUSE_S = 0.2
 _SLACK_S = 0.1
 """By which a request's own deadline, which tells the metrics why it ends, comes before ours."""
@@ -75,7 +76,7 @@ class MilvusStore:
     ) -> None:
         metrics = metrics or MilvusMetrics(CollectorRegistry())
         self._connection = Connection(uri, token, credentials, metrics)
-        self._known: dict[str, tuple[float, schema.Known]] = {}
+        self._known = KnownCollections()
         self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
         self._settled_writes: defaultdict[str, int] = defaultdict(int)
         # Held while a collection is made, and while its index or its place in memory changes.
@@ -143,8 +144,10 @@ class MilvusStore:
         )
 
     @_bounded
-    async def get_spec(self, name: str, *, deadline: Deadline) -> CollectionSpec:
-        known = await self._recall(self._call(deadline, name), max_age_s=0)
+    async def get_spec(
+        self, name: str, *, deadline: Deadline, max_age_s: float = 0.0
+    ) -> CollectionSpec:
+        known = await self._recall(self._call(deadline, name), max_age_s=max_age_s)
         marks = known.marks
         return CollectionSpec(
             name=name,
@@ -174,7 +177,7 @@ class MilvusStore:
         call = self._call(deadline, name)
         await self._recall(call, max_age_s=0)
         await call("drop_collection", name)
-        self._known.pop(name, None)
+        self._known.forget(name)
 
     @_bounded
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
@@ -280,7 +283,9 @@ class MilvusStore:
 
     def _call(self, deadline: Deadline, name: str, expression: str = "") -> MilvusCall:
         name = bounds.check_name(name)
-        return MilvusCall(self._connection, deadline, name, expression, load=self._load)
+        return MilvusCall(
+            self._connection, deadline, name, expression, self._load, self._known.forget
+        )
 
     async def _load(self, call: MilvusCall) -> None:
         known = await self._recall(call)
@@ -288,19 +293,10 @@ class MilvusStore:
             await vector_index.load(call, known.marks)
 
     async def _recall(
-        self, call: MilvusCall, *, max_age_s: float = _KNOWN_FOR_S, dimension: int | None = None
+        self, call: MilvusCall, *, max_age_s: float = _TRUSTED_FOR_S, dimension: int | None = None
     ) -> schema.Known:
-        """What the collection is; asks Milvus again when that is old, or not of `dimension`."""
-        name = call.collection
-        known_at, known = self._known.get(name, (-np.inf, None))
-        is_fresh = time.monotonic() < known_at + max_age_s
-        if known is not None and is_fresh and dimension in (None, known.dimension):
+        """What the collection is; asks Milvus again where what is known is not of `dimension`."""
+        known = await self._known.get(call, max_age_s)
+        if dimension in (None, known.dimension):
             return known
-        self._known.pop(name, None)
-        known = schema.known_of(await call("describe_collection", name))
-        if known is None:
-            raise FailedPrecondition(
-                f"collection {name!r} was not made by glimpse", reason="FOREIGN_COLLECTION"
-            )
-        self._known[name] = time.monotonic(), known
-        return known
+        return await self._known.get(call, 0.0)

@@ -1,0 +1,97 @@
+"""What Milvus last said of its collections, for as long as callers trust that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from glimpse.errors import DeadlineExceeded, FailedPrecondition
+from services.vectors.milvus import schema
+from services.vectors.milvus.connection import MilvusCall
+
+_MAX_COLLECTIONS = 1_024  # remembered; the least recently used goes
+
+
+@dataclass(eq=False)
+class _LookUp:
+    """One question to Milvus, and how many callers wait for its answer."""
+
+    answer: asyncio.Task[schema.Known]
+    waiting: int = 0
+    started_s: float = field(default_factory=time.monotonic)
+
+
+class KnownCollections:
+    """Remembers collections and shares look-ups; owned by the event loop.
+
+    A look-up has the deadline of the caller who starts it. It is cancelled when nobody waits for it
+    any more; as long as somebody does, one who leaves disturbs nobody.
+    """
+
+    def __init__(self) -> None:
+        self._remembered: OrderedDict[str, _LookUp] = OrderedDict()
+        self._under_way: dict[str, _LookUp] = {}
+
+    async def get(self, call: MilvusCall, max_age_s: float) -> schema.Known:
+        """The call's collection, by a look-up that began at most `max_age_s` before.
+
+        Raises NotFound, FailedPrecondition (FOREIGN_COLLECTION) and what else Milvus answers. To be
+        cancelled at the call's deadline.
+        """
+        name, oldest_s = call.collection, time.monotonic() - max_age_s
+        look_up = self._remembered.get(name)
+        if look_up is not None and look_up.started_s > oldest_s:
+            self._remembered.move_to_end(name)
+            return look_up.answer.result()
+        while (look_up := self._under_way.get(name)) and look_up.started_s > oldest_s:
+            try:
+                return await self._answer(name, look_up)
+            except DeadlineExceeded:  # that of the one who started it
+                self._leave(name, look_up)
+        self._under_way[name] = look_up = _LookUp(asyncio.create_task(_describe(call)))
+        look_up.answer.add_done_callback(lambda _: self._end(name, look_up))
+        return await self._answer(name, look_up)
+
+    def forget(self, name: str) -> None:
+        """Makes the next get() ask Milvus, whatever is under way."""
+        self._remembered.pop(name, None)
+        self._under_way.pop(name, None)
+
+    async def _answer(self, name: str, look_up: _LookUp) -> schema.Known:
+        look_up.waiting += 1
+        try:
+            # Unlike the task itself, this may be cancelled without cancelling it.
+            await asyncio.wait([look_up.answer])
+        finally:
+            look_up.waiting -= 1
+            if not look_up.waiting and not look_up.answer.done():
+                self._leave(name, look_up)
+                look_up.answer.cancel()
+        return look_up.answer.result()
+
+    def _leave(self, name: str, look_up: _LookUp) -> bool:
+        """Ends the look-up's being the one to wait for; false where it no longer was."""
+        if self._under_way.get(name) is not look_up:
+            return False
+        del self._under_way[name]
+        return True
+
+    def _end(self, name: str, look_up: _LookUp) -> None:
+        is_current = self._leave(name, look_up)
+        if look_up.answer.cancelled() or look_up.answer.exception() is not None or not is_current:
+            return
+        self._remembered[name] = look_up
+        self._remembered.move_to_end(name)
+        while len(self._remembered) > _MAX_COLLECTIONS:
+            self._remembered.popitem(last=False)
+
+
+async def _describe(call: MilvusCall) -> schema.Known:
+    known = schema.known_of(await call("describe_collection", call.collection))
+    if known is None:
+        raise FailedPrecondition(
+            f"collection {call.collection!r} was not made by glimpse", reason="FOREIGN_COLLECTION"
+        )
+    return known
