@@ -189,7 +189,7 @@ example-go-if-there:
 
 constraints: $(VENV)/.uv ## pin the newest versions of all dependencies
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 \
-		--all-extras --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+		--all-extras --group dev --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
 
 clean: ## remove everything that was built; not the environment
 	rm -rf build
@@ -203,9 +203,9 @@ $(VENV)/.uv:
 	@touch $@
 
 $(VENV)/.stack: $(VENV)/.uv pyproject.toml constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[stack]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[cli]' --group stack
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[cli,s3]' --group dev
 	@touch $@ $(VENV)/.stack

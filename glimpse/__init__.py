@@ -17,6 +17,8 @@ from glimpse.results import (
     Term,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Acknowledgement",
     "Answer",

@@ -62,7 +62,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 def _missing(url: str, why: str) -> UnreadableFile:
     return UnreadableFile(
-        f"{url} cannot be read: {why}; pip install 'glimpse[s3]' brings what s3:// needs",
+        f"{url} cannot be read: {why}; what s3:// needs comes with: pip install fsspec s3fs",
         reason="EXTRA_MISSING",
         field="url",
     )

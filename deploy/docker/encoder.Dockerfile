@@ -10,16 +10,18 @@ RUN python -m pip install --no-cache-dir uv==0.13.8 \
 # Dependencies first: they change less often than the code.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN uv pip install --python /opt/glimpse/bin/python --compile-bytecode \
-    -c constraints.txt -r pyproject.toml --extra encoder
+    -c constraints.txt -r pyproject.toml --group encoder
 COPY glimpse glimpse
-COPY services services
-COPY demo demo
 RUN uv pip install --python /opt/glimpse/bin/python --compile-bytecode --no-deps .
+COPY services /opt/glimpse/src/services
+COPY demo /opt/glimpse/src/demo
+RUN /opt/glimpse/bin/python -m compileall -q /opt/glimpse/src
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin glimpse
 COPY --from=build /opt/glimpse /opt/glimpse
 ENV PATH=/opt/glimpse/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/opt/glimpse/src \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

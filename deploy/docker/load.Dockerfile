@@ -14,7 +14,7 @@ RUN python -m pip install --no-cache-dir uv==0.13.8 \
     && python -m venv --without-pip /opt/glimpse
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN uv pip install --python /opt/glimpse/bin/python --compile-bytecode \
-    -c constraints.txt -r pyproject.toml --extra indexer --extra cli
+    -c constraints.txt -r pyproject.toml --extra cli --group indexer
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin glimpse

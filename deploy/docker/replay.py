@@ -70,7 +70,7 @@ class Replay:
         environment = _clean_environment() | {"PATH": f"{base}/bin:/usr/bin:/bin"}
         for instruction in build.instructions:
             if instruction.name == "COPY":
-                _copy(shlex.split(instruction.text), workdir)
+                _copy(shlex.split(self.here(instruction.text)), workdir)
             elif instruction.name == "RUN":
                 command = ["bash", "-euc", self.here(instruction.text)]
                 done = subprocess.run(

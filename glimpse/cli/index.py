@@ -75,7 +75,7 @@ def index(
     has not changed is skipped. A connection that is cut is taken up again.
 
     URLs of object stores, s3://BUCKET/FOLDER and whatever fsspec knows, are taken in the same way;
-    they need: pip install 'glimpse[s3]'.
+    they need: pip install fsspec s3fs.
 
     The exit code is 1 when any picture failed.
 

@@ -31,7 +31,8 @@ from glimpse.cli.process import Guard, Process
 ADDRESSES_FILE = "addresses.json"
 _LOOK_S = 0.1
 _REFUSED = 2  # how services end that cannot start; their last line says why
-_NEEDED = {"milvus": "milvus_lite", "encoder": "services.encoder"}
+_CHECKOUT = Path(__file__).resolve().parents[2]
+"""The services are those that lie beside this package, wherever they are started."""
 
 
 class StackError(Exception):
@@ -188,18 +189,24 @@ class Stack:
             "QUERY_METRICS_LISTEN": f"{HOST}:{ports.query_metrics}",
             "QUERY_ENCODER": self.addresses["encoder"],
             "QUERY_MILVUS_URI": self.milvus_uri,
-            # The services are those that lie beside this package, wherever they are started.
             "PYTHONPATH": os.pathsep.join(
-                filter(None, [_package_root(), os.environ.get("PYTHONPATH")])
+                filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")])
             ),
             **self.options.environment,
         }
 
     def _check_installed(self) -> None:
-        for name, module in _NEEDED.items():
-            if name in self.processes and importlib.util.find_spec(module) is None:
+        if not (_CHECKOUT / "services" / "encoder").is_dir():
+            raise StackError(
+                "the services are not part of the installed client: they run from a checkout of "
+                "glimpse, where `make demo` sets everything up, or from its images"
+            )
+        needed = {"milvus": "milvus_lite", "encoder": "torch"}
+        for name, package in needed.items():
+            if name in self.processes and importlib.util.find_spec(package) is None:
                 raise StackError(
-                    f"{name} is not installed here; pip install 'glimpse[stack]' brings it"
+                    f"{name} needs {package}, which is not installed here; `make .venv/.stack` in "
+                    f"{_CHECKOUT} installs all that is needed, and .venv/bin/glimpse runs it"
                 )
 
     def _lock(self) -> int:
@@ -274,7 +281,3 @@ class Stack:
         draft = path.with_suffix(".new")
         draft.write_text(json.dumps(self.addresses | {"pid": os.getpid()}, indent=2) + "\n")
         draft.replace(path)
-
-
-def _package_root() -> str:
-    return str(Path(__file__).resolve().parents[2])

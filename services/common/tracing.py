@@ -7,13 +7,13 @@ handlers, see docs/decisions/0024-spans-made-here.md.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from glimpse import __version__
 from glimpse.transport.tracing import is_on, start_span
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def set_up(settings: ServiceSettings) -> Callable[[], None]:
         {
             "service.namespace": "glimpse",
             "service.name": settings.service,
-            "service.version": importlib.metadata.version("glimpse"),
+            "service.version": __version__,
             "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
         }
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.manifests import DEPLOYMENTS, K8S, ROOT, deployment, render
+import glimpse
+from tests.k8s.manifests import DEPLOYMENTS, K8S, deployment, render
 from tests.k8s.rules import RULES
 
 BROKEN = sorted((Path(__file__).parent / "broken").iterdir())
@@ -44,12 +45,9 @@ def test_every_component_is_part_of_what_is_checked():
 
 
 def test_local_images_have_the_version_of_the_project():
-    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[
-        1
-    ]
     images = [c.spec["image"] for pod in deployment("local").services for c in pod.containers]
     assert images == [
-        f"glimpse-{pod}:{version}" for pod in ("encoder", "encoder", "indexer", "query")
+        f"glimpse-{pod}:{glimpse.__version__}" for pod in ("encoder", "encoder", "indexer", "query")
     ]
 
 
