@@ -6,15 +6,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glimpse.base_client import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli import protection
 from glimpse.cli.console import CommandError
-from glimpse.cli.stack import ADDRESSES_FILE
-from glimpse.client import Client
+from glimpse.cli.ports import ADDRESSES_FILE, DEFAULT_INDEXER, DEFAULT_QUERY
+
+if TYPE_CHECKING:
+    from glimpse.client import Client
 
 QueryOption = Annotated[
     str | None,
@@ -83,6 +84,8 @@ def connect(
 
     "" stands for a service that is not going to be called.
     """
+    from glimpse.client import Client  # gRPC is loaded when a call is made, not for a help text
+
     known = find(data) if query is None or indexer is None else {}
     told = protection.chosen()
     return Client(

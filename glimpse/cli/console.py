@@ -1,25 +1,9 @@
-"""How the command speaks: tables and progress on a terminal, plain lines elsewhere."""
+"""How the command speaks: tables on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
-from types import TracebackType
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
-
-_PLAIN_EVERY_S = 5.0
 
 
 class CommandError(Exception):
@@ -33,18 +17,22 @@ def say(message: str) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on a terminal; elsewhere lines of values with tabs between them, names first."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
+    if not sys.stdout.isatty():
         for row in (columns, *rows):
             print("\t".join(_one_line(value) for value in row))
         return
+    # Loaded for people only: it takes as long as all the rest of a search.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_one_line(value)) for value in row))
-    console.print(table)
+    Console(highlight=False).print(table)
 
 
 def printable(text: str) -> str:
@@ -63,65 +51,3 @@ def _is_number(value: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-class Counter:
-    """Progress of a known number of steps: a bar on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, label: str, total: int, unit: str) -> None:
-        self._label, self._total, self._unit = label, total, unit
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
-        self._done = 0
-        self._started_s = self._said_s = time.monotonic()
-
-    def __enter__(self) -> Counter:
-        self._started_s = self._said_s = time.monotonic()
-        if self._console.is_terminal:
-            self._task = self._progress.add_task(self._label, total=self._total, rate="", note="")
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            self._progress.stop()
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self._started_s
-
-    @property
-    def per_second(self) -> float:
-        """Steps per second since the start."""
-        return self._done / max(self.seconds, 1e-9)
-
-    def step(self, note: str = "") -> None:
-        """One step more; `note` stands at the end of the bar."""
-        self._done += 1
-        if self._task is not None:
-            rate = f"{self.per_second:,.0f} {self._unit}/s"
-            self._progress.update(self._task, advance=1, rate=rate, note=note)
-        elif self._done > 1 and time.monotonic() - self._said_s >= _PLAIN_EVERY_S:
-            self._said_s = time.monotonic()
-            left_s = (self._total - self._done) / max(self.per_second, 1e-9)
-            say(
-                f"{self._label}: {self._done:,} of {self._total:,}, "
-                f"{self.per_second:,.0f} {self._unit}/s, {left_s:,.0f} s left"
-                + (f", {note}" if note else "")
-            )

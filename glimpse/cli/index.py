@@ -10,16 +10,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from glimpse.cli import addresses
-from glimpse.cli.console import CommandError, Counter, print_table, printable, say
+from glimpse.cli.console import CommandError, print_table, printable, say
 from glimpse.cli.metadata import read_metadata
+from glimpse.cli.progress import Counter
 from glimpse.cli.walk import find_pictures, image_file
-from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
+
+if TYPE_CHECKING:
+    from glimpse.ingest import Ingest
 
 _MAX_LISTED = 50
 

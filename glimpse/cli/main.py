@@ -1,4 +1,4 @@
-"""The `glimpse` command: its commands are put together here, and its errors become sentences."""
+"""The `glimpse` command as a program: runs the command line, and its errors become sentences."""
 
 from __future__ import annotations
 
@@ -6,39 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-import typer
-
-from glimpse.cli import index, manage, protection, search, token, up
 from glimpse.cli.console import CommandError, printable
-from glimpse.cli.stack import StackError
 from glimpse.errors import GlimpseError, Unavailable
 
-
-def app() -> typer.Typer:
-    """The command line. Wrong usage exits with 2, whatever goes wrong later with 1."""
-    commands = typer.Typer(
-        name="glimpse",
-        help="Search pictures by words.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    commands.callback()(protection.options)
-    for command in (
-        up.up,
-        index.index,
-        search.search,
-        search.similar,
-        manage.delete,
-        manage.collections,
-        manage.drop,
-        manage.status,
-    ):
-        commands.command()(command)
-    commands.add_typer(token.commands())
-    return commands
+_PACKAGES = ("typer", "rich", "PIL")
+"""What comes with the extra `cli`, by the names that are imported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,14 +19,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     GLIMPSE_DEBUG=1 in the environment shows tracebacks of errors that nobody foresaw.
     """
     try:
+        from glimpse.cli.commands import app  # imports typer, which may be missing
+
         app()(args=arguments, prog_name="glimpse")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except (GlimpseError, CommandError, StackError) as error:
+    except (GlimpseError, CommandError) as error:
         return _fail(_sentence(error))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
+            return _fail(
+                f"this needs {error.name}, which is not installed here; what the command line "
+                "needs comes with: pip install typer rich pillow"
+            )
         if os.environ.get("GLIMPSE_DEBUG"):
             raise
         return _fail(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from glimpse.base_client import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli import addresses, protection
 from glimpse.cli.console import CommandError, print_table, say
+from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli.probes import is_serving
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection

@@ -1,4 +1,4 @@
-"""Which port each process of the stack gets; starting processes is not its job."""
+"""Where the stack listens: a port for each process, and the file in which they are written down."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 from dataclasses import astuple, dataclass
 
 HOST = "127.0.0.1"
+ADDRESSES_FILE = "addresses.json"
+"""In the data folder of a running stack: HOST:PORT by service, and the stack's process id."""
 
 # Below the range from which Linux and macOS take ports for outgoing connections: a port that is
 # free now is not taken by chance before its process listens.
@@ -43,6 +45,10 @@ class Ports:
     def taken(self) -> list[int]:
         """Those that somebody listens on already."""
         return [port for port in astuple(self) if not _is_free(port)]
+
+
+DEFAULT_QUERY = f"{HOST}:{Ports.query}"
+DEFAULT_INDEXER = f"{HOST}:{Ports.indexer}"
 
 
 def _is_free(port: int) -> bool:

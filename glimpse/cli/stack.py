@@ -11,7 +11,6 @@ their output are not its job.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import json
 import os
@@ -24,18 +23,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glimpse.cli.ports import HOST, Ports
+from glimpse.cli.console import CommandError
+from glimpse.cli.ports import ADDRESSES_FILE, HOST, Ports
 from glimpse.cli.probes import is_milvus_ready, is_serving
 from glimpse.cli.process import Guard, Process
 
-ADDRESSES_FILE = "addresses.json"
 _LOOK_S = 0.1
 _REFUSED = 2  # how services end that cannot start; their last line says why
 _CHECKOUT = Path(__file__).resolve().parents[2]
 """The services are those that lie beside this package, wherever they are started."""
 
 
-class StackError(Exception):
+class StackError(CommandError):
     """The stack cannot start, or lost a process; the message is for people."""
 
 
@@ -210,6 +209,8 @@ class Stack:
                 )
 
     def _lock(self) -> int:
+        import fcntl  # not on Windows, where all but running the stack works
+
         folder = self.options.data
         try:
             (folder / "logs").mkdir(parents=True, exist_ok=True)

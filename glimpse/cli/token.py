@@ -9,15 +9,15 @@ import typer
 from glimpse import tokens
 from glimpse.cli.console import say
 
-
-def commands() -> typer.Typer:
-    """`glimpse token` and what is below it."""
-    group = typer.Typer(name="token", help="Make tokens for callers.", no_args_is_help=True)
-    group.callback()(_group)
-    group.command()(new)
-    return group
+token = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
+@token.callback()
+def _group() -> None:
+    """Make tokens for callers."""
+
+
+@token.command()
 def new(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in logs.")],
     scopes: Annotated[
@@ -37,14 +37,10 @@ def new(
     Example:
         glimpse token new web-backend --scope search > web-backend.token
     """
-    token = tokens.new_token()
+    made = tokens.new_token()
     try:
-        line = tokens.line(token, scopes, name)
+        line = tokens.line(made, scopes, name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     say(f"Line for the file that QUERY_TOKENS_FILE and its like name:\n{line}")
-    print(token)
-
-
-def _group() -> None:
-    """Make tokens for callers."""
+    print(made)

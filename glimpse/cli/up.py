@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from glimpse.cli import addresses
-from glimpse.cli.console import print_table, say
+from glimpse.cli.console import CommandError, print_table, say
 from glimpse.cli.ports import Ports
 from glimpse.cli.stack import Stack, StackError, StackOptions
 
@@ -65,6 +66,8 @@ def up(
         glimpse up
         glimpse up --data ./pictures-data --model ViT-B/32 --ports 0
     """
+    if importlib.util.find_spec("fcntl") is None:
+        raise CommandError("the services run on Linux and macOS only; all other commands work here")
     folder = (data or addresses.default_data()).expanduser().absolute()
     stack = Stack(
         StackOptions(

@@ -6,9 +6,8 @@ import shlex
 import textwrap
 
 import pytest
-import typer.main
 
-from glimpse.cli.main import app
+from glimpse.cli.commands import LazyCommands
 from tests.k8s.manifests import K8S, ROOT, Manifests, render
 from tests.k8s.rules import RULES
 
@@ -61,9 +60,9 @@ def test_commands_and_options_of_glimpse_are_those_that_it_has():
     written += re.findall(r"`glimpse ([a-z].*?)`", TEXT)
     assert len(written) > 5
     for line in written:
-        command = typer.main.get_command(app())
+        command = LazyCommands()
         for word in shlex.split(line.partition(">")[0].partition("#")[0]):
-            if hasattr(command, "commands"):
-                command = command.commands[word]
+            if hasattr(command, "get_command"):
+                command = command.get_command(None, word)
             elif word.startswith("--"):
                 assert word in {name for each in command.params for name in each.opts}, line

@@ -1,0 +1,64 @@
+"""The command line: its commands by name, each imported when it is asked for; running it and its
+errors are main's job."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from glimpse.cli import protection
+
+COMMANDS = {
+    "up": ("up", "Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C."),
+    "index": ("index", "Index pictures, so that they can be searched."),
+    "search": ("search", "Search pictures by words."),
+    "similar": ("search", "Search pictures that look like a given one."),
+    "delete": ("manage", "Delete images from a collection by id or by filter."),
+    "collections": ("manage", "List the collections: model, rows, index, size."),
+    "drop": ("manage", "Remove a collection and all that is in it, for good."),
+    "status": ("manage", "Tell whether the services are healthy, and which collections there are."),
+    "token": ("token", "Make tokens for callers."),
+}
+"""By name: the module of glimpse.cli that has it, and the first sentence of its help."""
+
+
+class LazyCommands(TyperGroup):
+    """COMMANDS for Typer. Listing them imports none, looking one up imports its module alone: gRPC
+    takes longer to load than all that `glimpse --help` needs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"glimpse.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        if isinstance(command, typer.Typer):
+            return typer.main.get_command(command)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command()(command)
+        return typer.main.get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def app() -> typer.Typer:
+    """The command line. Wrong usage exits with 2, whatever goes wrong later with 1."""
+    commands = typer.Typer(
+        name="glimpse",
+        cls=LazyCommands,
+        help="Search pictures by words.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    commands.callback()(protection.options)
+    return commands
