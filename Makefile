@@ -52,7 +52,7 @@ bench-search: $(VENV)/.dev milvus-server ## measure searches, STORE=milvus or li
 bench-ingest: $(VENV)/.dev milvus-server ## measure indexing, STORE=milvus or lite
 	$(BIN)/python -m benchmarks.ingest --store $(STORE) $(if $(IMAGES),--images "$(IMAGES)") $(BENCH)
 
-bench-peers: $(VENV)/.dev ## measure what one would use instead, each in its own environment
+bench-peers: $(VENV)/.dev ## measure the alternatives, each in its own environment
 	$(BIN)/python -m benchmarks.peers.run $(BENCH)
 
 bench-compare: $(VENV)/.dev ## hold a run against an earlier one: BASE=file.json, NEW=file.json, LOSS=0.1

@@ -39,16 +39,16 @@ PARTS = (
     Part(("search-lite",), "Searches, Milvus Lite", "make bench-search STORE=lite"),
     Part(("ingest-milvus", "ingest"), "Indexing, Milvus server", "make bench-ingest"),
     Part(("ingest-lite",), "Indexing, Milvus Lite", "make bench-ingest STORE=lite"),
-    Part(("load-milvus",), "Under load by ghz, Milvus server", "make load STORE=milvus"),
-    Part(("load-lite",), "Under load by ghz, Milvus Lite", "make load"),
+    Part(("load-milvus",), "Load tests with ghz, Milvus server", "make load STORE=milvus"),
+    Part(("load-lite",), "Load tests with ghz, Milvus Lite", "make load"),
     Part(("capacity-milvus",), "Capacity, Milvus server", "make capacity STORE=milvus"),
     Part(("capacity-lite",), "Capacity, Milvus Lite", "make capacity"),
-    Part(("peers",), "What one would use instead", "make bench-peers"),
-    Part(("chaos",), "While parts fail", "make chaos"),
-    Part(("soak",), "For ten minutes, every answer checked", "make soak"),
+    Part(("peers",), "Alternatives", "make bench-peers"),
+    Part(("chaos",), "Fault injection", "make chaos"),
+    Part(("soak",), "Ten minutes of load, every response checked", "make soak"),
     Part(("gpu",), "On a GPU", "make bench-encoder, on a machine with a GPU"),
 )
-_NOT_RUN = {"gpu": "Not run: no machine with a GPU was at hand."}
+_NOT_RUN = {"gpu": "Not run: no machine with a GPU was available."}
 
 
 def read(files: Sequence[Path]) -> dict[str, Content]:
@@ -125,7 +125,7 @@ def _described(machine: Content) -> list[str]:
 
 def _part(part: Part, report: Content | None) -> list[str]:
     if report is None:
-        return [_NOT_RUN.get(part.stems[-1], f"Not run here; `{part.command}` does.")]
+        return [_NOT_RUN.get(part.stems[-1], f"Not run on this machine: `{part.command}`.")]
     if "figures" not in report:
         if isinstance(text := report.get("text"), str):
             return ["```", text.rstrip(), "```"]

@@ -139,7 +139,7 @@ def _by_precision(
 ) -> list[Figure]:
     """How near bf16 comes to the processor's limit, and how far int8 goes past bf16."""
     share = "image.share_of_limit"
-    share_meaning = f"bf16 images/s × {GFLOP_PER_IMAGE} GFLOP ÷ measured bf16 matrix-product rate"
+    share_meaning = f"bf16 images/s × {GFLOP_PER_IMAGE} GFLOP ÷ bf16 matrix-product rate"
     ratio, ratio_meaning = "image.int8_ratio", "int8 images/s ÷ bf16 images/s"
     neighbours = Figure(
         "image.int8_neighbours",
@@ -197,7 +197,7 @@ def _measure_served(
     report.figures += [
         Figure.ratio(
             "text.ratio_concurrent_grpc",
-            f"texts/s, {_CALLERS} callers through gRPC ÷ tutorial's encode_text",
+            f"texts/s, {_CALLERS} callers, gRPC ÷ tutorial's encode_text",
             served_texts,
             baseline,
             Bar("at least", 20),

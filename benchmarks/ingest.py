@@ -71,7 +71,7 @@ class IngestBenchmark:
         return [
             Figure(
                 "share_of_encoder",
-                "images/s end to end ÷ 1 ÷ (1 ÷ encoder's images/s + decode s ÷ cores)",
+                "images/s × (1 ÷ encoder's images/s + decode s ÷ cores)",
                 share.median,
                 Bar("at least", 0.85),
                 share,

@@ -47,12 +47,12 @@ class Mixed:
         return [
             Figure(
                 "text.ceaseless_p99_under_ingest",
-                "as p99_under_ingest, of a caller who asks again at once",
+                "as p99_under_ingest, for a caller that never pauses",
                 ratio,
             ),
             Figure(
                 "image.share_beside_ceaseless_texts",
-                "as share_beside_texts, beside that caller",
+                "as share_beside_texts, with that caller",
                 share,
             ),
         ]

@@ -95,7 +95,7 @@ class RowsBenchmark:
         return [
             Figure(
                 "rows_per_s",
-                "rows/s through the indexer's pipeline, pixels precomputed, encoder a table",
+                "rows/s of the indexer's pipeline, with precomputed pixels and vectors",
                 rate.median,
                 spread=rate,
             ),

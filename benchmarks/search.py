@@ -126,7 +126,7 @@ class SearchBenchmark:
             ),
             Figure.ratio(
                 "cached_qps_ratio",
-                f"searches/s, 32 callers, {_POPULAR_TEXTS:,} texts by Zipf's law ÷ all texts new",
+                f"searches/s, 32 callers, {_POPULAR_TEXTS:,} texts (Zipf) ÷ all texts new",
                 rates["callers_32_repeated"],
                 rates["callers_32"],
                 Bar("at least", 1.5),
@@ -225,8 +225,8 @@ class SearchBenchmark:
             and not answers.unanswered
         )
         meaning = (
-            f"at twice the capacity: accepted p99 under {deadline_s:g} s, the rest "
-            f"RESOURCE_EXHAUSTED within {_MAX_REFUSAL_MS:g} ms (p99), none hang"
+            f"at twice the capacity: accepted p99 < {deadline_s:g} s, "
+            f"RESOURCE_EXHAUSTED p99 ≤ {_MAX_REFUSAL_MS:g} ms, none hang"
         )
         self.figures.append(Figure("overload", meaning, holds))
 

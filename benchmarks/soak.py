@@ -189,8 +189,8 @@ async def soak(options: argparse.Namespace) -> Report:
         "options": vars(options),
     }
     report.figures = [
-        Figure("wrong", "answers that are not their input's", tally.wrong, Bar("at most", 0)),
-        Figure("lost", "calls without an answer", tally.lost, Bar("at most", 0)),
+        Figure("wrong", "responses that belong to another input", tally.wrong, Bar("at most", 0)),
+        Figure("lost", "calls without a response", tally.lost, Bar("at most", 0)),
         Figure(
             "memory_growth",
             f"most resident memory in {options.seconds:.0f} s ÷ that after the first "
@@ -200,8 +200,8 @@ async def soak(options: argparse.Namespace) -> Report:
         ),
         Figure("calls", f"of {CALLERS} callers", tally.calls),
         Figure("vectors", "each checked against its input", tally.vectors),
-        Figure("cancelled", "calls cancelled midway", tally.cancelled),
-        Figure("refused", "broken pictures, each for its reason", tally.refused),
+        Figure("cancelled", "calls cancelled while in progress", tally.cancelled),
+        Figure("refused", "broken pictures, each refused for its own reason", tally.refused),
     ]
     return report
 

@@ -1,4 +1,4 @@
-"""`make bench-peers`: the same images and texts through what one would use instead of glimpse.
+"""`make bench-peers`: the same images and texts through the alternatives to glimpse.
 
 Random weights in the shape of ViT-B/32, the same number of threads for all, everything loaded, then
 measured in turn, again and again: the machine's moods hit all alike. What cannot be installed or
@@ -164,7 +164,7 @@ def ahead(name: str, measured: dict[str, Measured]) -> list[str]:
 def table(measured: dict[str, Measured]) -> str:
     """Markdown: a row for each peer; where one is ahead, its last column says in what."""
     lines = [
-        f"| | {' | '.join(_COLUMNS.values())} | ahead of glimpse's best in |",
+        f"| | {' | '.join(_COLUMNS.values())} | better than glimpse's best in |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in measured.items():

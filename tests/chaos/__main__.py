@@ -52,7 +52,7 @@ def _index_broken(good: int, broken: int) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     started_s = time.monotonic()
     problems = index_broken_among_good(folder, good, broken)
-    ends = "\n  ".join(problems) or "each refused for its own reason, the others all there"
+    ends = "\n  ".join(problems) or "each refused for its own reason, all others stored"
     seconds = time.monotonic() - started_s
     print(f"{broken:,} broken files among {good:,} good ones, {seconds:.0f} s: {ends}")
     return not problems

@@ -57,7 +57,7 @@ class Outcome:
 
     def __str__(self) -> str:
         done = ", ".join(f"{name} {count}x" for name, count in sorted(self.faults.items()))
-        ends = "\n  ".join(self.problems) or "each acknowledged, there once, with its vector"
+        ends = "\n  ".join(self.problems) or "each acknowledged, stored once, with its vector"
         return (
             f"seed {self.seed}: {self.kills} kills ({done}), {self.images:,} images, "
             f"{self.seconds:.0f} s: {ends}"

@@ -200,7 +200,7 @@ def figures(finder: Finder, objective_ms: float) -> list[Figure]:
         Figure(
             "knee_per_s",
             f"searches/s with p99 within {objective_ms:g} ms and no error; at "
-            f"{beyond.asked_per_s}/s p99 is {beyond.p99_ms:.0f} ms; full there: {why}",
+            f"{beyond.asked_per_s}/s p99 is {beyond.p99_ms:.0f} ms; bottleneck: {why}",
             knee.asked_per_s if knee else None,
             reason="" if knee else "the first rate broke the objective already",
         ),
@@ -210,10 +210,10 @@ def figures(finder: Finder, objective_ms: float) -> list[Figure]:
             knee.p99_ms if knee else None,
             reason="" if knee else "no knee",
         ),
-        Figure("beyond.encoder_device", "encoder device, busy", beyond.usage.encoder_device),
+        Figure("beyond.encoder_device", "encoder device, busy share", beyond.usage.encoder_device),
         Figure("beyond.query_loop", "query process, share of a core", beyond.usage.query_loop),
-        Figure("beyond.milvus", "ms of one search in Milvus", beyond.usage.milvus_ms),
-        Figure("beyond.processors", "all processors, busy", beyond.usage.processors),
+        Figure("beyond.milvus", "milliseconds of one search in Milvus", beyond.usage.milvus_ms),
+        Figure("beyond.processors", "all CPUs, busy share", beyond.usage.processors),
     ]
 
 

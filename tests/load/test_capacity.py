@@ -54,7 +54,7 @@ def test_a_knee_below_the_first_rate_is_found_too():
 
 def test_what_was_full_just_beyond_the_knee_is_named():
     by_key = {figure.key: figure for figure in figures(found(100), 100)}
-    assert "full there: encoder device time (95% busy)" in by_key["knee_per_s"].meaning
+    assert "bottleneck: encoder device time (95% busy)" in by_key["knee_per_s"].meaning
 
 
 def test_calls_that_fail_break_the_objective():

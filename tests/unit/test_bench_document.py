@@ -55,8 +55,8 @@ def test_a_section_has_the_machine_the_figures_and_the_tutorial_beside_them(page
 def test_what_was_not_run_is_said(page, tmp_path):
     document.main([encoder(tmp_path / "encoder.json"), "--page", str(page)])
     text = page.read_text()
-    assert "### On a GPU\n\nNot run: no machine with a GPU was at hand." in text
-    assert "Not run here; `make bench-search STORE=lite` does." in text
+    assert "### On a GPU\n\nNot run: no machine with a GPU was available." in text
+    assert "Not run on this machine: `make bench-search STORE=lite`." in text
 
 
 def test_a_second_run_replaces_its_own_section_and_no_other(page, tmp_path):
