@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class EncoderStub:
-    """Encoder owns the CLIP model and the device it runs on. It stores nothing.
+    """Encoder owns the CLIP model and its device. It stores nothing.
 
-    Until the model is loaded: UNAVAILABLE, reason LOADING. A service that stops: UNAVAILABLE, reason STOPPING; one
-    whose device failed, and which is about to be started anew: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED,
-    reason OVERLOADED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
+    Until the model is loaded: UNAVAILABLE, reason LOADING. While the service stops: UNAVAILABLE, reason STOPPING; after
+    its device failed, until it is restarted: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED, reason OVERLOADED.
+    Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and RESOURCE_EXHAUSTED also
+    google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
     """
 
     def __init__(self, channel):
@@ -58,30 +58,30 @@ class EncoderStub:
 
 
 class EncoderServicer:
-    """Encoder owns the CLIP model and the device it runs on. It stores nothing.
+    """Encoder owns the CLIP model and its device. It stores nothing.
 
-    Until the model is loaded: UNAVAILABLE, reason LOADING. A service that stops: UNAVAILABLE, reason STOPPING; one
-    whose device failed, and which is about to be started anew: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED,
-    reason OVERLOADED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
+    Until the model is loaded: UNAVAILABLE, reason LOADING. While the service stops: UNAVAILABLE, reason STOPPING; after
+    its device failed, until it is restarted: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED, reason OVERLOADED.
+    Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and RESOURCE_EXHAUSTED also
+    google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
     """
 
     def EncodeTexts(self, request, context):
-        """EncodeTexts turns texts into unit vectors. Texts pass every image that waits.
+        """EncodeTexts turns texts into unit vectors. Texts have priority over all waiting images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EncodeImages(self, request, context):
-        """EncodeImages turns images into unit vectors; a bad image fails alone.
+        """EncodeImages turns images into unit vectors; a bad image fails without affecting the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """GetModel describes the model that is loaded and the limits of the other calls.
+        """GetModel describes the loaded model and the limits of the other calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,12 +114,12 @@ def add_EncoderServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Encoder:
-    """Encoder owns the CLIP model and the device it runs on. It stores nothing.
+    """Encoder owns the CLIP model and its device. It stores nothing.
 
-    Until the model is loaded: UNAVAILABLE, reason LOADING. A service that stops: UNAVAILABLE, reason STOPPING; one
-    whose device failed, and which is about to be started anew: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED,
-    reason OVERLOADED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
+    Until the model is loaded: UNAVAILABLE, reason LOADING. While the service stops: UNAVAILABLE, reason STOPPING; after
+    its device failed, until it is restarted: reason WORKER_DIED. A full queue: RESOURCE_EXHAUSTED, reason OVERLOADED.
+    Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; UNAVAILABLE and RESOURCE_EXHAUSTED also
+    google.rpc.RetryInfo, INVALID_ARGUMENT also google.rpc.BadRequest.
     """
 
     @staticmethod

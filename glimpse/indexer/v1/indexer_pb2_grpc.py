@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class IndexerStub:
-    """Indexer decodes images, has them encoded, and writes them into Milvus.
+    """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
-    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}; another: INVALID_ARGUMENT. An unknown collection:
-    NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not make: FAILED_PRECONDITION, reason
-    FOREIGN_COLLECTION. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error
-    of its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed
-    calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest;
-    UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
+    reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
+    unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
+    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason,
+    domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also
+    google.rpc.RetryInfo.
     """
 
     def __init__(self, channel):
@@ -80,48 +80,48 @@ class IndexerStub:
 
 
 class IndexerServicer:
-    """Indexer decodes images, has them encoded, and writes them into Milvus.
+    """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
-    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}; another: INVALID_ARGUMENT. An unknown collection:
-    NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not make: FAILED_PRECONDITION, reason
-    FOREIGN_COLLECTION. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error
-    of its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed
-    calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest;
-    UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
+    reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
+    unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
+    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason,
+    domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also
+    google.rpc.RetryInfo.
     """
 
     def IndexImages(self, request_iterator, context):
-        """IndexImages takes a stream of images and acknowledges each one once Milvus has taken its row.
+        """IndexImages accepts a stream of images and acknowledges each one after Milvus has written its row.
 
-        Of images that share an id the later one wins; each is acknowledged. What a stream holds is bounded:
-        a caller that does not read acknowledgements cannot send on. Too many streams: RESOURCE_EXHAUSTED. A
-        collection that another model than the encoder's has filled: FAILED_PRECONDITION, reason MODEL_MISMATCH.
+        Among images with the same id the later one wins; each is acknowledged. A stream's memory is bounded: a caller that
+        does not read acknowledgements cannot continue to send. Too many streams: RESOURCE_EXHAUSTED. A collection filled
+        by another model than the encoder's: FAILED_PRECONDITION, reason MODEL_MISMATCH.
 
-        A stream that is cut (UNAVAILABLE, a restart, a lost connection) is resumed by sending everything
-        that was not acknowledged again: what is there already comes back as OUTCOME_UNCHANGED. A service
-        that stops acknowledges what it has taken and ends the stream with UNAVAILABLE, reason RESUME.
+        To resume a cut stream (UNAVAILABLE, a restart, a lost connection), send all unacknowledged images again: those
+        already written come back as OUTCOME_UNCHANGED. A service that stops acknowledges the images it has accepted and
+        ends the stream with UNAVAILABLE, reason RESUME.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchIndexImages(self, request, context):
-        """BatchIndexImages is IndexImages for a handful of images in one message, with the same statuses.
+        """BatchIndexImages is IndexImages for a small number of images in one message, with the same statuses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteImages(self, request, context):
-        """DeleteImages removes images by id or by filter. An id that is not there is no error.
+        """DeleteImages removes images by id or by filter. An id that does not exist is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateCollection(self, request, context):
-        """CreateCollection makes an empty collection for the encoder's model. One of that name: ALREADY_EXISTS. The
-        encoder out of reach: UNAVAILABLE.
+        """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS. The
+        encoder is unreachable: UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,14 +135,14 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCollections(self, request, context):
-        """ListCollections describes every collection that glimpse made, in the order of their names.
+        """ListCollections describes every collection that glimpse created, sorted by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DropCollection(self, request, context):
-        """DropCollection removes a collection and all its rows, for good.
+        """DropCollection permanently removes a collection and all its rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,14 +195,14 @@ def add_IndexerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Indexer:
-    """Indexer decodes images, has them encoded, and writes them into Milvus.
+    """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
-    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}; another: INVALID_ARGUMENT. An unknown collection:
-    NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not make: FAILED_PRECONDITION, reason
-    FOREIGN_COLLECTION. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error
-    of its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed
-    calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest;
-    UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
+    reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
+    unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
+    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason,
+    domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also
+    google.rpc.RetryInfo.
     """
 
     @staticmethod

@@ -26,15 +26,15 @@ if _version_not_supported:
 
 
 class QueryStub:
-    """Query finds the images of a collection that fit a text, an image, or a mix of these.
+    """Query finds the images of a collection that match a text, an image, or a mix of these.
 
-    Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, and a message that is nested too deeply or
-    not encoded rightly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse
-    did not make: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. An answer larger than a message: INVALID_ARGUMENT,
-    reason ANSWER_TOO_LARGE. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error of
-    its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry
-    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, or a message that is nested too deeply or
+    encoded incorrectly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that
+    glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
+    INVALID_ARGUMENT, reason ANSWER_TOO_LARGE. Milvus unreachable: UNAVAILABLE; it returns an error of its own:
+    UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
+    MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
+    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def __init__(self, channel):
@@ -61,25 +61,25 @@ class QueryStub:
 
 
 class QueryServicer:
-    """Query finds the images of a collection that fit a text, an image, or a mix of these.
+    """Query finds the images of a collection that match a text, an image, or a mix of these.
 
-    Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, and a message that is nested too deeply or
-    not encoded rightly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse
-    did not make: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. An answer larger than a message: INVALID_ARGUMENT,
-    reason ANSWER_TOO_LARGE. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error of
-    its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry
-    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, or a message that is nested too deeply or
+    encoded incorrectly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that
+    glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
+    INVALID_ARGUMENT, reason ANSWER_TOO_LARGE. Milvus unreachable: UNAVAILABLE; it returns an error of its own:
+    UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
+    MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
+    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def Search(self, request, context):
-        """Search returns the best images for one query, best first; equal scores in the order of their ids.
+        """Search returns the best images for one query, best first; equal scores are ordered by id.
 
-        A text or a picture while the encoder is out of reach: UNAVAILABLE (LOADING or STOPPING as it starts and stops,
-        WORKER_DIED, ENCODER_REFUSES where it does not let the service in); vectors and ids need no encoder. A text or a
-        picture for a collection that another model than the encoder's has filled: FAILED_PRECONDITION, reason
-        MODEL_MISMATCH. An image_id that is not there: NOT_FOUND, reason IMAGE_NOT_FOUND. A collection that was made anew
-        during the call: UNAVAILABLE, reason COLLECTION_CHANGED; one that Milvus is just loading: UNAVAILABLE, reason
+        A text or a picture while the encoder is unavailable: UNAVAILABLE (LOADING or STOPPING while it starts or stops,
+        WORKER_DIED, ENCODER_REFUSES if it rejects the service's credentials); vectors and ids need no encoder. A text or a
+        picture for a collection filled by another model than the encoder's: FAILED_PRECONDITION, reason MODEL_MISMATCH. An
+        image_id that does not exist: NOT_FOUND, reason IMAGE_NOT_FOUND. A collection that was recreated during the call:
+        UNAVAILABLE, reason COLLECTION_CHANGED; one that Milvus is still loading: UNAVAILABLE, reason
         COLLECTION_NOT_LOADED; one without an index: FAILED_PRECONDITION, reason INDEX_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -89,15 +89,15 @@ class QueryServicer:
     def BatchSearch(self, request, context):
         """BatchSearch answers up to 256 queries with one call to the encoder and one to Milvus.
 
-        What is wrong with one query, or what the encoder says of it, is the status of its result; the statuses are those of
-        Search. What is wrong with the collection, the options or their number fails the call.
+        An error in one query, or from the encoder for it, is the status of its result; the statuses are those of Search.
+        An error in the collection, the options or the number of queries fails the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetImages(self, request, context):
-        """GetImages returns images by id, in the order asked; ids that are not there are named and no error.
+        """GetImages returns images by id, in the order of the request; missing ids are listed and are not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,15 +130,15 @@ def add_QueryServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Query:
-    """Query finds the images of a collection that fit a text, an image, or a mix of these.
+    """Query finds the images of a collection that match a text, an image, or a mix of these.
 
-    Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, and a message that is nested too deeply or
-    not encoded rightly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse
-    did not make: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. An answer larger than a message: INVALID_ARGUMENT,
-    reason ANSWER_TOO_LARGE. Milvus out of reach: UNAVAILABLE, or reason MILVUS_FAILED where it answered with an error of
-    its own. Milvus that refuses the service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry
-    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
-    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, or a message that is nested too deeply or
+    encoded incorrectly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that
+    glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
+    INVALID_ARGUMENT, reason ANSWER_TOO_LARGE. Milvus unreachable: UNAVAILABLE; it returns an error of its own:
+    UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
+    MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
+    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     @staticmethod
