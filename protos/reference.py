@@ -1,4 +1,4 @@
-"""Makes docs/api.md out of the compiled contracts and their comments; the words are the contracts'.
+"""Generates docs/api.md from the compiled contracts and their comments.
 
 python -m protos.reference build/protos.binpb > docs/api.md
 """
@@ -22,27 +22,27 @@ from google.protobuf.descriptor_pb2 import (
 _INTRODUCTION = """\
 # The contracts
 
-This page is made from [protos/](../protos/glimpse) by `make api-docs`; change the comments there.
+`make api-docs` generates this page from [protos/](../protos/glimpse); change the comments there.
 
-In proto3, a field that is not set has the value zero, false or empty; what that means is said where it is not obvious.
-Messages without a package are those of the same contract.
+In proto3, an unset field is zero, false or empty; comments explain what this means where it is not obvious.
+Messages without a package belong to the same contract.
 
-## What every call may end with
+## Errors of every call
 
 Failed calls carry `google.rpc.ErrorInfo` with the domain `glimpse` and a `reason` to switch on.
 
 | status | reason | when |
 |---|---|---|
-| INVALID_ARGUMENT | INVALID_INPUT, or one that the call names | a field breaks its bound; `google.rpc.BadRequest` has its path |
-| UNAUTHENTICATED | TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN | the service asks for tokens |
+| INVALID_ARGUMENT | INVALID_INPUT, or one that the call names | a field violates its bounds; `google.rpc.BadRequest` has its path |
+| UNAUTHENTICATED | TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN | the service requires tokens |
 | PERMISSION_DENIED | SCOPE_MISSING | the token does not allow this call |
-| RESOURCE_EXHAUSTED | OVERLOADED, CALLER_LIMIT | enough calls, of all or of this caller, are in work; see `google.rpc.RetryInfo` |
-| RESOURCE_EXHAUSTED | none | the message is larger than the service takes |
-| UNAVAILABLE | UNAVAILABLE, or one that the service names | try again; see `google.rpc.RetryInfo` |
-| DEADLINE_EXCEEDED | DEADLINE_EXCEEDED | the caller's time is over, or the service's own where the caller set none |
-| INTERNAL | INTERNAL | a mistake of ours; the service's log says more |
+| RESOURCE_EXHAUSTED | OVERLOADED, CALLER_LIMIT | too many calls in progress, in total or of this caller; see `google.rpc.RetryInfo` |
+| RESOURCE_EXHAUSTED | none | the message is larger than the service's limit |
+| UNAVAILABLE | UNAVAILABLE, or one that the service names | retry; see `google.rpc.RetryInfo` |
+| DEADLINE_EXCEEDED | DEADLINE_EXCEEDED | the caller's deadline has passed, or the service's default if the caller set none |
+| INTERNAL | INTERNAL | a bug in glimpse; the service's log has details |
 
-Clients retry UNAVAILABLE; every unary call may be repeated safely.
+Clients retry UNAVAILABLE; every unary call can be repeated safely.
 """
 
 _FIELD = FieldDescriptorProto
