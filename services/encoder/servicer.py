@@ -16,7 +16,7 @@ from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import to_status
 from services.common.deadline import Deadline
 from services.common.interceptors import deadline_of
-from services.common.texts import check_text
+from services.common.text_bounds import MAX_TEXT_CHARACTERS, check_text
 from services.encoder.batcher import Batcher, Encoded, Outcome
 from services.encoder.decoder import Decoder, Pixels
 from services.encoder.settings import EncoderSettings
@@ -102,7 +102,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
             model=self._ready().model,
             limits=pb.Limits(
                 max_texts=settings.max_texts,
-                max_text_characters=settings.max_text_characters,
+                max_text_characters=MAX_TEXT_CHARACTERS,
                 max_images=settings.max_images,
                 max_file_bytes=settings.max_file_bytes,
                 max_image_pixels=settings.max_image_pixels,
@@ -123,7 +123,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         tokens: list[Tokens | Exception] = []
         for index, text in enumerate(texts):
             try:
-                check_text(f"texts[{index}]", text, self._settings.max_text_characters)
+                check_text(f"texts[{index}]", text)
                 tokens.append(tokenizer.encode(text))
             except errors.InvalidInput as error:
                 tokens.append(error)

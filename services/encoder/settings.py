@@ -68,7 +68,6 @@ class EncoderSettings(ServiceSettings):
         128, ge=1, le=100_000, description="picture files being decoded or waiting for it"
     )
     max_texts: int = Field(256, ge=1, le=10_000, description="texts in one call")
-    max_text_characters: int = Field(8192, ge=1, le=2**20, description="characters in one text")
     max_images: int = Field(64, ge=1, le=10_000, description="images in one call")
     max_file_bytes: int = Field(
         16 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"

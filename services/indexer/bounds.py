@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from glimpse.errors import InvalidInput
+from services.common.text_bounds import CONTROL_CHARACTER
 from services.vectors.bounds import MAX_URI_CHARACTERS
 
 
@@ -24,5 +23,5 @@ def check_uri(uri: str) -> None:
         raise InvalidInput(
             "image.uri", f"must have at most {MAX_URI_CHARACTERS} characters; it has {len(uri)}"
         )
-    if not uri.isprintable() and any(unicodedata.category(character) == "Cc" for character in uri):
+    if CONTROL_CHARACTER.search(uri):
         raise InvalidInput("image.uri", "must not have control characters")

@@ -9,7 +9,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from services.vectors import filters
 from services.vectors.store import AnyFilter
 
-MAX_FILTER_CHARACTERS = 16_384
+MAX_FILTER_CHARACTERS = filters.MAX_FILTER_CHARACTERS
 MAX_DEPTH = 8
 MAX_CONDITIONS = 256
 _REASON = "INVALID_FILTER"

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from glimpse.errors import InvalidImage, InvalidInput
-from services.common.texts import check_text
+from services.common.text_bounds import MAX_TEXT_CHARACTERS, check_text
 from services.vectors import bounds
 from services.vectors.store import ALL_FIELDS, AnyFilter
 
-MAX_TEXT_CHARACTERS = 8_192
 MAX_TEMPLATE_CHARACTERS = 1_024
 MAX_TERMS = 16
 MAX_WEIGHT = 100.0

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from glimpse.errors import InvalidInput
+from services.common.text_bounds import CONTROL_CHARACTER
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 Scalar = str | bool | int | float
@@ -32,8 +33,10 @@ FILTER_FIELDS = (*_TEXT_FIELDS, *_INTEGER_FIELDS, "metadata")
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 MAX_DEPTH = 16
 MAX_VALUES = 1_024
+MAX_FILTER_CHARACTERS = 16_384  # of a filter that is text, as its caller wrote it
 MAX_EXPRESSION_CHARACTERS = 65_536
 MAX_NESTING = 64
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # Milvus' parser takes minutes, and all of a core, for a thousand brackets that nobody closes.
 _NESTING = re.compile(
@@ -225,7 +228,7 @@ def _check_value(field: str, value: Any) -> None:
 
 def _check_text(field: str, text: str) -> None:
     # Milvus Lite has no \u escapes, so what only they can write is refused everywhere.
-    if any(c < " " or "\ud800" <= c <= "\udfff" for c in text):
+    if CONTROL_CHARACTER.search(text) or _SURROGATE.search(text):
         raise _invalid(f"{field}: text must have no control characters and no lone surrogates")
 
 

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from glimpse.errors import InvalidInput
-from services.common.texts import check_text
+from services.common.text_bounds import check_text
 
 WHITE_SPACE = "\t\n\v\f\r\x85"  # the control characters with Unicode's property White_Space
 

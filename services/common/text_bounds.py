@@ -6,11 +6,14 @@ import re
 
 from glimpse.errors import InvalidInput
 
-# Unicode's control characters (Cc) but for those that are white space: U+0009 to U+000D and U+0085.
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+MAX_TEXT_CHARACTERS = 8_192  # of a text to look for, in query and encoder alike
+
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
+# Those that are not white space as well, which are U+0009 to U+000D and U+0085.
+_NOT_IN_TEXTS = re.compile(rf"(?![\t-\r\x85]){CONTROL_CHARACTER.pattern}")
 
 
-def check_text(field: str, text: str, max_characters: int) -> None:
+def check_text(field: str, text: str, max_characters: int = MAX_TEXT_CHARACTERS) -> None:
     """Raises InvalidInput for a text that is too long, blank, or holds control characters."""
     if len(text) > max_characters:
         raise InvalidInput(
@@ -20,7 +23,7 @@ def check_text(field: str, text: str, max_characters: int) -> None:
         )
     if not text.strip():
         raise InvalidInput(field, "must hold more than white space", reason="TEXT_EMPTY")
-    found = _CONTROL_CHARACTER.search(text)
+    found = _NOT_IN_TEXTS.search(text)
     if found is not None:
         raise InvalidInput(
             field,
