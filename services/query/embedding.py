@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from glimpse.errors import GlimpseError, InvalidInput, NotFound
+from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound
 from services.common.deadline import Deadline
-from services.common.encoder_client import Embedded, EncoderClient
-from services.query.encoding import EncoderTiming, QueryEncoder
-from services.query.metrics import QueryMetrics
-from services.query.queries import Given, IndexedImage, Options, Part, PictureFile, Query, Text
-from services.query.text_cache import TextCache
+from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
+from services.query.metrics import QueryMetrics, SearchTiming
+from services.query.pacing import paced
+from services.query.queries import (
+    Given,
+    IndexedImage,
+    Options,
+    PictureFile,
+    Query,
+    Text,
+    Vector,
+)
+from services.query.request_coalescer import RequestCoalescer
+from services.query.row_lookup import find_rows
 from services.vectors.store import CollectionSpec, VectorStore
 
-Vector = npt.NDArray[np.float32]
+Item = TypeVar("Item", str, bytes)
 
-# A sum this much shorter than its weights is made of rounding errors.
-_ZERO = 1e-4
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """A query's vector, float32 [dimension], length 1."""
-
-    vector: Vector
-    truncated: bool  # whether a text had more tokens than the model's context
+# Texts in a call that searches share, and such calls at once; decision 0026 says why so many.
+_MAX_SHARED_TEXTS = 32
+_MAX_TEXT_CALLS = 2
 
 
-@dataclass(frozen=True)
-class _Resolved:
-    """What the parts of several queries stand for."""
+class TextCache:
+    """The `max_texts` texts that were used last, all of one model; owned by the event loop.
 
-    texts: dict[str, Embedded]  # by prompt
-    pictures: dict[bytes, Embedded]  # by content
-    images: dict[str, Vector]  # by id; those that are there
+    Texts are known by their SHA-256: so a long one takes no more memory than a short one.
+    """
+
+    def __init__(self, max_texts: int) -> None:
+        self._max_texts = max_texts
+        self._fingerprint = ""
+        self._embedded: OrderedDict[bytes, Embedded] = OrderedDict()
+
+    def get(self, text: str, fingerprint: str) -> Embedded | None:
+        """The text's vector under that model, if it is here."""
+        key = _sha256(text)
+        if fingerprint != self._fingerprint or key not in self._embedded:
+            return None
+        self._embedded.move_to_end(key)
+        return self._embedded[key]
+
+    def put(self, text: str, embedded: Embedded, fingerprint: str) -> None:
+        """Keeps a vector; one of another model than the last one's drops all that are here."""
+        if fingerprint != self._fingerprint:
+            self._embedded.clear()
+            self._fingerprint = fingerprint
+        key = _sha256(text)
+        self._embedded[key] = embedded
+        self._embedded.move_to_end(key)
+        while len(self._embedded) > self._max_texts:
+            self._embedded.popitem(last=False)
+
+
+class _Encoded(NamedTuple):
+    """What became of an item, and the call that it was encoded in; None for one that failed."""
+
+    outcome: Embedded
+    batch: EncodedBatch | None
 
 
 class Embedder:
@@ -53,128 +83,210 @@ class Embedder:
     def __init__(
         self, encoder: EncoderClient, store: VectorStore, cache: TextCache, metrics: QueryMetrics
     ) -> None:
-        self._encoder = QueryEncoder(encoder, cache, metrics)
+        self._encoder = encoder
         self._store = store
+        self._cache = cache
+        self._metrics = metrics
+        self._model: EncoderModel | None = None
+        self._text_calls = RequestCoalescer(
+            self._encode_texts, lambda _: _MAX_SHARED_TEXTS, _MAX_TEXT_CALLS
+        )
 
     async def embed(
         self,
         collection: CollectionSpec,
         queries: Sequence[Query],
         options: Options,
+        timing: SearchTiming,
         deadline: Deadline,
-    ) -> tuple[list[Embedding | GlimpseError], EncoderTiming]:
-        """A vector or an error for each query, in order; what the encoder refuses fails alone.
+    ) -> list[Embedded]:
+        """What became of each query, in order; what the encoder refuses fails alone.
 
-        Raises what the store raises, and DeadlineExceeded.
+        `timing` learns what the encoder says. Raises what the store raises, and DeadlineExceeded.
         """
-        timing = EncoderTiming()
-        parts = [term.part for query in queries for term in query.terms]
-        prompts = list(_prompts(parts, options))
-        files = list(dict.fromkeys(p.content for p in parts if isinstance(p, PictureFile)))
-        ids = list(dict.fromkeys(p.id for p in parts if isinstance(p, IndexedImage)))
-        texts, pictures, images = await _together(
-            self._encoder.texts(collection, prompts, timing, deadline),
-            self._encoder.pictures(collection, files, timing, deadline),
-            self._images(collection, ids, deadline),
-        )
-        resolved = _Resolved(texts, pictures, images)
-        return [_embedding(query, collection, options, resolved) for query in queries], timing
+        # All that follows goes by the part's place in this list.
+        parts = list(enumerate(term.part for query in queries for term in query.terms))
+        prompts = {at: options.prompt(part) for at, part in parts if isinstance(part, Text)}
+        files = {at: part.content for at, part in parts if isinstance(part, PictureFile)}
+        images = {at: part for at, part in parts if isinstance(part, IndexedImage)}
+        found = {
+            at: _given(part, collection)
+            async for at, part in paced(parts)
+            if isinstance(part, Given)
+        }
+        for some in await _together(
+            self._texts(collection, prompts, timing, deadline),
+            self._pictures(collection, files, timing, deadline),
+            self._images(collection, images, deadline),
+        ):
+            found |= some
+        outcomes = (found[at] for at, _ in parts)
+        return [
+            _sum(query, [next(outcomes) for _ in query.terms]) async for query in paced(queries)
+        ]
+
+    async def _texts(
+        self,
+        collection: CollectionSpec,
+        prompts: dict[int, str],
+        timing: SearchTiming,
+        deadline: Deadline,
+    ) -> dict[int, Embedded]:
+        """What became of each text."""
+        found: dict[str, Embedded] = {}
+        new: list[str] = []
+        async for prompt in paced(dict.fromkeys(prompts.values())):
+            known = self._cache.get(prompt, collection.model_fingerprint)
+            if known is None:
+                new.append(prompt)
+            else:
+                found[prompt] = known
+        self._metrics.texts.labels("cache").inc(len(found))
+        self._metrics.texts.labels("encoder").inc(len(new))
+        if new:
+            share = await self._text_calls.ask(None, new, deadline)
+            answers, waited_s = share.answers, share.waited_s
+            outcomes = await self._checked(collection, answers, timing, waited_s, deadline)
+            async for prompt, embedded in paced(zip(new, outcomes, strict=True)):
+                found[prompt] = embedded
+                if embedded.vector is not None:
+                    self._cache.put(prompt, embedded, collection.model_fingerprint)
+        return {at: found[prompt] for at, prompt in prompts.items()}
+
+    async def _encode_texts(
+        self, _: None, texts: Sequence[str], deadline: Deadline
+    ) -> list[_Encoded]:
+        unique = list(dict.fromkeys(texts))  # several may ask for what is new to all of them
+        encode, limit = self._encoder.encode_texts, attrgetter("max_texts")
+        encoded = await self._encode(unique, encode, limit, deadline)
+        by_text = dict(zip(unique, encoded, strict=True))
+        return [by_text[text] for text in texts]
+
+    async def _pictures(
+        self,
+        collection: CollectionSpec,
+        files: dict[int, bytes],
+        timing: SearchTiming,
+        deadline: Deadline,
+    ) -> dict[int, Embedded]:
+        """What became of each picture file."""
+        contents = list(files.values())
+        encode, limit = self._encoder.encode_files, attrgetter("max_images")
+        encoded = await self._encode(contents, encode, limit, deadline)
+        outcomes = await self._checked(collection, encoded, timing, 0.0, deadline)
+        return dict(zip(files, outcomes, strict=True))
 
     async def _images(
-        self, collection: CollectionSpec, ids: Sequence[str], deadline: Deadline
-    ) -> dict[str, Vector]:
-        rows = await fetch(self._store, collection.name, ids, ["vector"], deadline)
-        return {identity: fields["vector"] for identity, fields in rows.items()}
+        self, collection: CollectionSpec, parts: dict[int, IndexedImage], deadline: Deadline
+    ) -> dict[int, Embedded]:
+        """The vectors of images of the collection."""
+        ids = list(dict.fromkeys(part.id for part in parts.values()))
+        rows = await find_rows(self._store, collection.name, ids, ["vector"], deadline)
+        return {at: _indexed(part, rows.get(part.id), collection) for at, part in parts.items()}
+
+    async def _encode(
+        self,
+        items: Sequence[Item],
+        encode: Callable[[Sequence[Item], Deadline], Awaitable[EncodedBatch]],
+        max_items: Callable[[EncoderModel], int],
+        deadline: Deadline,
+    ) -> list[_Encoded]:
+        """What became of each item; a call that fails is the outcome of all its items."""
+        encoded: list[_Encoded] = []
+        try:
+            size = len(items)
+            if size > 1:
+                size = max_items(await self._current_model(deadline)) or size
+            for start in range(0, len(items), size or 1):
+                batch = await encode(items[start : start + size], deadline)
+                encoded += [_Encoded(outcome, batch) for outcome in batch.items]
+        except GlimpseError as error:
+            self._model = None  # the encoder that comes back may be another one
+            failed = _Encoded(Embedded(None, error), None)
+            encoded += [failed] * (len(items) - len(encoded))
+        return encoded
+
+    async def _checked(
+        self,
+        collection: CollectionSpec,
+        encoded: Sequence[_Encoded],
+        timing: SearchTiming,
+        waited_s: float,
+        deadline: Deadline,
+    ) -> list[Embedded]:
+        """The outcomes; those of another model than the collection's are errors."""
+        mismatches: dict[str, Embedded] = {}  # by the model's fingerprint
+        for batch in {id(each.batch): each.batch for each in encoded if each.batch}.values():
+            timing.add_encoding(batch.queue_us + int(waited_s * 1e6), batch.encode_us)
+            fingerprint = batch.model_fingerprint
+            if fingerprint not in (collection.model_fingerprint, *mismatches):
+                error = await self._mismatch(collection, fingerprint, deadline)
+                mismatches[fingerprint] = Embedded(None, error)
+        return [
+            mismatches.get(batch.model_fingerprint, outcome) if batch else outcome
+            for outcome, batch in encoded
+        ]
+
+    async def _current_model(self, deadline: Deadline) -> EncoderModel:
+        """The encoder's model and limits, asked for once."""
+        if self._model is None:
+            self._model = await self._encoder.model(deadline)
+        return self._model
+
+    async def _mismatch(
+        self, collection: CollectionSpec, fingerprint: str, deadline: Deadline
+    ) -> ModelMismatch:
+        """The error that says which two models meet."""
+        self._model, name = None, "another model"
+        try:
+            model = await self._current_model(deadline)
+            if model.fingerprint == fingerprint:
+                name = model.name
+        except GlimpseError:
+            pass  # its name is all that was asked for
+        return ModelMismatch(
+            f"collection {collection.name!r} was filled by model {collection.model_name} "
+            f"({collection.model_fingerprint[:12]}), the encoder runs {name} ({fingerprint[:12]})",
+            metadata={
+                "collection_model": collection.model_name,
+                "collection_fingerprint": collection.model_fingerprint,
+                "encoder_model": name,
+                "encoder_fingerprint": fingerprint,
+            },
+        )
 
 
-def _prompts(parts: Iterable[Part], options: Options) -> Iterable[str]:
-    """The different prompts; a text too long with its template is left for its query to refuse."""
-    seen: dict[str, None] = {}
-    for part in parts:
-        if isinstance(part, Text):
-            try:
-                seen[options.prompt(part)] = None
-            except InvalidInput:
-                continue
-    return seen
-
-
-def _embedding(
-    query: Query, collection: CollectionSpec, options: Options, resolved: _Resolved
-) -> Embedding | GlimpseError:
-    total = np.zeros(collection.dimension)
-    truncated = False
+def _given(part: Given, collection: CollectionSpec) -> Embedded:
     try:
-        for term in query.terms:
-            vector, cut = _part_vector(term.part, collection, options, resolved)
-            total += term.weight * vector
-            truncated |= cut
-    except GlimpseError as error:
-        return error
-    length = np.linalg.norm(total)
-    if length < _ZERO * sum(abs(term.weight) for term in query.terms):
-        return InvalidInput(
-            query.field,
-            "the terms cancel each other out: nothing is left to look for",
-            reason="ZERO_QUERY",
-        )
-    return Embedding((total / length).astype(np.float32), truncated)
+        return Embedded(part.unit_vector(collection.dimension), None)
+    except InvalidInput as error:
+        return Embedded(None, error)
 
 
-def _part_vector(
-    part: Part, collection: CollectionSpec, options: Options, resolved: _Resolved
-) -> tuple[Vector, bool]:
-    """The part's vector, length 1, and whether its text was cut off; raises what became of it."""
-    if isinstance(part, Given):
-        return _given_vector(part, collection), False
-    if isinstance(part, IndexedImage):
-        if part.id not in resolved.images:
-            raise NotFound(
-                f"{part.field}: no image {part.id!r} in collection {collection.name!r}",
-                reason="IMAGE_NOT_FOUND",
-            )
-        return resolved.images[part.id], False
-    if isinstance(part, Text):
-        embedded = resolved.texts[options.prompt(part)]
-    else:
-        embedded = resolved.pictures[part.content]
-    if embedded.vector is None:
-        raise _in_field(embedded.error, part.field)
-    return embedded.vector, embedded.truncated
+def _indexed(part: IndexedImage, row: dict[str, Any] | None, spec: CollectionSpec) -> Embedded:
+    if row is not None:
+        return Embedded(row["vector"], None)
+    message = f"{part.field}: no image {part.id!r} in collection {spec.name!r}"
+    return Embedded(None, NotFound(message, reason="IMAGE_NOT_FOUND"))
 
 
-def _given_vector(part: Given, collection: CollectionSpec) -> Vector:
-    if part.vector.size != collection.dimension:
-        raise InvalidInput(
-            part.field,
-            f"has {part.vector.size} values; the vectors of collection {collection.name!r} have "
-            f"{collection.dimension}",
-        )
-    exact = part.vector.astype(np.float64)  # squares of float32 overflow float32
-    return (exact / np.linalg.norm(exact)).astype(np.float32)
+def _sum(query: Query, outcomes: Sequence[Embedded]) -> Embedded:
+    """The query's vector, float32 [dimension], length 1, or why there is none."""
+    vectors: list[Vector] = []
+    for term, outcome in zip(query.terms, outcomes, strict=True):
+        if isinstance(outcome.error, InvalidInput):  # which names the field in our own request
+            return Embedded(None, outcome.error.at(term.part.field))
+        if outcome.vector is None:
+            return outcome
+        vectors.append(outcome.vector)
+    try:
+        return Embedded(query.sum(vectors), None, any(each.truncated for each in outcomes))
+    except InvalidInput as error:
+        return Embedded(None, error)
 
 
-def _in_field(error: GlimpseError | None, field: str) -> GlimpseError:
-    """The encoder's error as our caller sees it: with the field of its own request."""
-    if not isinstance(error, InvalidInput):
-        return error or GlimpseError("the encoder gave neither a vector nor an error")
-    return error.at(field)
-
-
-async def fetch(
-    store: VectorStore, name: str, ids: Sequence[str], fields: Sequence[str], deadline: Deadline
-) -> dict[str, dict[str, Any]]:
-    """The asked fields by id; ids that are not there are absent.
-
-    Sees everything that was written before the call, and is slow only for ids written just now.
-    """
-    if not ids:
-        return {}
-    rows = await store.fetch(name, ids, fields, deadline=deadline, consistency="bounded")
-    late = [identity for identity in ids if identity not in rows]
-    if late:
-        rows |= await store.fetch(name, late, fields, deadline=deadline, consistency="strong")
-    return rows
+def _sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 async def _together(*steps: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -11,14 +11,12 @@ from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.server import Server, run_service
 from services.common.settings import load
-from services.query.descriptions import Descriptions
-from services.query.embedding import Embedder
+from services.query.embedding import Embedder, TextCache
 from services.query.metrics import QueryMetrics
 from services.query.page_tokens import PageTokens
 from services.query.search import Searcher
 from services.query.servicer import QueryServicer
 from services.query.settings import QuerySettings
-from services.query.text_cache import TextCache
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import VectorStore, open_store
 
@@ -38,8 +36,8 @@ def build(
     searcher = Searcher(
         store,
         Embedder(encoder, store, cache, metrics),
-        Descriptions(store, settings.collection_cache_s),
         metrics,
+        settings.collection_cache_s,
     )
     tokens = PageTokens(settings.page_token_key.get_secret_value())
     return QueryServicer(searcher, tokens, settings)

@@ -1,20 +1,27 @@
-"""Page tokens: where the next page of a query starts, signed; the query's digest is not its job."""
+"""Page tokens: where the next page of a query starts, and the digest of that query, signed."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import dataclasses
 import hashlib
 import hmac
 import secrets
 import struct
+from collections.abc import Sequence
 
 from glimpse.errors import InvalidInput
+from services.query.queries import Given, Options, Part, PictureFile, Query, Text
+from services.vectors.bounds import MAX_WINDOW
 
 _FIELD = "page_token"
 _BODY = struct.Struct(">I32s")  # offset of the next page, digest of the query
 _SIGNATURE_BYTES = 16
 _TOKEN_BYTES = _BODY.size + _SIGNATURE_BYTES
+# What is longer is hashed in a thread: 256 KiB take a millisecond.
+_MAX_INLINE_BYTES = 256 * 1024
 
 
 class PageTokens:
@@ -53,8 +60,44 @@ class PageTokens:
             )
         return offset
 
+    def resume(self, token: str, digest: bytes, options: Options) -> Options:
+        """The options of the page that the token stands for; raises InvalidInput as read() does."""
+        if options.offset:
+            raise InvalidInput("options.offset", f"must be 0 where {_FIELD} is set")
+        offset = self.read(token, digest)
+        limit = min(options.limit, MAX_WINDOW - offset)
+        return dataclasses.replace(options, offset=offset, limit=limit)
+
     def _signature(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
+
+
+async def digest_of(collection: str, query: Query, options: Options) -> bytes:
+    """SHA-256 of all that must stay the same from page to page: not of limit and offset."""
+    contents = [_content_of(term.part) for term in query.terms]
+    if sum(map(len, contents)) > _MAX_INLINE_BYTES:
+        return await asyncio.to_thread(_digest, collection, query, options, contents)
+    return _digest(collection, query, options, contents)
+
+
+def _digest(
+    collection: str, query: Query, options: Options, contents: Sequence[bytes | memoryview]
+) -> bytes:
+    same = dataclasses.replace(options, limit=1, offset=0)
+    digest = hashlib.sha256(repr((collection, same)).encode())
+    for term, content in zip(query.terms, contents, strict=True):
+        digest.update(repr((term.part.field, term.weight)).encode())
+        digest.update(hashlib.sha256(content).digest())
+    return digest.digest()
+
+
+def _content_of(part: Part) -> bytes | memoryview:
+    """What the part looks for, without copying what is large."""
+    if isinstance(part, PictureFile):
+        return part.content
+    if isinstance(part, Given):
+        return part.vector.data.cast("B")
+    return (part.text if isinstance(part, Text) else part.id).encode()
 
 
 def _decoded(token: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a search looks for and how, checked against every bound; finding it is not its job.
+"""What a search looks for and how; sizes are the job of bounds.py, finding it is search.py's.
 
 Each part knows its `field`, the path in the request that errors name.
 """
@@ -12,19 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from glimpse.errors import InvalidImage, InvalidInput
-from services.common.text_bounds import MAX_TEXT_CHARACTERS, check_text
-from services.vectors import bounds
+from services.common.text_bounds import check_text
+from services.query.bounds import DEFAULT_LIMIT, MAX_TEMPLATE_CHARACTERS, check_page
 from services.vectors.store import ALL_FIELDS, AnyFilter
 
-MAX_TEMPLATE_CHARACTERS = 1_024
-MAX_TERMS = 16
-MAX_WEIGHT = 100.0
-MAX_LIMIT = 1_000
-MAX_QUERIES = 256
-MAX_BATCH_WINDOW = 65_536  # rows that one batch may make Milvus return
-MAX_IDS = 1_000
-DEFAULT_LIMIT = 10
+Vector = npt.NDArray[np.float32]
 
+MAX_WEIGHT = 100.0
+# A sum this much shorter than its weights is made of rounding errors.
+_ZERO = 1e-4
 DEFAULT_FIELDS = ("uri", "width", "height", "format", "metadata")
 
 
@@ -36,7 +32,7 @@ class Text:
     text: str
 
     def __post_init__(self) -> None:
-        check_text(self.field, self.text, MAX_TEXT_CHARACTERS)
+        check_text(self.field, self.text)
 
 
 @dataclass(frozen=True)
@@ -45,17 +41,10 @@ class PictureFile:
 
     field: str
     content: bytes
-    max_bytes: int
 
     def __post_init__(self) -> None:
         if not self.content:
             raise InvalidImage(self.field, "the file is empty", reason="IMAGE_EMPTY")
-        if len(self.content) > self.max_bytes:
-            raise InvalidImage(
-                self.field,
-                f"has {len(self.content)} bytes; at most {self.max_bytes} are taken",
-                reason="IMAGE_TOO_LARGE",
-            )
 
 
 @dataclass(frozen=True)
@@ -65,16 +54,13 @@ class IndexedImage:
     field: str
     id: str
 
-    def __post_init__(self) -> None:
-        bounds.check_id(self.id, self.field)
-
 
 @dataclass(frozen=True)
 class Given:
     """A vector of the caller's, float32 [D]; the collection's dimension is compared later."""
 
     field: str
-    vector: npt.NDArray[np.float32]
+    vector: Vector
 
     def __post_init__(self) -> None:
         if self.vector.size == 0:
@@ -83,6 +69,16 @@ class Given:
             raise InvalidInput(self.field, "must be finite numbers")
         if not self.vector.any():
             raise InvalidInput(self.field, "must not be all zero", reason="ZERO_QUERY")
+
+    def unit_vector(self, dimension: int) -> Vector:
+        """Scaled to length 1; raises InvalidInput unless it is of the collection's dimension."""
+        if self.vector.size != dimension:
+            raise InvalidInput(
+                self.field,
+                f"has {self.vector.size} values; the collection's vectors have {dimension}",
+            )
+        exact = self.vector.astype(np.float64)  # squares of float32 overflow float32
+        return (exact / np.linalg.norm(exact)).astype(np.float32)
 
 
 Part = Text | PictureFile | IndexedImage | Given
@@ -111,13 +107,23 @@ class Query:
     field: str
     terms: tuple[WeightedPart, ...]
 
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.terms) <= MAX_TERMS:
-            raise InvalidInput(f"{self.field}.terms", f"must be 1 to {MAX_TERMS} terms")
-
     @property
     def image_ids(self) -> frozenset[str]:
         return frozenset(term.part.id for term in self.terms if isinstance(term.part, IndexedImage))
+
+    def sum(self, vectors: Sequence[Vector]) -> Vector:
+        """The terms' unit vectors, weighted and added, scaled to length 1; raises InvalidInput."""
+        total = np.zeros(len(vectors[0]))
+        for term, vector in zip(self.terms, vectors, strict=True):
+            total += term.weight * vector
+        length = np.linalg.norm(total)
+        if length < _ZERO * sum(abs(term.weight) for term in self.terms):
+            raise InvalidInput(
+                self.field,
+                "the terms cancel each other out: nothing is left to look for",
+                reason="ZERO_QUERY",
+            )
+        return (total / length).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -134,15 +140,7 @@ class Options:
     include_query_images: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MAX_LIMIT:
-            raise InvalidInput("options.limit", f"must be 1 to {MAX_LIMIT}, not {self.limit}")
-        if self.offset < 0:
-            raise InvalidInput("options.offset", f"must be 0 or more, not {self.offset}")
-        if self.offset + self.limit > bounds.MAX_WINDOW:
-            raise InvalidInput(
-                "options.offset",
-                f"plus limit must be at most {bounds.MAX_WINDOW}, not {self.offset + self.limit}",
-            )
+        check_page(self.limit, self.offset)
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise InvalidInput("options.min_score", f"must be from -1 to 1, not {self.min_score:g}")
         check_fields("options.output_fields", self.fields)
@@ -157,26 +155,8 @@ class Options:
             raise InvalidInput(field, 'must hold "{}" exactly once, such as "a photo of a {}"')
 
     def prompt(self, text: Text) -> str:
-        """The text with the template around it; raises InvalidInput if that is too long."""
-        if not self.prompt_template:
-            return text.text
-        prompt = self.prompt_template.replace("{}", text.text)
-        if len(prompt) > MAX_TEXT_CHARACTERS:
-            raise InvalidInput(
-                text.field,
-                f"has {len(prompt)} characters with options.prompt_template around it; "
-                f"at most {MAX_TEXT_CHARACTERS} are taken",
-                reason="TEXT_TOO_LONG",
-            )
-        return prompt
-
-
-def check_ids(field: str, ids: Sequence[str]) -> None:
-    """Raises InvalidInput for a wrong number of ids or a wrong id among them."""
-    if not 1 <= len(ids) <= MAX_IDS:
-        raise InvalidInput(field, f"must be 1 to {MAX_IDS} ids, not {len(ids)}")
-    for index, identity in enumerate(ids):
-        bounds.check_id(identity, f"{field}[{index}]")
+        """The text with the template around it."""
+        return self.prompt_template.replace("{}", text.text) if self.prompt_template else text.text
 
 
 def check_fields(field: str, names: Sequence[str]) -> None:
@@ -185,15 +165,3 @@ def check_fields(field: str, names: Sequence[str]) -> None:
         if name not in ALL_FIELDS:
             known = ", ".join(ALL_FIELDS)
             raise InvalidInput(f"{field}[{index}]", f"must be one of {known}, not {name[:64]!r}")
-
-
-def check_batch(queries: int, options: Options) -> None:
-    """Raises InvalidInput for a wrong number of queries, or for more rows than one answer holds."""
-    if not 1 <= queries <= MAX_QUERIES:
-        raise InvalidInput("queries", f"must be 1 to {MAX_QUERIES} queries")
-    window = queries * (options.offset + options.limit)
-    if window > MAX_BATCH_WINDOW:
-        raise InvalidInput(
-            "options.limit",
-            f"queries x (offset + limit) must be at most {MAX_BATCH_WINDOW}, not {window}",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from glimpse.errors import FailedPrecondition, GlimpseError, InvalidInput, NotFound, Unavailable
+from glimpse.errors import GlimpseError, InvalidInput, Unavailable
 from services.common.deadline import Deadline
-from services.query.descriptions import Descriptions
-from services.query.embedding import Embedder, Embedding, fetch
-from services.query.encoding import EncoderTiming
-from services.query.metrics import QueryMetrics
-from services.query.queries import Options, Query, check_batch, check_fields, check_ids
+from services.query.embedding import Embedder
+from services.query.metrics import QueryMetrics, SearchTiming
+from services.query.pacing import paced
+from services.query.queries import Options, Query, Vector, check_fields
 from services.query.request_coalescer import RequestCoalescer
+from services.query.row_lookup import find_rows
 from services.vectors import bounds
 from services.vectors.store import AnyFilter, CollectionSpec, Consistency, ScoredRow, VectorStore
 
@@ -35,15 +34,6 @@ class Page:
     hits: list[ScoredRow]
     has_more: bool
     truncated: bool  # whether a text had more tokens than the model's context
-
-
-@dataclass(frozen=True)
-class SearchTiming:
-    """Where the time of a call went, in microseconds."""
-
-    queue_us: int
-    encode_us: int
-    search_us: int
 
 
 @dataclass(frozen=True)
@@ -80,13 +70,14 @@ class Searcher:
         self,
         store: VectorStore,
         embedder: Embedder,
-        descriptions: Descriptions,
         metrics: QueryMetrics,
+        trust_s: float,
     ) -> None:
+        """A collection's description is trusted for `trust_s`, unless a search fails by it."""
         self._store = store
         self._embedder = embedder
-        self._descriptions = descriptions
         self._metrics = metrics
+        self._trust_s = trust_s
         self._store_calls = RequestCoalescer(self._search_store, _max_vectors, _MAX_STORE_CALLS)
 
     async def search(
@@ -100,29 +91,26 @@ class Searcher:
 
         An error among the queries is its own answer. A query fails alone where its own parts are
         at fault, or the encoder that it needs. Raises what concerns all of them: InvalidInput
-        (options, number of queries), NotFound (collection), and the store's Unavailable,
-        Overloaded and DeadlineExceeded.
+        (name, options), NotFound (collection), and the store's Unavailable, Overloaded and
+        DeadlineExceeded.
         """
-        check_batch(len(queries), options)
-        bounds.check_name(name)
-        collection = await self._descriptions.get(name, deadline)
+        collection = await self._store.get_spec(name, deadline=deadline, max_age_s=self._trust_s)
         valid = [query for query in queries if isinstance(query, Query)]
+        timing = SearchTiming()
         try:
-            outcomes, timing = await self._outcomes(collection, valid, options, deadline)
+            outcomes = await self._outcomes(collection, valid, options, timing, deadline)
         except GlimpseError as error:
-            if _tells_of_change(error):
-                self._descriptions.forget(name)
             raise _in_request(error, options) from None
-        return Answers(_merged(queries, Query, outcomes), collection, timing)
+        following = iter(outcomes)
+        results = [next(following) if isinstance(query, Query) else query for query in queries]
+        return Answers(results, collection, timing)
 
     async def get_images(
         self, name: str, ids: Sequence[str], fields: Sequence[str], deadline: Deadline
     ) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
         """Ids with the asked fields, and the ids that are not there; both in the order of `ids`."""
-        bounds.check_name(name)
-        check_ids("ids", ids)
         check_fields("output_fields", fields)
-        rows = await fetch(self._store, name, list(dict.fromkeys(ids)), fields, deadline)
+        rows = await find_rows(self._store, name, list(dict.fromkeys(ids)), fields, deadline)
         present = [(identity, rows[identity]) for identity in ids if identity in rows]
         return present, [identity for identity in ids if identity not in rows]
 
@@ -131,44 +119,43 @@ class Searcher:
         collection: CollectionSpec,
         queries: Sequence[Query],
         options: Options,
+        timing: SearchTiming,
         deadline: Deadline,
-    ) -> tuple[list[Page | GlimpseError], SearchTiming]:
-        embeddings, encoder_timing = await self._embedder.embed(
-            collection, queries, options, deadline
-        )
-        good = [
-            (query, embedding)
-            for query, embedding in zip(queries, embeddings, strict=True)
-            if isinstance(embedding, Embedding)
-        ]
+    ) -> list[Page | GlimpseError]:
+        embedded = await self._embedder.embed(collection, queries, options, timing, deadline)
         started_s = time.perf_counter()
-        pages = await self._pages(collection.name, good, options, deadline)
-        timing = self._timing(encoder_timing, time.perf_counter() - started_s)
-        return _merged(embeddings, Embedding, pages), timing
+        good = [
+            (query, each.vector, each.truncated)
+            for query, each in zip(queries, embedded, strict=True)
+            if each.vector is not None
+        ]
+        pages = iter(await self._pages(collection.name, good, options, deadline))
+        timing.search_us = int((time.perf_counter() - started_s) * 1e6)
+        self._metrics.observe(timing)
+        return [each.error or next(pages) for each in embedded]
 
     async def _pages(
         self,
         name: str,
-        queries: Sequence[tuple[Query, Embedding]],
+        queries: Sequence[tuple[Query, Vector, bool]],
         options: Options,
         deadline: Deadline,
     ) -> list[Page]:
         if not queries:
             return []
-        vectors = np.stack([embedding.vector for _, embedding in queries])
         left_out = [
-            frozenset() if options.include_query_images else query.image_ids for query, _ in queries
+            frozenset() if options.include_query_images else query.image_ids
+            for query, _, _ in queries
         ]
+        vectors = [vector for _, vector, _ in queries]
         rows = await self._rows(name, vectors, left_out, options, deadline)
-        return [
-            _page(hits, options, embedding.truncated)
-            for hits, (_, embedding) in zip(rows, queries, strict=True)
-        ]
+        both = zip(rows, queries, strict=True)
+        return [_page(hits, options, cut) async for hits, (_, _, cut) in paced(both)]
 
     async def _rows(
         self,
         name: str,
-        vectors: np.ndarray,
+        vectors: Sequence[Vector],
         left_out: Sequence[frozenset[str]],
         options: Options,
         deadline: Deadline,
@@ -177,22 +164,25 @@ class Searcher:
         request = _request(name, vectors, left_out, options)
         if request.window < 1:
             return [[] for _ in left_out]
-        share = await self._store_calls.ask(request, list(vectors), deadline)
+        share = await self._store_calls.ask(request, vectors, deadline)
         rows = list(share.answers)
         if len(set(left_out)) > 1:
             start, end = options.offset, options.offset + options.limit + 1
             rows = [
                 [hit for hit in hits if hit.id not in ids][start:end]
-                for hits, ids in zip(rows, left_out, strict=True)
+                async for hits, ids in paced(zip(rows, left_out, strict=True))
             ]
         return rows if request.fields else await self._dressed(name, rows, options, deadline)
 
     async def _search_store(
-        self, request: _Request, vectors: Sequence[np.ndarray], deadline: Deadline
+        self, request: _Request, vectors: Sequence[Vector], deadline: Deadline
     ) -> list[list[ScoredRow]]:
+        matrix = np.empty((len(vectors), request.dimension), np.float32)
+        async for at, vector in paced(enumerate(vectors)):
+            matrix[at] = vector
         return await self._store.search(
             request.name,
-            np.stack(vectors),
+            matrix,
             request.window,
             deadline=deadline,
             filter=request.filter,
@@ -206,24 +196,18 @@ class Searcher:
         self, name: str, rows: Sequence[Sequence[ScoredRow]], options: Options, deadline: Deadline
     ) -> list[list[ScoredRow]]:
         """Bare hits with their attributes; without those that were deleted meanwhile."""
-        ids = list(dict.fromkeys(hit.id for hits in rows for hit in hits))
-        fields = await fetch(self._store, name, ids, options.fields, deadline)
+        ids: dict[str, None] = {}
+        async for hits in paced(rows):
+            ids.update(dict.fromkeys(hit.id for hit in hits))
+        fields = await find_rows(self._store, name, list(ids), options.fields, deadline)
         return [
-            [dataclasses.replace(hit, fields=fields[hit.id]) for hit in hits if hit.id in fields]
-            for hits in rows
+            [ScoredRow(hit.id, hit.score, fields[hit.id]) for hit in hits if hit.id in fields]
+            async for hits in paced(rows)
         ]
-
-    def _timing(self, encoder: EncoderTiming, search_s: float) -> SearchTiming:
-        stage_s = self._metrics.stage_s
-        if encoder.calls:
-            stage_s.labels("queue").observe(encoder.queue_us / 1e6)
-            stage_s.labels("encode").observe(encoder.encode_us / 1e6)
-        stage_s.labels("search").observe(search_s)
-        return SearchTiming(encoder.queue_us, encoder.encode_us, int(search_s * 1e6))
 
 
 def _request(
-    name: str, vectors: np.ndarray, left_out: Sequence[frozenset[str]], options: Options
+    name: str, vectors: Sequence[Vector], left_out: Sequence[frozenset[str]], options: Options
 ) -> _Request:
     """What to ask of the store; nothing, where its window is below 1."""
     start, size = options.offset, options.limit + 1
@@ -238,7 +222,7 @@ def _request(
     is_bare = len(vectors) * (start + window) > _MAX_CARRIED_ROWS
     return _Request(
         name=name,
-        dimension=vectors.shape[1],
+        dimension=len(vectors[0]),
         window=window,
         offset=start,
         filter_text=repr(options.filter),
@@ -253,21 +237,10 @@ def _max_vectors(request: _Request) -> int:
     return min(_MAX_SHARED_VECTORS, _MAX_CARRIED_ROWS // (request.offset + request.window))
 
 
-def _merged(items: Sequence[Any], kind: type, outcomes: Sequence[Any]) -> list[Any]:
-    """`items` with those of `kind` replaced by `outcomes`, in turn."""
-    following = iter(outcomes)
-    return [next(following) if isinstance(item, kind) else item for item in items]
-
-
 def _page(hits: Sequence[ScoredRow], options: Options, truncated: bool) -> Page:
     kept = [hit for hit in hits if options.min_score is None or hit.score >= options.min_score]
     in_reach = options.offset + options.limit < bounds.MAX_WINDOW
     return Page(kept[: options.limit], in_reach and len(kept) > options.limit, truncated)
-
-
-def _tells_of_change(error: GlimpseError) -> bool:
-    """Whether an error of the store may come from trusting an old description."""
-    return isinstance(error, (NotFound, FailedPrecondition)) or error.field == "vectors"
 
 
 def _in_request(error: GlimpseError, options: Options) -> GlimpseError:

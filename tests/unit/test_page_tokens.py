@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from glimpse.errors import InvalidInput
-from services.query.page_tokens import PageTokens
+from services.query.page_tokens import PageTokens, digest_of
+from services.query.queries import (
+    Given,
+    IndexedImage,
+    Options,
+    PictureFile,
+    Query,
+    Text,
+    WeightedPart,
+)
 
 DIGEST = hashlib.sha256(b"a query").digest()
 OTHER = hashlib.sha256(b"another query").digest()
@@ -54,3 +64,39 @@ def test_token_changed_in_any_place_is_refused():
 )
 def test_what_is_no_token_is_refused(token):
     assert refusal(PageTokens("a key"), token) == "PAGE_TOKEN_INVALID"
+
+
+def one(part, weight=1.0, field="weighted_sum.terms[0]"):
+    return Query("weighted_sum", (WeightedPart(field, part, weight),))
+
+
+DIFFERENT = [
+    ("c", one(Text("text", "dog")), Options()),
+    ("d", one(Text("text", "dog")), Options()),
+    ("c", one(Text("text", "cat")), Options()),
+    ("c", one(Text("text", "dog"), 2.0), Options()),
+    ("c", one(IndexedImage("image_id", "dog")), Options()),
+    ("c", one(PictureFile("image", b"dog")), Options()),
+    ("c", one(PictureFile("image", b"x" * 2**20)), Options()),
+    ("c", one(PictureFile("image", b"x" * 2**20 + b"y")), Options()),
+    ("c", one(Given("vector.values", np.ones(4, np.float32))), Options()),
+    ("c", one(Given("vector.values", np.full(4, 2, np.float32))), Options()),
+    ("c", one(Text("text", "dog")), Options(filter="width > 1")),
+    ("c", one(Text("text", "dog")), Options(min_score=0.5)),
+    ("c", one(Text("text", "dog")), Options(fields=("uri",))),
+    ("c", one(Text("text", "dog")), Options(strong=True)),
+    ("c", one(Text("text", "dog")), Options(prompt_template="a {}")),
+    ("c", one(Text("text", "dog")), Options(include_query_images=True)),
+]
+
+
+async def test_different_queries_have_different_digests_and_equal_ones_the_same():
+    digests = [await digest_of(*each) for each in DIFFERENT]
+    assert len(set(digests)) == len(digests)
+    assert digests == [await digest_of(*each) for each in DIFFERENT]
+
+
+async def test_a_digest_holds_for_every_page_of_a_query():
+    query = one(Text("text", "dog"))
+    pages = [Options(), Options(limit=5), Options(limit=7, offset=300)]
+    assert len({await digest_of("c", query, page) for page in pages}) == 1

@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncoderClient
-from services.query.descriptions import Descriptions
-from services.query.embedding import Embedder
+from services.query.embedding import Embedder, TextCache
 from services.query.metrics import QueryMetrics
 from services.query.queries import (
     DEFAULT_FIELDS,
@@ -24,7 +23,6 @@ from services.query.queries import (
     WeightedPart,
 )
 from services.query.search import Searcher
-from services.query.text_cache import TextCache
 from services.vectors.filters import Comparison
 from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
@@ -51,7 +49,7 @@ class World:
         metrics = QueryMetrics(self.registry)
         self.cache = TextCache(max_cached_texts)
         embedder = Embedder(peer, store, self.cache, metrics)
-        self.searcher = Searcher(store, embedder, Descriptions(store, trust_s), metrics)
+        self.searcher = Searcher(store, embedder, metrics, trust_s)
 
     async def answers(self, *queries, **options):
         return await self.searcher.search(COLLECTION, queries, Options(**options), Deadline(10))
@@ -354,7 +352,28 @@ async def test_collection_that_was_dropped_is_noticed_at_once(world):
     assert len(await world.ids(text("dog"))) == 2
 
 
+class RememberingStore(MemoryStore):
+    """As one in Milvus: gives an old description until the collection turns out to be another."""
+
+    known = None
+
+    async def get_spec(self, name, *, deadline, max_age_s=0.0):
+        if self.known is None or not max_age_s:
+            self.known = await super().get_spec(name, deadline=deadline)
+        return self.known
+
+    async def search(self, *args, **options):
+        try:
+            return await super().search(*args, **options)
+        except errors.InvalidInput:
+            self.known = None
+            raise
+
+
 async def test_collection_made_anew_for_another_model_is_noticed_at_the_second_call(world):
+    store = RememberingStore()
+    await fill(store, rows())
+    world = World(world.encoder, world.peer, store)
     await world.page(text("dog"))
     await world.store.drop_collection(COLLECTION, deadline=Deadline(5))
     await world.store.create_collection(
