@@ -2,14 +2,18 @@
 
 The worker thread owns the ingest, one `next` at a time; the event loop owns everything else here.
 Stop order: the ingest is stopped, which ends the `next` under way; the thread ends when the
-AsyncIngest is let go.
+AsyncIngest is let go. It is a daemon, unlike a pool's: an ingest that was given up without `aclose`
+never keeps the interpreter from ending.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import contextlib
 import contextvars
+import queue
+import threading
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 
 import grpc
@@ -18,6 +22,9 @@ from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
+
+_Next = asyncio.Future[Acknowledgement | None]
+_Wanted = queue.SimpleQueue[tuple[contextvars.Context, _Next] | None]
 
 
 class AsyncIngest(AsyncIterator[Acknowledgement]):
@@ -39,8 +46,12 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
             images = _OnLoop(images)
         self._images = images
         self._ingest = Ingest(channel, peer, options, images, limits)
-        self._worker = concurrent.futures.ThreadPoolExecutor(1, "glimpse-ingest")
-        self._next: asyncio.Future[Acknowledgement | None] | None = None
+        self._next: _Next | None = None
+        self._wanted: _Wanted = queue.SimpleQueue()
+        threading.Thread(
+            target=_work, args=(self._ingest, self._wanted), name="glimpse-ingest", daemon=True
+        ).start()
+        weakref.finalize(self, _let_go, self._ingest, self._wanted).atexit = False
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -54,18 +65,15 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
 
     async def __anext__(self) -> Acknowledgement:
         if self._next is None:
-            context = contextvars.copy_context()  # the ingest's spans go below the caller's
-            loop = asyncio.get_running_loop()
-            self._next = loop.run_in_executor(self._worker, context.run, self._acknowledgement)
+            self._next = asyncio.get_running_loop().create_future()
+            # The context, for the ingest's spans go below the caller's.
+            self._wanted.put((contextvars.copy_context(), self._next))
         await asyncio.wait([self._next])  # which, when cancelled, leaves it to the next call
         ended, self._next = self._next, None
         acknowledgement = ended.result()
         if acknowledgement is None:
             raise StopAsyncIteration
         return acknowledgement
-
-    def _acknowledgement(self) -> Acknowledgement | None:
-        return next(self._ingest, None)
 
     async def aclose(self) -> None:
         """Stops reading and sending; what is not acknowledged may or may not be indexed."""
@@ -80,6 +88,36 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _work(ingest: Ingest, wanted: _Wanted) -> None:
+    """The worker: gives each future that is put in the next acknowledgement, None at the end."""
+    while (put := wanted.get()) is not None:
+        context, future = put
+        acknowledgement, error = None, None
+        try:
+            acknowledgement = context.run(next, ingest, None)
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # its loop is closed, and nobody waits
+            future.get_loop().call_soon_threadsafe(_resolve, future, acknowledgement, error)
+
+
+def _resolve(
+    future: _Next, acknowledgement: Acknowledgement | None, error: BaseException | None
+) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(acknowledgement)
+
+
+def _let_go(ingest: Ingest, wanted: _Wanted) -> None:
+    """Ends what an AsyncIngest that is gone has left behind; from any thread."""
+    ingest.stop()
+    wanted.put(None)
 
 
 class _OnLoop(Iterator[ImageFile]):

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
 from glimpse import AsyncClient, ImageFile, Outcome
 from tests.scripted import NOBODY, Indexer, numbered, serve
+from tests.waiting import until
+
+# What a program does that is cancelled in the midst of an ingest, and does not clean up.
+GIVES_UP = """
+import asyncio
+import sys
+from glimpse import AsyncClient, ImageFile
+
+
+async def main():
+    client = AsyncClient("127.0.0.1:1", sys.argv[1])
+    kept.append(client.index("c", [ImageFile(content=b"1")]))
+    try:
+        await asyncio.wait_for(anext(kept[0]), 0.5)
+    except asyncio.TimeoutError:
+        print("given up", flush=True)
+
+
+kept = []
+asyncio.run(main())
+"""
 
 
 async def acknowledged(ingest):
@@ -74,18 +99,26 @@ async def test_a_cancelled_wait_leaves_its_acknowledgement_to_the_next():
             assert await acknowledged(ingest) == ["id-0", "id-1", "id-2"]
 
 
-async def test_leaving_while_the_indexer_is_silent_does_not_wait_for_it():
-    entered = threading.Event()
+@contextmanager
+def silent_indexer():
+    """An indexer that never acknowledges: its address, when a stream was opened, and was ended."""
+    entered, left = threading.Event(), threading.Event()
 
     class Silent(Indexer):
         def IndexImages(self, request_iterator, context):
-            entered.set()
             ended = threading.Event()
             context.add_callback(ended.set)
-            ended.wait(60)
+            entered.set()
+            if ended.wait(60):
+                left.set()
             yield from ()
 
     with serve(indexer=Silent()) as target:
+        yield target, entered, left
+
+
+async def test_leaving_while_the_indexer_is_silent_does_not_wait_for_it():
+    with silent_indexer() as (target, entered, _):
         async with AsyncClient(NOBODY, target) as client, client.index("c", numbered(3)) as ingest:
             waiting = asyncio.ensure_future(anext(ingest))
             assert await asyncio.to_thread(entered.wait, 20)
@@ -94,3 +127,30 @@ async def test_leaving_while_the_indexer_is_silent_does_not_wait_for_it():
                 await waiting
             with pytest.raises(StopAsyncIteration):
                 await anext(ingest)
+
+
+async def test_an_ingest_that_is_let_go_ends_its_stream_and_its_thread():
+    def workers():
+        return [each for each in threading.enumerate() if each.name == "glimpse-ingest"]
+
+    earlier = workers()
+    with silent_indexer() as (target, entered, left):
+        async with AsyncClient(NOBODY, target) as client:
+            ingest = client.index("c", numbered(3))
+            waiting = asyncio.ensure_future(anext(ingest))
+            assert await asyncio.to_thread(entered.wait, 20)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            del ingest, waiting
+            gc.collect()
+            assert await asyncio.to_thread(left.wait, 20)
+            await until(lambda: not set(workers()) - set(earlier))
+
+
+def test_an_ingest_that_is_given_up_does_not_keep_its_program_from_ending():
+    with silent_indexer() as (target, entered, _):
+        program = [sys.executable, "-c", GIVES_UP, target]
+        ended = subprocess.run(program, capture_output=True, text=True, timeout=40, check=True)
+        assert entered.is_set()
+    assert ended.stdout == "given up\n"
+    assert "Traceback" not in ended.stderr
