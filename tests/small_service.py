@@ -39,6 +39,7 @@ class SmallService(encoder_pb2_grpc.EncoderServicer, indexer_pb2_grpc.IndexerSer
         """What the last caller showed, PEM."""
         self.port = 0
         self.health_port = 0
+        self.metrics_port = 0
         self.registry = CollectorRegistry()
 
     @property
@@ -78,6 +79,7 @@ async def small_service(
     indexer_pb2_grpc.add_IndexerServicer_to_server(service, server.grpc)
     service.port = await server.start()
     service.health_port = server.health_port
+    service.metrics_port = server.metrics_port
     await server.set_serving(True)
     try:
         yield service

@@ -10,22 +10,23 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from glimpse.errors import UnusableCredentials
-from services.common import telemetry, tracing
+from glimpse.transport.host_port import is_loopback
+from services.common import listeners, telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.certificates import CertificateCollector
 from services.common.health import HealthServicer
 from services.common.interceptors import CallInterceptor
 from services.common.reflection import add_reflection
-from services.common.settings import ServiceSettings, is_loopback
+from services.common.settings import ServiceSettings
 from services.common.tls import server_credentials
 
 LIVENESS = "liveness"
@@ -75,6 +76,8 @@ class Server:
         """The port of `health_listen`, once started."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        self.metrics_port = 0
+        """The port of `metrics_listen`, once started."""
         if settings.reflection:
             add_reflection((*self._service_names, health.SERVICE_NAME), self.grpc)
         if settings.channelz:
@@ -88,13 +91,14 @@ class Server:
         Raises StartFailure or UnusableCredentials.
         """
         settings = self._settings
-        port = _bind(
-            self.grpc, settings.listen, f"{settings.prefix()}LISTEN", server_credentials(settings)
-        )
+        with self._opening("LISTEN", settings.listen):
+            port = listeners.bind(self.grpc, settings.listen, server_credentials(settings))
         if settings.health_listen is not None:
-            name = f"{settings.prefix()}HEALTH_LISTEN"
-            self.health_port = _bind(self._probes, settings.health_listen, name, None)
-        self._start_metrics()
+            with self._opening("HEALTH_LISTEN", settings.health_listen):
+                self.health_port = listeners.bind(self._probes, settings.health_listen)
+        self._registry.register(CertificateCollector(settings))
+        with self._opening("METRICS_LISTEN", settings.metrics_listen):
+            self.metrics_port = listeners.serve_metrics(settings.metrics_listen, self._registry)
         await self.set_serving(False)
         await self._health.set(LIVENESS, _SERVING)
         await self.grpc.start()
@@ -170,11 +174,10 @@ class Server:
         await self.grpc.stop(grace_s)
         await self._probes.stop(None)
 
-    def _start_metrics(self) -> None:
-        self._registry.register(CertificateCollector(self._settings))
-        host, _, port = self._settings.metrics_listen.rpartition(":")
+    @contextlib.contextmanager
+    def _opening(self, setting: str, address: str) -> Iterator[None]:
         try:
-            start_http_server(int(port), host, self._registry)
+            yield
         except OSError as error:
             raise StartFailure(
                 f"{self._settings.prefix()}METRICS_LISTEN: cannot listen on "
@@ -214,36 +217,6 @@ def _authenticator(settings: ServiceSettings) -> Authenticator | None:
     if settings.tokens_file is None:
         return None
     return Authenticator(settings.tokens_file, f"{settings.prefix()}TOKENS_FILE")
-
-
-def _bind(
-    server: grpc.aio.Server, address: str, setting: str, credentials: grpc.ServerCredentials | None
-) -> int:
-    """The port that was bound. Raises StartFailure."""
-    if _is_in_use(address):
-        raise StartFailure(f"{setting}: cannot listen on {address}: the port is in use")
-    try:
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
-    except RuntimeError:
-        port = 0
-    if port == 0:
-        raise StartFailure(f"{setting}: cannot listen on {address}; gRPC's line above says why")
-    return port
-
-
-def _is_in_use(address: str) -> bool:
-    """Whether somebody listens on HOST:PORT; gRPC would log that, and not say it to its caller."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host.strip("[]"), int(port)))
-    except OSError as error:
-        return error.errno == errno.EADDRINUSE
-    return False
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

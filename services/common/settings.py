@@ -15,21 +15,24 @@ from typing import Annotated, Literal, NoReturn, TypeVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from glimpse.transport.host_port import is_loopback, split_host_port
+
 
 def _host_port(value: str) -> str:
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
+    host, port = split_host_port(value)
+    if not host or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:50051")
+    if ":" in host and not _is_bracketed_ipv6(value):
+        raise ValueError("must have an IPv6 address in brackets, such as [::1]:50051")
     return value
 
 
-def is_loopback(address: str) -> bool:
-    """Whether HOST:PORT can be reached from this machine only."""
-    host = address.rpartition(":")[0].strip("[]")
+def _is_bracketed_ipv6(address: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.IPv6Address(split_host_port(address)[0])
     except ValueError:
-        return host == "localhost"
+        return False
+    return address.startswith("[")
 
 
 HostPort = Annotated[str, AfterValidator(_host_port)]

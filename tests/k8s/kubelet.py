@@ -76,7 +76,7 @@ class Node:
 
     def _here(self, container: Container, value: str) -> str:
         """A value with loopback ports for addresses and folders for mounted paths."""
-        if found := re.fullmatch(r"0\.0\.0\.0:(\d+)", value):
+        if found := re.fullmatch(r"\[::\]:(\d+)", value):
             return f"127.0.0.1:{self.port(container.pod.name, int(found[1]))}"
         if found := re.fullmatch(r"(\w+://)/?([\w.-]+):(\d+)", value):
             scheme, host, port = found.groups()

@@ -14,9 +14,9 @@ from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.tokens import line, new_token
+from glimpse.transport.host_port import is_loopback
 from glimpse.transport.status import from_rpc_error
 from services.common.admission import Admission
-from services.common.settings import is_loopback
 from tests.authority import Authority, write
 from tests.small_service import SmallSettings, small_service
 from tests.waiting import until

@@ -12,6 +12,7 @@ SERVING = {"encoder": 50051, "indexer": 50052, "query": 50053}
 METRICS = {"encoder": 9051, "indexer": 9052, "query": 9053}
 HEALTH = 8081
 OTLP = 4317
+_INTERNET = ("internet", "internet over IPv6")
 _PORTS = (*SERVING.values(), *METRICS.values(), HEALTH, OTLP, 53, 443, 2379, 9091, 19530)
 
 
@@ -52,6 +53,10 @@ _ELSEWHERE = [
     Place("internet", address="93.184.216.34", outside=True),
     Place("private network", address="10.9.9.9", outside=True),
     Place("node's metadata", address="169.254.169.254", outside=True),
+    Place("internet over IPv6", address="2001:4860:4860::8888", outside=True),
+    Place("private network over IPv6", address="fd12::9", outside=True),
+    Place("node's metadata over IPv6", address="fd00:ec2::254", outside=True),
+    Place("node's link over IPv6", address="fe80::1", outside=True),
 ]
 
 
@@ -71,14 +76,14 @@ def expected_edges(manifests: Manifests) -> set[tuple[str, str, int]]:
     found |= {(caller, "encoder", SERVING["encoder"]) for caller in ("indexer", "query")}
     found |= {(caller, "milvus", 19530) for caller in ("indexer", "query")}
     found |= {("searcher", "query", SERVING["query"]), ("ingester", "indexer", SERVING["indexer"])}
-    found.add(("encoder", "internet", 443))  # the weights
+    found |= {("encoder", internet, 443) for internet in _INTERNET}  # the weights
     for pod in manifests.pods:
         if pod.name == "load":
             found |= {(pod.name, name, port) for name, port in SERVING.items()}
         if pod.name == "bulk-index":
             found.add((pod.name, "indexer", SERVING["indexer"]))
             if any("rclone" in container.spec["image"] for container in pod.containers):
-                found.add((pod.name, "internet", 443))
+                found |= {(pod.name, internet, 443) for internet in _INTERNET}
     for pod in manifests.services:
         if f"{pod.main.service.upper()}_OTLP_ENDPOINT" in manifests.environment(pod.main):
             found.add((pod.name, "collector", OTLP))

@@ -74,7 +74,7 @@ def _listening(manifests: Manifests, container: Container) -> Iterator[str]:
         if value := environment.get(f"{prefix}_{setting}"):
             host, _, port = value.rpartition(":")
             opened[name] = int(port)
-            if host != "0.0.0.0":
+            if host != "[::]":  # which is IPv4 as well
                 yield f"{container}: {prefix}_{setting}={value} is not reached from other pods"
     if opened != container.ports:
         yield f"{container}: declares the ports {container.ports} and opens {opened}"
