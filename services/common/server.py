@@ -22,6 +22,7 @@ from glimpse.transport.host_port import is_loopback
 from services.common import listeners, telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
+from services.common.event_loop import lag_metric, watch_lag
 from services.common.certificates import CertificateCollector
 from services.common.health import HealthServicer
 from services.common.interceptors import CallInterceptor
@@ -63,6 +64,7 @@ class Server:
         self._health = HealthServicer()
         self._stop = asyncio.Event()
         self._exit_code = 0
+        self._lag_s = lag_metric(registry)
         self._jobs: set[asyncio.Task[None]] = set()
         admission = Admission(
             settings.max_in_flight, settings.max_in_flight_per_caller, max_streams_per_caller
@@ -150,6 +152,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        self.supervise(watch_lag(self._lag_s), "watching the event loop")
         await self._stop.wait()
         log.info("stopping")
         jobs = tuple(self._jobs)

@@ -18,13 +18,16 @@ from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.transport.status import REQUEST_ID, from_rpc_error
 from services.common.interceptors import deadline_of
+from tests.observed import scrape
 
 SERVICE = "glimpse.encoder.v1.Encoder"
+LAG = "glimpse_event_loop_lag_seconds"
 
 # A service of its own process, so that signals, exit codes and metrics are the real ones.
 PROGRAM = """
 import asyncio
 import sys
+import time
 from pydantic_settings import SettingsConfigDict
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse import errors
@@ -45,6 +48,10 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
         text = request.texts[0]
         if text == "overload":
             raise errors.Overloaded("the queue is full", retry_after_s=0.25)
+        if text == "overload for long":
+            raise errors.Overloaded("the queue is full", retry_after_s=600)
+        if text == "hold up":
+            time.sleep(1)
         if text == "field":
             raise errors.InvalidInput("texts[0]", "must not be this")
         if text == "endless":
@@ -62,7 +69,7 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
 async def main():
     app = server.Server(settings, ["glimpse.encoder.v1.Encoder"])
     encoder_pb2_grpc.add_EncoderServicer_to_server(Servicer(), app.grpc)
-    print(await app.start(), flush=True)
+    print(await app.start(), app.metrics_port, flush=True)
     await app.set_serving(True)
     return await app.run()
 
@@ -90,9 +97,14 @@ async def process():
 
 
 @pytest.fixture
-async def channel(process):
-    port = int(await process.stdout.readline())
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+async def ports(process):
+    """Where it answers calls, and where it tells its metrics."""
+    return [int(port) for port in (await process.stdout.readline()).split()]
+
+
+@pytest.fixture
+async def channel(ports):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
         yield channel
 
 
@@ -113,6 +125,30 @@ async def test_domain_error_arrives_with_reason_and_retry_delay(channel):
         "OVERLOADED",
         0.25,
     )
+
+
+async def test_refusal_tells_grpc_when_to_try_again_and_when_it_is_too_late_for_that(channel):
+    pushback = "grpc-retry-pushback-ms"
+    raw = await failure(channel, "overload")
+    assert 250 <= int(dict(raw.trailing_metadata())[pushback]) <= 375
+    raw = await failure(channel, "overload for long")
+    assert dict(raw.trailing_metadata())[pushback] == "-1"
+    assert pushback not in dict((await failure(channel, "field")).trailing_metadata())
+
+
+async def test_event_loop_that_is_held_up_is_measured(channel, ports):
+    before_s = await lag_s(ports[1])
+    request = encoder_pb2.EncodeTextsRequest(texts=["hold up"])
+    await encoder_pb2_grpc.EncoderStub(channel).EncodeTexts(request, timeout=60)
+    # What is due ten times in that second comes 0.9 s, 0.8 s … too late.
+    while await lag_s(ports[1]) < before_s + 4.4:
+        pass
+
+
+async def lag_s(port: int) -> float:
+    """The sum of all lags that were measured."""
+    lines = (await asyncio.to_thread(scrape, port)).splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{LAG}_sum")))
 
 
 async def test_invalid_input_names_its_field(channel):

@@ -1,0 +1,35 @@
+"""How late a service's event loop is for what is due; what holds it up is not told here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prometheus_client import CollectorRegistry, Histogram
+
+_EVERY_S = 0.1
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+def lag_metric(registry: CollectorRegistry) -> Histogram:
+    """What `watch_lag` writes to; one per registry."""
+    return Histogram(
+        "glimpse_event_loop_lag_seconds",
+        "How late the event loop is for what is due, which every call waits",
+        buckets=_BUCKETS_S,
+        registry=registry,
+    )
+
+
+async def watch_lag(lag_s: Histogram) -> None:
+    """Measures until cancelled, by being due ten times a second.
+
+    The timetable stays as it is while the loop is held up: what was missed counts, so that a second
+    weighs as much as it does for calls, which go on arriving meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    due_s = loop.time()
+    while True:
+        due_s += _EVERY_S
+        await asyncio.sleep(due_s - loop.time())
+        # asyncio calls what is due within its clock's resolution a little too early.
+        lag_s.observe(max(0.0, loop.time() - due_s))
