@@ -122,7 +122,7 @@ def observed_stack(folder: Path) -> Iterator[Observed]:
         observed.spans = list(collector.spans)
     for service in SERVICES:
         lines = (folder / "logs" / f"{service}.log").read_text().splitlines()
-        observed.logs[service] = [json.loads(line) for line in lines if line.startswith("{")]
+        observed.logs[service] = [json.loads(line) for line in lines]
     observed.read_metrics("any with TLS", asyncio.run(_metrics_with_tls(folder)))
     yield observed
 

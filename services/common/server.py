@@ -8,7 +8,6 @@ import errno
 import gc
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -22,10 +21,11 @@ from glimpse.transport.host_port import is_loopback
 from services.common import listeners, telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
-from services.common.event_loop import lag_metric, watch_lag
 from services.common.certificates import CertificateCollector
+from services.common.event_loop import lag_metric, watch_lag
 from services.common.health import HealthServicer
 from services.common.interceptors import CallInterceptor
+from services.common.raw_output import logged_raw_output
 from services.common.reflection import add_reflection
 from services.common.settings import ServiceSettings
 from services.common.tls import server_credentials
@@ -76,10 +76,10 @@ class Server:
         self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self.health_port = 0
         """The port of `health_listen`, once started."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         self.metrics_port = 0
         """The port of `metrics_listen`, once started."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         if settings.reflection:
             add_reflection((*self._service_names, health.SERVICE_NAME), self.grpc)
         if settings.channelz:
@@ -182,26 +182,29 @@ class Server:
         try:
             yield
         except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            why = "the port is in use" if taken else error.strerror or str(error)
             raise StartFailure(
-                f"{self._settings.prefix()}METRICS_LISTEN: cannot listen on "
-                f"{self._settings.metrics_listen}: {error.strerror}"
+                f"{self._settings.prefix()}{setting}: cannot listen on {address}: {why}"
             ) from None
 
 
 def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Sets up logs, runs a service's main, returns the exit code; 2 if it cannot start."""
-    telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
-    log.info("settings", extra={"settings": settings.effective()})
-    flush_traces = tracing.set_up(settings)
-    try:
-        return asyncio.run(main())
-    except (StartFailure, UnusableCredentials) as failure:
-        print(f"{settings.service}: {failure}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        flush_traces()
+    raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
+    with raw_output:
+        telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
+        log.info("settings", extra={"settings": settings.effective()})
+        flush_traces = tracing.set_up(settings)
+        try:
+            return asyncio.run(main())
+        except (StartFailure, UnusableCredentials) as failure:
+            print(f"{settings.service}: {failure}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            flush_traces()
 
 
 def calm_garbage_collector() -> None:
