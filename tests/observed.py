@@ -104,7 +104,10 @@ def observed_stack(folder: Path) -> Iterator[Observed]:
     observed = Observed()
     with OtlpCollector() as collector:
         ports = Ports.free()
-        environment = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}  # nothing is sent before the stop
+        environment = {
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",  # nothing is sent before the stop
+            "http_proxy": "http://127.0.0.1:1",  # nobody; nothing here may be asked for through it
+        }
         for service in SERVICES:
             prefix = service.upper()
             environment |= {

@@ -27,7 +27,7 @@ def is_serving(address: str, credentials: Credentials = PLAINTEXT) -> bool:
 
 def is_milvus_ready(uri: str) -> bool:
     """Whether a Milvus answers a call at http://HOST:PORT; only the status is looked at."""
-    with grpc.insecure_channel(uri.partition("://")[2] or uri) as channel:
+    with contextlib.closing(open_channel(uri.partition("://")[2] or uri)) as channel:
         # An empty request is the same bytes in every version of Milvus' contract.
         get_version = channel.unary_unary("/milvus.proto.milvus.MilvusService/GetVersion")
         try:

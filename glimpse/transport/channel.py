@@ -8,6 +8,7 @@ from typing import cast
 import grpc
 
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from glimpse.transport.host_port import is_loopback
 from glimpse.transport.reloading_channel import ReloadingAioChannel, ReloadingChannel
 
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -24,7 +25,7 @@ _STREAM = {"service": "glimpse.indexer.v1.Indexer", "method": "IndexImages"}
 
 
 def channel_options(
-    max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
+    target: str, max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
 ) -> list[tuple[str, int | str]]:
     """Round robin over a name's addresses, keep-alive, message limits, and retries if wanted.
 
@@ -59,10 +60,16 @@ def open_aio_channel(
 
     Raises UnusableCredentials.
     """
-    options = channel_options(max_message_bytes, retry)
+    options = channel_options(target, max_message_bytes, retry)
+        *proxy_options(target),
 
     def open_one(tls: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
         if tls is None:
+def proxy_options(target: str) -> list[tuple[str, int]]:
+    """Keeps a channel to this machine itself from http_proxy; others follow it and no_proxy."""
+    return [("grpc.enable_http_proxy", 0)] if is_loopback(target) else []
+
+
             return grpc.aio.insecure_channel(target, options=options)
         return grpc.aio.secure_channel(target, tls, options=options)
 
@@ -77,7 +84,7 @@ def open_channel(
     credentials: Credentials = PLAINTEXT,
 ) -> grpc.Channel:
     """A blocking channel to `target`; otherwise as open_aio_channel."""
-    options = channel_options(max_message_bytes)
+    options = channel_options(target, max_message_bytes)
 
     def open_one(tls: grpc.ChannelCredentials | None) -> grpc.Channel:
         if tls is None:

@@ -11,9 +11,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from glimpse import __version__
+from glimpse.transport.channel import proxy_options
 from glimpse.transport.tracing import is_on, start_span
 
 if TYPE_CHECKING:
@@ -56,7 +58,10 @@ def set_up(settings: ServiceSettings) -> Callable[[], None]:
     provider = TracerProvider(
         ParentBasedTraceIdRatio(settings.trace_ratio), resource, shutdown_on_exit=False
     )
-    exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, timeout=_EXPORT_TIMEOUT_S)
+    direct: Any = tuple(proxy_options(urlsplit(settings.otlp_endpoint).netloc))
+    exporter = OTLPSpanExporter(
+        endpoint=settings.otlp_endpoint, timeout=_EXPORT_TIMEOUT_S, channel_options=direct or None
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
 

@@ -23,6 +23,8 @@ def start_up(data: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*command, "--model", MODEL, *arguments],
         cwd=ROOT,
+        # A proxy that is not there: nothing on this machine may be asked for through it.
+        env=os.environ | {"http_proxy": "http://127.0.0.1:1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

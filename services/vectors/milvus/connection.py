@@ -9,10 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pymilvus import AsyncMilvusClient
 
 from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
+from glimpse.transport.channel import proxy_options
 from glimpse.transport.credentials import Credentials
 from services.common.deadline import Deadline
 from services.vectors.milvus import errors
@@ -86,7 +88,7 @@ class Connection:
                     token=self._token,
                     timeout=_CONNECT_TIMEOUT_S,
                     dedicated=True,
-                    grpc_options=_GRPC_OPTIONS,
+                    grpc_options=_GRPC_OPTIONS | dict(proxy_options(urlsplit(self._uri).netloc)),
                     **self._certificate_options,
                 )
                 version = await client.get_server_version(timeout=_CONNECT_TIMEOUT_S)
