@@ -25,10 +25,11 @@ DEFAULT_INDEXER = "127.0.0.1:50052"
 class BaseClient:
     """BaseClient to the query service and the indexer; made once and kept.
 
-    Addresses are HOST:PORT, or dns:///NAME:PORT for every address of a name. `timeout_s` bounds
-    each call except `index`, in seconds, unless the call is given its own. Every method raises
-    errors of glimpse.errors; a call that finds a service out of reach has been tried four times
-    within about a second.
+    Addresses are HOST:PORT, such as [::1]:50053, or dns:///NAME:PORT for every address of a name.
+    `timeout_s` bounds each call except `index`, in seconds, unless the call is given its own. Every
+    method raises errors of glimpse.errors. Before it does, a call has been made five times within
+    its bound: within about a second where the service is out of reach, at the times that it asks
+    for where it is overloaded. A service that most calls fail at for long gets each only once.
 
     `tls_ca` is the PEM file of the authorities that the services' certificates must descend from,
     and turns TLS on; `tls_cert` and `tls_key` are shown to services that ask for a certificate.

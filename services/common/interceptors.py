@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random
 import re
 import time
 import uuid
@@ -29,6 +30,7 @@ from services.common.auth import Authenticator
 from services.common.deadline import Deadline
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_PUSHBACK = "grpc-retry-pushback-ms"
 _WRAPPED = ("/glimpse.", "/grpc.channelz.")
 
 log = logging.getLogger(__name__)
@@ -175,7 +177,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
         ending = rpc_status.to_status(status)
         # What a handler ends with replaces the metadata that were set before.
-        metadata = (*ending.trailing_metadata, (REQUEST_ID, telemetry.request_id.get()))
+        metadata = (
+            *ending.trailing_metadata,
+            (REQUEST_ID, telemetry.request_id.get()),
+            *_pushback(error, context),
+        )
         try:
             await context.abort(ending.code, ending.details, metadata)
         except grpc.aio.AbortError as aborted:
@@ -183,6 +189,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # the two errors know of their way here refers to the call: a circle, which only the
             # garbage collector frees, and under overload that holds up the event loop.
             aborted.__traceback__ = aborted.__context__ = error.__traceback__ = None
+
+
+def _pushback(error: Exception, context: Any) -> tuple[tuple[str, str], ...]:
+    """What gRPC's own retries of an overloaded service wait, where a channel has them on.
+
+    Later than `retry_after_s` by chance, for those that are refused together shall not come back
+    together; and never past the deadline, which would hide the refusal behind DEADLINE_EXCEEDED.
+    """
+    if not isinstance(error, errors.Overloaded) or error.retry_after_s is None:
+        return ()
+    delay_s = error.retry_after_s * random.uniform(1.0, 1.5)  # noqa: S311 (no secret)
+    left_s = context.time_remaining()
+    if left_s is not None and left_s <= delay_s:
+        return ((_PUSHBACK, "-1"),)
+    return ((_PUSHBACK, str(round(delay_s * 1000))),)
 
 
 def _peer(context: Any) -> str:

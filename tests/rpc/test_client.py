@@ -182,16 +182,16 @@ def test_a_query_service_out_of_reach_is_named_in_one_sentence(connect):
     assert caught.value.reason == ""
 
 
-@pytest.mark.parametrize("failures", [3, 4])
-def test_a_call_that_finds_nobody_is_made_four_times(connect, failures):
+@pytest.mark.parametrize("failures", [4, 5])
+def test_a_call_that_finds_nobody_is_made_five_times(connect, failures):
     query = Query(query_pb2.SearchResponse(), fail_first=failures)
     with serve(query=query) as target, connect(target, NOBODY) as client:
-        if failures < 4:
+        if failures < 5:
             assert client.search("c", "a dog").hits == []
         else:
             with pytest.raises(errors.Unavailable):
                 client.search("c", "a dog")
-    assert len(query.requests) == 4
+    assert len(query.requests) == 5
 
 
 class Slow(Query):
