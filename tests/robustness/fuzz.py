@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,11 +28,15 @@ from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_serving
 from glimpse.cli.stack import Stack, StackOptions
 from tests.robustness.attacks import ATTACKS, Attack, endless_stream
-from tests.robustness.messages import METHODS
+from tests.robustness.messages import METHODS, Method
 
 MAX_GROWTH_BYTES = 128 * 2**20
 """Beyond what a service holds after the first round: allocators keep some of what was freed."""
 
+_LOGS = Path("build/fuzz")
+"""Where the logs of runs stay in which something was wrong."""
+
+_SERVICES = ("encoder", "indexer", "query")
 _SETTLE_S = 20.0
 _HELD = ("glimpse_rpc_in_flight", "glimpse_indexer_streams", "glimpse_indexer_held_bytes")
 _BUGS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
@@ -53,12 +59,26 @@ class Victim:
 
     @property
     def resident_bytes(self) -> int:
-        """What the process holds in memory."""
+        """What the process holds in memory; 0 when it has ended."""
+        if not self._process.is_running:
+            return 0
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def attack(self, attack: Attack, rng: random.Random) -> None:
-        self.outcomes += attack(self.address, self.methods, rng)
+    def attack(self, attack: Attack, rng: random.Random) -> list[str]:
+        """Attacks it; returns what came of it where the attack could not be made to its end."""
+        try:
+            self.outcomes += attack(self.address, self.methods, rng)
+        except Exception as error:
+            return [f"{attack.__name__} on {self.name} met {error!r}: {self._state()}"]
+        return []
+
+    def _state(self) -> str:
+        """Whether it died of something, or is there and did not answer."""
+        if not self._process.is_running:
+            return f"{self.name} {self._process.how_it_ended()}"
+        health = "SERVING" if is_serving(self.address) else "not SERVING"
+        return f"its process, {self._process.pid}, is the one that was attacked, and is {health}"
 
     def faults(self) -> list[str]:
         """What is wrong with it; nothing, it is hoped. Gives it time to let go of what it holds."""
@@ -108,29 +128,47 @@ class Victim:
         return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 
 
-def fuzz(stack: Stack, seconds: float, stream_messages: int, seed: int) -> list[str]:
+def fuzz(
+    stack: Stack,
+    seconds: float,
+    stream_messages: int,
+    seed: int,
+    attacks: Sequence[Attack] = ATTACKS,
+) -> list[str]:
     """Attacks every service in rounds, at least two; prints figures, returns what was wrong."""
-    victims = [Victim(stack, name) for name in ("encoder", "indexer", "query")]
+    print(f"seed {seed}", flush=True)
+    if absent := [name for name in _SERVICES if not is_serving(stack.addresses[name])]:
+        return [f"{name} was not there yet" for name in absent]
+    victims = [Victim(stack, name) for name in _SERVICES]
     rng = random.Random(seed)
     ends_s = time.monotonic() + seconds
     rounds, faults = 0, []
     while not faults and (rounds < 2 or time.monotonic() < ends_s):
         for victim in victims:
-            for attack in ATTACKS:
-                victim.attack(attack, rng)
+            for attack in attacks:
+                faults += victim.attack(attack, rng)
             faults += victim.faults()
             victim.first_bytes = victim.first_bytes or victim.resident_bytes
         rounds += 1
     print(f"{rounds} rounds, seed {seed}")
     if not faults:
-        rate = endless_stream(stack.indexer, stream_messages)
-        print(f"a stream of {stream_messages:,} messages: all acknowledged, {rate:,.0f}/s")
-        faults += victims[1].faults()
+        faults += victims[1].attack(long_stream(stream_messages), rng) + victims[1].faults()
     for victim in victims:
         print(_summary(victim))
         if victim.grown_bytes() > MAX_GROWTH_BYTES:
             faults.append(f"{victim.name} has grown by {victim.grown_bytes() / 2**20:,.0f} MiB")
     return faults
+
+
+def long_stream(count: int) -> Attack:
+    """An attack by one stream of that many messages."""
+
+    def one_long_stream(address: str, methods: list[Method], rng: random.Random) -> Counter[str]:
+        rate = endless_stream(address, count)
+        print(f"a stream of {count:,} messages: all acknowledged, {rate:,.0f}/s")
+        return Counter(OK=1)
+
+    return one_long_stream
 
 
 def _summary(victim: Victim) -> str:
@@ -142,6 +180,11 @@ def _summary(victim: Victim) -> str:
     )
 
 
+def keep_logs(stack: Stack, folder: Path) -> Path:
+    """Copies what the services have logged; returns `folder`."""
+    return shutil.copytree(stack.options.data / "logs", folder, dirs_exist_ok=True)
+
+
 def main() -> int:
     """Fuzzes a stack of its own; 0 if it bore everything."""
     parser = argparse.ArgumentParser(prog="python -m tests.robustness.fuzz")
@@ -151,19 +194,22 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="glimpse-fuzz-") as folder:
         stack = Stack(StackOptions(Path(folder), ports=Ports.free()))
-        with stack:
-            faults = fuzz(stack, options.seconds, options.messages, options.seed)
-        faults += [
-            f"{process.name} {process.how_it_ended()} at its stop"
-            for process in stack.processes.values()
-            if process.exit_code
-        ]
-        for fault in faults:
-            print(f"fault: {fault}", file=sys.stderr)
-        print(f"crashes and other faults: {len(faults)}")
-        if faults:
-            for process in stack.processes.values():
-                print(*process.last_lines(60), sep="\n", file=sys.stderr)
+        faults = ["the run did not come to its end"]
+        try:
+            with stack:
+                faults = fuzz(stack, options.seconds, options.messages, options.seed)
+            faults += [
+                f"{process.name} {process.how_it_ended()} at its stop"
+                for process in stack.processes.values()
+                if process.exit_code
+            ]
+        finally:
+            for fault in faults:
+                print(f"fault: {fault}", file=sys.stderr)
+            print(f"crashes and other faults: {len(faults)}")
+            if faults:
+                kept = keep_logs(stack, _LOGS / f"seed-{options.seed}")
+                print(f"the services' logs are in {kept}", file=sys.stderr)
     return 1 if faults else 0
 
 
