@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from services.common.decode_settings import DecodeSettings
 from services.common.peer_settings import PeerSettings
 from services.common.settings import ServiceSettings
 from services.encoder.settings import EncoderSettings
@@ -25,6 +26,7 @@ _BLOCK = re.compile(r"(<!-- begin: settings of (\w+) -->\n).*?(<!-- end -->)", r
 _TABLES: dict[str, type[ServiceSettings]] = {
     "all": ServiceSettings,
     "peers": PeerSettings,
+    "decoding": DecodeSettings,
     "encoder": EncoderSettings,
     "indexer": IndexerSettings,
     "query": QuerySettings,

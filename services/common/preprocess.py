@@ -11,7 +11,9 @@ Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from glimpse.errors import InvalidImage
+from services.common.decode_memory import DecodeMemory
 
 PREPROCESSING_VERSION = "1"
+
+MAX_BYTES_PER_PIXEL = 17
+"""What decoding takes at most beside the file, by the growth of the process' peak at 20 million
+pixels: WebP 16.3, PNG of 16 bits and CMYK 12, a progressive JPEG 7, and 8.4 where it is turned."""
 
 _FIELD = "image"  # what errors name; whoever knows the request's own field says so
 
@@ -47,32 +54,38 @@ class Decoded:
     format: str  # Pillow's name of the file format, such as "JPEG"
 
 
-def decode(content: bytes, image_size: int, max_pixels: int) -> Decoded:
+def decode(
+    content: bytes, image_size: int, max_pixels: int, memory: DecodeMemory | None = None
+) -> Decoded:
     """Return the `image_size` x `image_size` pixels that CLIP sees of a picture file.
 
     Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
     whose reason is one of the constants above, for bytes that are no picture of FORMATS, are cut
-    short, or hold more than `max_pixels` pixels (width times height, known before decoding).
+    short, or hold more than `max_pixels` pixels (width times height, known before decoding). Waits for `memory`.
     """
-    image = open_image(content, max_pixels)
-    width, height = image.size
-    try:
-        pixels = np.array(_crop(image, image_size).convert("RGB"))  # [S, S, 3]
-    except (ValueError, OSError) as error:
-        raise InvalidImage(
-            _FIELD, f"colours of mode {image.mode} cannot be shown as RGB", reason=IMAGE_UNSUPPORTED
-        ) from error
-    return Decoded(pixels, width, height, image.format or "")
+    opened = _opened(content, max_pixels)
+    size_bytes = opened.width * opened.height * MAX_BYTES_PER_PIXEL
+    with memory.reserved(size_bytes) if memory else contextlib.nullcontext():
+        image = _loaded(opened, max_pixels)
+        width, height = image.size
+        try:
+            pixels = np.array(_crop(image, image_size).convert("RGB"))  # [S, S, 3]
+        except (ValueError, OSError) as error:
+            raise InvalidImage(
+                _FIELD,
+                f"colours of mode {image.mode} cannot be shown as RGB",
+                reason=IMAGE_UNSUPPORTED,
+            ) from error
+        file_format = image.format or ""
+        del opened, image  # while their bytes are still reserved
+    return Decoded(pixels, width, height, file_format)
 
 
-def open_image(content: bytes, max_pixels: int) -> Image.Image:
-    """Return the decoded picture, upright, in its own colour mode (gray of 16 bits made 8 bits).
-
-    Raises InvalidImage as `decode` does.
-    """
+def _opened(content: bytes, max_pixels: int) -> Image.Image:
+    """Return the picture, of which only the head is read."""
     if not content:
         raise InvalidImage(_FIELD, "the file is empty", reason=IMAGE_EMPTY)
-    try:
+    with _translated(max_pixels):
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > max_pixels:
             raise InvalidImage(
@@ -80,12 +93,25 @@ def open_image(content: bytes, max_pixels: int) -> Image.Image:
                 f"{image.width} x {image.height} pixels; at most {max_pixels} are taken",
                 reason=IMAGE_TOO_LARGE,
             )
+        return image
+
+
+def _loaded(image: Image.Image, max_pixels: int) -> Image.Image:
+    """Return the picture decoded, upright, in its own colour mode (gray of 16 bits made 8)."""
+    with _translated(max_pixels):
         file_format = image.format
         image.load()
         _turn_upright(image)
         image = _eight_bits(image)
         image.format = file_format
         return image
+
+
+@contextlib.contextmanager
+def _translated(max_pixels: int) -> Iterator[None]:
+    """Makes whatever Pillow raises the InvalidImage that it stands for."""
+    try:
+        yield
     except (InvalidImage, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

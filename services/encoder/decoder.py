@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpse.errors import InvalidImage, Overloaded
+from glimpse.errors import Overloaded
 from services.common import preprocess
+from services.common.decode_memory import DecodeMemory
+from services.encoder.hardware import usable_cpus
+from services.encoder.settings import EncoderSettings
 
 Pixels = NDArray[np.uint8]
 
@@ -20,14 +23,13 @@ _RETRY_AFTER_S = 0.2
 class Decoder:
     """A bounded pool of decoding threads; owned by the event loop's thread."""
 
-    def __init__(
-        self, threads: int, max_images: int, image_size: int, max_file_bytes: int, max_pixels: int
-    ) -> None:
+    def __init__(self, settings: EncoderSettings, image_size: int) -> None:
+        threads = settings.decode_threads or usable_cpus()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder-decode")
-        self._max_images = max_images
+        self._memory = DecodeMemory(settings.max_decode_bytes)
+        self._max_images = settings.max_decoding_images
         self._image_size = image_size
-        self._max_file_bytes = max_file_bytes
-        self._max_pixels = max_pixels
+        self._max_pixels = settings.max_image_pixels
         self._under_way = 0
 
     async def decode(self, files: Sequence[bytes]) -> list[Pixels | Exception]:
@@ -54,12 +56,8 @@ class Decoder:
 
     def _pixels(self, file: bytes) -> Pixels | Exception:
         try:
-            if len(file) > self._max_file_bytes:
-                raise InvalidImage(
-                    "image",
-                    f"the file has {len(file)} bytes; at most {self._max_file_bytes} are taken",
-                    reason=preprocess.IMAGE_TOO_LARGE,
-                )
-            return preprocess.decode(file, self._image_size, self._max_pixels).pixels
+            return preprocess.decode(
+                file, self._image_size, self._max_pixels, self._memory
+            ).pixels
         except Exception as error:  # one file's failure is that file's outcome
             return error

@@ -20,7 +20,6 @@ from services.common.settings import load
 from services.encoder.batcher import Batcher
 from services.encoder.decoder import Decoder
 from services.encoder.download import DownloadError, locate
-from services.encoder.hardware import usable_cpus
 from services.encoder.metrics import BatchMetrics, EncoderCollector
 from services.encoder.servicer import EncoderServicer, Loaded
 from services.encoder.settings import EncoderSettings
@@ -108,13 +107,7 @@ def build(
     metrics: BatchMetrics | None = None,
 ) -> Loaded:
     """What the servicer stands on; needs a running event loop, and is closed by the servicer."""
-    decoder = Decoder(
-        settings.decode_threads or usable_cpus(),
-        settings.max_decoding_images,
-        model.shape.image_size,
-        settings.max_file_bytes,
-        settings.max_image_pixels,
-    )
+    decoder = Decoder(settings, model.shape.image_size)
     limits = batch_limits(settings, model.device.type)
     observe = (metrics or BatchMetrics(CollectorRegistry())).observe
     batcher = Batcher(model, limits, settings.max_cached_texts, on_death, observe)

@@ -8,11 +8,12 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import HostPort, ServiceSettings
+from services.common.decode_settings import DecodeSettings
+from services.common.settings import HostPort
 from services.encoder.hardware import RequestedPrecision
 
 
-class EncoderSettings(ServiceSettings):
+class EncoderSettings(DecodeSettings):
     """Encoder: turns texts and images into the vectors of one CLIP model."""
 
     model_config = SettingsConfigDict(
@@ -61,9 +62,6 @@ class EncoderSettings(ServiceSettings):
     threads: int = Field(
         0, ge=0, le=1024, description="CPUs that the model uses; 0: those this process may use"
     )
-    decode_threads: int = Field(
-        0, ge=0, le=256, description="picture files that are decoded at once; 0: one per CPU"
-    )
     max_decoding_images: int = Field(
         128, ge=1, le=100_000, description="picture files being decoded or waiting for it"
     )
@@ -71,9 +69,6 @@ class EncoderSettings(ServiceSettings):
     max_images: int = Field(64, ge=1, le=10_000, description="images in one call")
     max_file_bytes: int = Field(
         16 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
-    )
-    max_image_pixels: int = Field(
-        50_000_000, ge=1, le=2**30, description="largest picture, width times height"
     )
     max_batch_texts: int = Field(
         64, ge=1, le=10_000, description="most texts that the device computes at once"

@@ -22,6 +22,9 @@ from services.encoder import openai_clip
 _MAX_CACHED_WORDS = 65_536
 _MAX_CACHED_CHARACTERS = 64  # of one word; longer ones are no words that come again
 _WHITE_SPACE = regex.compile(r"\s+")
+# An ampersand escaped over and over. ftfy undoes one level at a time, each on the whole text, and
+# none where the text has a "<".
+_ESCAPED_AMPERSAND = regex.compile(r"&(?:(?:amp|AMP|#0{0,8}38|#[xX]0{0,8}26);)+")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Tokenizer:
         lower case): SimpleTokenizer.encode.
         """
         room = self._context_length - 2
+        if "<" not in text:
+            text = _ESCAPED_AMPERSAND.sub("&", text)
         clean = html.unescape(html.unescape(ftfy.fix_text(text)))
         clean = _WHITE_SPACE.sub(" ", clean.strip()).strip().lower()
         ids = [self._start]

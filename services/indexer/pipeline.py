@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from glimpse import errors
+from services.common.decode_memory import DecodeMemory
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Image, ImageResult, Target
 from services.indexer.settings import IndexerSettings
@@ -39,7 +40,8 @@ class Pipeline:
         metrics: IndexerMetrics,
     ) -> None:
         self._threads = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
-        self._peers = Peers(store, encoder, self._threads, settings, metrics)
+        memory = DecodeMemory(settings.max_decode_bytes)
+        self._peers = Peers(store, encoder, self._threads, memory, settings, metrics)
         self._streams: set[Stream] = set()
         self._draining = False
         metrics.watch(self._at_stage, self._held_bytes)

@@ -7,11 +7,12 @@ import os
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from services.common.decode_settings import DecodeSettings
 from services.common.peer_settings import PeerSettings
 from services.common.settings import HostPort
 
 
-class IndexerSettings(PeerSettings):
+class IndexerSettings(DecodeSettings, PeerSettings):
     """Indexer: decodes images, has them encoded, and writes them into Milvus."""
 
     model_config = SettingsConfigDict(
@@ -57,15 +58,6 @@ class IndexerSettings(PeerSettings):
     )
     max_file_bytes: int = Field(
         32 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
-    )
-    max_image_pixels: int = Field(
-        50_000_000,
-        ge=1,
-        le=2**30,
-        description="largest picture, width times height; decoding takes about 6 bytes per pixel",
-    )
-    decode_threads: int = Field(
-        0, ge=0, le=256, description="pictures that are decoded at once; 0: one per core"
     )
     max_encode_batch: int = Field(
         32, ge=1, le=4096, description="most images in one call to the encoder, if it takes as many"

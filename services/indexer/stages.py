@@ -15,6 +15,7 @@ import numpy as np
 from glimpse import errors
 from services.common import encoder_client, preprocess
 from services.common.deadline import Deadline
+from services.common.decode_memory import DecodeMemory
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
@@ -41,6 +42,7 @@ class Peers:
     store: VectorStore
     encoder: Encoder
     threads: Executor
+    decode_memory: DecodeMemory
     settings: IndexerSettings
     metrics: IndexerMetrics
 
@@ -80,7 +82,7 @@ class Stages:
         return [found.get(image.id) for image in images]
 
     async def decode(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
-        """EncodedPicture files' pixels, on one thread; an error stands in its file's place."""
+        """The pixels of picture files, on one thread; an error stands in its file's place."""
         return await asyncio.get_running_loop().run_in_executor(
             self._peers.threads, self._decode_all, contents
         )
@@ -105,10 +107,11 @@ class Stages:
 
     def _decode_all(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
         size, max_pixels = self._target.model.image_size, self._settings.max_image_pixels
+        memory = self._peers.decode_memory
         results: list[preprocess.Decoded | Exception] = []
         for content in contents:
             try:
-                results.append(preprocess.decode(content, size, max_pixels))
+                results.append(preprocess.decode(content, size, max_pixels, memory))
             except Exception as error:  # of this picture alone
                 results.append(error)
         return results

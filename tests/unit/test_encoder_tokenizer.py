@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 
+import ftfy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +54,26 @@ def test_tokens_equal_those_of_simple_tokenizer(tokenizer, text) -> None:
 def test_tokens_equal_those_of_simple_tokenizer_for_any_text(text) -> None:
     tokens = TOKENIZER.encode(text)
     assert (tokens.ids.tolist(), tokens.truncated) == expected(text)
+
+
+_ESCAPES = st.sampled_from(
+    ["&", "amp;", "AMP;", "#38;", "#038;", "#x26;", "#X26;", "lt;", "gt", "<", "é", "Ã©", "a", "\n"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.lists(_ESCAPES, max_size=20).map("".join))
+def test_tokens_equal_those_of_simple_tokenizer_however_often_a_text_is_escaped(text) -> None:
+    assert TOKENIZER.encode(text).ids.tolist() == expected(text)[0]
+
+
+def test_an_ampersand_escaped_a_thousand_times_is_undone_in_one_pass(tokenizer, monkeypatch) -> None:
+    passes = []
+    undo = ftfy.fixes.unescape_html
+    monkeypatch.setitem(ftfy.FIXERS, "unescape_html", lambda text: passes.append(1) or undo(text))
+    text = "salt &" + 1000 * "amp;" + " pepper"
+    assert tokenizer.encode(text).ids.tolist() == expected("salt & pepper")[0]
+    assert 1 <= len(passes) <= 5
 
 
 @pytest.mark.parametrize("words", [74, 75, 76, 500])

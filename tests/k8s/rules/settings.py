@@ -21,7 +21,9 @@ KINDS: dict[str, type[ServiceSettings]] = {
 }
 
 _LIBRARIES_BYTES = 400 * 10**6
-_BYTES_PER_PIXEL = 6
+_TORCH_BYTES = {"cpu": 1 * 10**9, "cuda": 4 * 10**9}  # the weights and what loads them included
+_IMAGE_SIZE = 336  # of the largest model of openai/CLIP
+_BATCHES = 2  # one that the device has, one that is put together
 _COPIES = 2  # of a picture in a query: as received, and on its way to the encoder
 
 
@@ -128,19 +130,27 @@ def files(manifests: Manifests) -> Iterator[str]:
 
 
 def memory(manifests: Manifests) -> Iterator[str]:
-    """The limits of indexer and query cover what their settings let callers make them hold."""
+    """The limits cover what the services' settings let callers make them hold."""
     for pod, found in _read_all(manifests):
         limit = bytes_of(pod.main.spec["resources"]["limits"]["memory"])
-        if isinstance(found, IndexerSettings):
-            needed = found.max_streams * found.max_stream_bytes
-            needed += found.max_image_pixels * _BYTES_PER_PIXEL * found.decode_threads
+        needed = _LIBRARIES_BYTES
+        if isinstance(found, EncoderSettings | IndexerSettings):
+            needed += found.max_decode_bytes
             if found.decode_threads == 0:
-                yield f"{pod.main}: INDEXER_DECODE_THREADS=0 takes one per core of the node"
+                prefix = found.prefix()
+                yield f"{pod.main}: {prefix}DECODE_THREADS=0 takes one per core of the node"
+        if isinstance(found, EncoderSettings):
+            needed += _TORCH_BYTES["cpu" if found.device == "cpu" else "cuda"]
+            lanes = 2  # interactive images and those in bulk
+            needed += lanes * found.max_queued_images * _IMAGE_SIZE**2 * 3
+            needed += found.max_decoding_images * found.max_file_bytes
+            needed += found.max_queued_texts * found.max_text_characters * 4
+            needed += found.max_batch_bytes * _BATCHES
+        elif isinstance(found, IndexerSettings):
+            needed += found.max_streams * found.max_stream_bytes
         elif isinstance(found, QuerySettings):
-            needed = found.max_in_flight * found.max_message_bytes * _COPIES
+            needed += found.max_in_flight * found.max_message_bytes * _COPIES
             if found.max_image_bytes >= found.max_message_bytes:
                 yield f"{pod.main}: no picture of QUERY_MAX_IMAGE_BYTES fits into a message"
-        else:
-            continue
-        if needed + _LIBRARIES_BYTES > limit:
-            yield f"{pod.main}: may hold {needed + _LIBRARIES_BYTES:,} bytes, of {limit:,}"
+        if needed > limit:
+            yield f"{pod.main}: may hold {needed:,} bytes, of {limit:,}"

@@ -1,0 +1,40 @@
+"""The settings of a service that decodes pictures; how it decodes them is preprocess' job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from services.common.preprocess import MAX_BYTES_PER_PIXEL
+from services.common.settings import ServiceSettings
+
+
+class DecodeSettings(ServiceSettings):
+    """What encoder and indexer have in common."""
+
+    decode_threads: int = Field(
+        0, ge=0, le=256, description="picture files that are decoded at once; 0: one per CPU"
+    )
+    max_decode_bytes: int = Field(
+        4 * 2**30,
+        ge=2**20,
+        le=2**40,
+        description=(
+            "memory of all pictures that are being decoded, in bytes: "
+            f"{MAX_BYTES_PER_PIXEL} per pixel; further ones wait"
+        ),
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, le=2**30, description="largest picture, width times height"
+    )
+
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
+        largest_bytes = self.max_image_pixels * MAX_BYTES_PER_PIXEL
+        if self.max_decode_bytes < largest_bytes:
+            prefix = self.prefix()
+            yield (
+                f"{prefix}MAX_DECODE_BYTES: must be at least {largest_bytes}: a picture of "
+                f"{prefix}MAX_IMAGE_PIXELS has to fit, at {MAX_BYTES_PER_PIXEL} bytes per pixel"
+            )

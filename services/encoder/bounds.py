@@ -1,0 +1,34 @@
+"""The bounds of the encoder's requests; checked by their sizes, before anything is done with them.
+
+What a text may hold is services.common.text_bounds' to say, and how large a picture, preprocess'.
+"""
+
+from __future__ import annotations
+
+from glimpse.errors import InvalidImage, InvalidInput
+from services.common import preprocess
+
+
+def check_count(field: str, count: int, max_count: int) -> None:
+    """Raises InvalidInput unless a call has 1 to `max_count` of something."""
+    if not 1 <= count <= max_count:
+        raise InvalidInput(field, f"takes 1 to {max_count}, not {count}")
+
+
+def check_file(field: str, content: bytes, max_bytes: int) -> None:
+    """Raises InvalidImage for a file that is too long; an empty one is decoding's to refuse."""
+    if len(content) > max_bytes:
+        raise InvalidImage(
+            field,
+            f"the file has {len(content)} bytes; at most {max_bytes} are taken",
+            reason=preprocess.IMAGE_TOO_LARGE,
+        )
+
+
+def check_pixels(field: str, content: bytes, size: int) -> None:
+    """Raises InvalidImage unless `content` is uint8 [size, size, 3]."""
+    expected_bytes = size * size * 3
+    if len(content) != expected_bytes:
+        raise InvalidImage(
+            field, f"has {len(content)} bytes; {size} x {size} x 3 = {expected_bytes} are taken"
+        )
