@@ -120,6 +120,10 @@ class Batcher:
         """Items that wait in the lane."""
         return self._queue.count(lane)
 
+    def max_batch(self, lane: Lane) -> int:
+        """Items of the lane that go through the device at once."""
+        return self._queue.max_batch(lane)
+
     async def encode(
         self, lane: Lane, payloads: Sequence[Payload], deadline: Deadline
     ) -> list[Outcome]:
@@ -281,7 +285,7 @@ class Batcher:
                 return [error]
             half = len(items) // 2
             if isinstance(error, MemoryError):
-                log.warning("out of memory: %s batches have %d items now", lane.value, half)
+                log.warning("out of memory: %s batches have %d items for now", lane.value, half)
                 self._queue.shrink(lane, half)
         return self._compute(lane, items[:half]) + self._compute(lane, items[half:])
 

@@ -83,10 +83,15 @@ class EncoderCollector(Collector):
             for lane in Lane:
                 family.add_metric([lane.value], values[lane])
             yield family
-        waiting = GaugeMetricFamily("glimpse_encoder_waiting", "Items waiting", labels=["lane"])
-        for lane in Lane:
-            waiting.add_metric([lane.value], self._batcher.waiting(lane))
-        yield waiting
+        gauges = (
+            ("waiting", "Items waiting", self._batcher.waiting),
+            ("max_batch_items", "Most items in a batch, as memory allows", self._batcher.max_batch),
+        )
+        for name, meaning, value_of in gauges:
+            gauge = GaugeMetricFamily(f"glimpse_encoder_{name}", meaning, labels=["lane"])
+            for lane in Lane:
+                gauge.add_metric([lane.value], value_of(lane))
+            yield gauge
         for name, meaning, value in (
             (
                 "expired",

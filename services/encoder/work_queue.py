@@ -33,6 +33,11 @@ class Lane(enum.Enum):
 
 HANDICAPS_S = {Lane.TEXT: 0.0, Lane.IMAGE: 0.25, Lane.BULK: 2.0}
 
+# After so many full batches that memory was enough for, batches that were shrunk grow again by this
+# share of their bound: they halve at once and grow slowly, as TCP's window does.
+_GROW_AFTER_BATCHES = 64
+_GROWTH = 1 / 16
+
 _MIN_RETRY_AFTER_S, _MAX_RETRY_AFTER_S = 0.05, 5.0
 
 
@@ -85,6 +90,7 @@ class WorkQueue:
         self._limits = limits
         self._clock = clock
         self._max_batch = {lane: limits.max_batch(lane) for lane in Lane}
+        self._full_batches = dict.fromkeys(Lane, 0)  # since one last shrank or grew
         self._lanes: dict[Lane, OrderedDict[Item, None]] = {lane: OrderedDict() for lane in Lane}
         # Bounds and not averages: who is refused for his deadline would surely have been late.
         self._least_batch_s: dict[Lane, float] = {}
@@ -95,6 +101,10 @@ class WorkQueue:
     def count(self, lane: Lane) -> int:
         """Items that wait in the lane."""
         return len(self._lanes[lane])
+
+    def max_batch(self, lane: Lane) -> int:
+        """Items of the lane that are handed out at once."""
+        return self._max_batch[lane]
 
     def put(self, lane: Lane, items: Sequence[Item]) -> None:
         """Queue all of the items, which share one deadline, or none.
@@ -157,13 +167,26 @@ class WorkQueue:
         with self._changed:
             self._least_batch_s[lane] = min(self._least_batch_s.get(lane, seconds), seconds)
             self._least_item_s[lane] = min(self._least_item_s.get(lane, item_s), item_s)
+            if count == self._max_batch[lane] < self._limits.max_batch(lane):
+                self._full_batches[lane] += 1
+                if self._full_batches[lane] >= _GROW_AFTER_BATCHES:
+                    self._grow(lane)
 
     def shrink(self, lane: Lane, max_items: int) -> None:
-        """Hand out at most `max_items` of this kind at once from now on."""
+        """Hand out at most `max_items` of this kind at once, until many such batches passed."""
         with self._changed:
-            lanes = (Lane.TEXT,) if lane is Lane.TEXT else (Lane.IMAGE, Lane.BULK)
-            for each in lanes:
-                self._max_batch[each] = max(1, min(self._max_batch[each], max_items))
+            self._set_max_batch(lane, max(1, min(self._max_batch[lane], max_items)))
+
+    def _grow(self, lane: Lane) -> None:
+        bound = self._limits.max_batch(lane)
+        step = max(1, int(bound * _GROWTH))
+        self._set_max_batch(lane, min(bound, self._max_batch[lane] + step))
+
+    def _set_max_batch(self, lane: Lane, max_items: int) -> None:
+        # Both lanes of images take the same memory.
+        for each in (Lane.TEXT,) if lane is Lane.TEXT else (Lane.IMAGE, Lane.BULK):
+            self._max_batch[each] = max_items
+            self._full_batches[each] = 0
 
     def close(self) -> None:
         """Take nothing more, hand out nothing more, and wake the worker."""

@@ -162,3 +162,40 @@ def test_a_closed_queue_takes_and_hands_out_nothing(clock) -> None:
     assert queue.take() is None
     with pytest.raises(Unavailable):
         put(queue, clock, Lane.TEXT, "more")
+
+
+def run(queue, lane, count, batches):
+    for _ in range(batches):
+        queue.observe(lane, count, 0.1)
+
+
+def test_a_batch_that_was_shrunk_grows_again_after_many_full_ones_and_stops_at_its_bound():
+    queue = WorkQueue(Limits(max_batch_images=32))
+    queue.shrink(Lane.BULK, 16)
+    run(queue, Lane.BULK, 16, 63)
+    assert queue.max_batch(Lane.BULK) == 16
+    run(queue, Lane.BULK, 16, 1)
+    assert queue.max_batch(Lane.BULK) == queue.max_batch(Lane.IMAGE) == 18
+    for size in range(18, 32, 2):
+        run(queue, Lane.BULK, size, 64)
+    run(queue, Lane.BULK, 32, 200)
+    assert queue.max_batch(Lane.BULK) == 32
+
+
+def test_batches_that_are_not_full_say_nothing_about_larger_ones():
+    queue = WorkQueue(Limits(max_batch_texts=8))
+    queue.shrink(Lane.TEXT, 4)
+    run(queue, Lane.TEXT, 3, 1_000)
+    run(queue, Lane.TEXT, 8, 1_000)  # the one that was halved, and the like
+    assert queue.max_batch(Lane.TEXT) == 4
+
+
+def test_a_batch_that_does_not_fit_again_has_to_wait_as_long_as_before():
+    queue = WorkQueue(Limits(max_batch_texts=8))
+    queue.shrink(Lane.TEXT, 4)
+    run(queue, Lane.TEXT, 4, 63)
+    queue.shrink(Lane.TEXT, 4)
+    run(queue, Lane.TEXT, 4, 63)
+    assert queue.max_batch(Lane.TEXT) == 4
+    run(queue, Lane.TEXT, 4, 1)
+    assert queue.max_batch(Lane.TEXT) == 5
