@@ -61,7 +61,8 @@ def decode(
 
     Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
     whose reason is one of the constants above, for bytes that are no picture of FORMATS, are cut
-    short, or hold more than `max_pixels` pixels (width times height, known before decoding). Waits for `memory`.
+    short, or hold more than `max_pixels` pixels (width times height, known before decoding). Waits
+    until `memory` has room for the picture.
     """
     opened = _opened(content, max_pixels)
     size_bytes = opened.width * opened.height * MAX_BYTES_PER_PIXEL
