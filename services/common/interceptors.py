@@ -31,6 +31,7 @@ from services.common.deadline import Deadline
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _PUSHBACK = "grpc-retry-pushback-ms"
+_PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 _WRAPPED = ("/glimpse.", "/grpc.channelz.")
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,14 @@ def deadline_of(context: Any, default_s: float) -> Deadline:
     deadline = Deadline(default_s if left_s is None or math.isinf(left_s) else left_s)
     deadline.left_s()
     return deadline
+
+
+def is_repeated(context: Any) -> bool:
+    """Whether the caller's gRPC has sent this call before, and lost the answer or got UNAVAILABLE.
+
+    It says so itself, in metadata that callers cannot set.
+    """
+    return any(key == _PREVIOUS_ATTEMPTS for key, _ in context.invocation_metadata() or ())
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
