@@ -12,7 +12,7 @@ from glimpse.aio_ingest import AsyncIngest
 from glimpse.base_client import BaseClient, present
 from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
-from glimpse.results import ImageFile
+from glimpse.results import Collection, ImageFile
 from glimpse.transport.channel import open_aio_channel, open_channel
 
 Arguments = ParamSpec("Arguments")
@@ -49,7 +49,6 @@ class AsyncClient(BaseClient):
     get_images = _awaited(calls.get_images)
     create_collection = _awaited(calls.create_collection)
     get_collection = _awaited(calls.get_collection)
-    collections = _awaited(calls.collections)
     drop_collection = _awaited(calls.drop_collection)
 
     async def close(self) -> None:
@@ -64,6 +63,17 @@ class AsyncClient(BaseClient):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def collections(self, timeout_s: float | None = None) -> list[Collection]:
+        """As Client.collections."""
+        found: list[Collection] = []
+        token = ""
+        while True:
+            page = await self._make(calls.collection_page(token, timeout_s))
+            found += page.collections
+            token = page.next_page_token
+            if not token:
+                return found
 
     async def delete(
         self,

@@ -15,6 +15,7 @@ from glimpse.query.v1 import query_pb2
 from glimpse.results import (
     BatchSearchResult,
     Collection,
+    CollectionPage,
     FoundImages,
     SearchResult,
     Term,
@@ -173,10 +174,10 @@ def get_collection(collection: str, timeout_s: float | None = None) -> UnaryCall
     return UnaryCall("indexer", "GetCollection", request, _its_collection, timeout_s)
 
 
-def collections(timeout_s: float | None = None) -> UnaryCall[list[Collection]]:
-    """Every collection, in the order of their names."""
-    request = indexer_pb2.ListCollectionsRequest()
-    return UnaryCall("indexer", "ListCollections", request, converters.collections, timeout_s)
+def collection_page(page_token: str, timeout_s: float | None) -> UnaryCall[CollectionPage]:
+    """A page of the collections; the token is that of the page before, or empty."""
+    request = indexer_pb2.ListCollectionsRequest(page_token=page_token)
+    return UnaryCall("indexer", "ListCollections", request, converters.collection_page, timeout_s)
 
 
 def drop_collection(collection: str, timeout_s: float | None = None) -> UnaryCall[None]:

@@ -10,7 +10,7 @@ from glimpse.base_client import BaseClient, present
 from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
-from glimpse.results import ImageFile
+from glimpse.results import Collection, ImageFile
 from glimpse.transport.channel import open_channel
 
 Arguments = ParamSpec("Arguments")
@@ -42,7 +42,6 @@ class Client(BaseClient):
     get_images = _waiting(calls.get_images)
     create_collection = _waiting(calls.create_collection)
     get_collection = _waiting(calls.get_collection)
-    collections = _waiting(calls.collections)
     drop_collection = _waiting(calls.drop_collection)
 
     def close(self) -> None:
@@ -55,6 +54,20 @@ class Client(BaseClient):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def collections(self, timeout_s: float | None = None) -> list[Collection]:
+        """Every collection, in the order of their names; `timeout_s` bounds each page of them.
+
+        One that cannot be described has an `error` in its place.
+        """
+        found: list[Collection] = []
+        token = ""
+        while True:
+            page = self._make(calls.collection_page(token, timeout_s))
+            found += page.collections
+            token = page.next_page_token
+            if not token:
+                return found
 
     def delete(
         self,

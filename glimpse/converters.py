@@ -16,6 +16,7 @@ from glimpse.results import (
     Answer,
     BatchSearchResult,
     Collection,
+    CollectionPage,
     FoundImages,
     Hit,
     ImageFile,
@@ -185,12 +186,14 @@ def collection(message: indexer_pb2.Collection) -> Collection:
         rows=message.rows,
         bytes=message.bytes,
         created_at_ms=message.created_at_ms,
+        error=from_status(message.error) if message.HasField("error") else None,
     )
 
 
-def collections(response: indexer_pb2.ListCollectionsResponse) -> list[Collection]:
-    """A ListCollectionsResponse as Collections."""
-    return [collection(message) for message in response.collections]
+def collection_page(response: indexer_pb2.ListCollectionsResponse) -> CollectionPage:
+    """A ListCollectionsResponse as a CollectionPage."""
+    collections = [collection(message) for message in response.collections]
+    return CollectionPage(collections, response.next_page_token)
 
 
 def index_kind(name: str) -> indexer_pb2.IndexKind:

@@ -118,7 +118,10 @@ class FoundImages:
 
 @dataclass(frozen=True)
 class Collection:
-    """A collection as it is now. `index_kind` and `metric` are Milvus' names, such as "HNSW"."""
+    """A collection as it is now. `index_kind` and `metric` are Milvus' names, such as "HNSW".
+
+    In a list, one that cannot be described has its name and the `error` only.
+    """
 
     name: str
     model: Model
@@ -129,6 +132,15 @@ class Collection:
     rows: int
     bytes: int
     created_at_ms: int
+    error: GlimpseError | None = None
+
+
+@dataclass(frozen=True)
+class CollectionPage:
+    """Some collections, by their names. `next_page_token` is empty on the last page."""
+
+    collections: list[Collection]
+    next_page_token: str
 
 
 @dataclass(frozen=True)

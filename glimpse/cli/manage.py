@@ -132,6 +132,8 @@ def _try_collections(query: str, indexer: str, timeout_s: float) -> None:
 def _show_collections(found: list[Collection]) -> None:
     rows = [
         (c.name, c.model.name, f"{c.rows:,}", c.index_kind, c.index_state, f"{c.bytes / 1e6:,.1f}")
+        if c.error is None
+        else (c.name, "", "", "", f"error: {c.error}", "")
         for c in found
     ]
     print_table(("collection", "model", "images", "index", "state", "MB"), rows)

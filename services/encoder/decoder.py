@@ -56,8 +56,6 @@ class Decoder:
 
     def _pixels(self, file: bytes) -> Pixels | Exception:
         try:
-            return preprocess.decode(
-                file, self._image_size, self._max_pixels, self._memory
-            ).pixels
+            return preprocess.decode(file, self._image_size, self._max_pixels, self._memory).pixels
         except Exception as error:  # one file's failure is that file's outcome
             return error

@@ -121,9 +121,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:
         return deadline_of(context, self._settings.default_timeout_s)
 
-    async def _tokens(
-        self, tokenizer: Tokenizer, texts: Sequence[str]
-    ) -> list[Tokens | Exception]:
+    async def _tokens(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokens | Exception]:
         """The tokens of each text, or what is wrong with it."""
         tokens: list[Tokens | Exception] = []
         for part in _parts(texts):

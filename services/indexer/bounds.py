@@ -1,10 +1,61 @@
-"""Bounds of an image's file and address; those of ids, names and metadata are the store's."""
+"""The bounds of the indexer's requests; checked by their sizes, before anything is done with them.
+
+What ids, names, filters and metadata may hold is the store's to say, where it is asked for them.
+"""
 
 from __future__ import annotations
 
 from glimpse.errors import InvalidInput
 from services.common.text_bounds import CONTROL_CHARACTER
-from services.vectors.bounds import MAX_URI_CHARACTERS
+from services.vectors.bounds import MAX_METADATA_BYTES, MAX_URI_CHARACTERS, check_name
+from services.vectors.filters import MAX_EXPRESSION_CHARACTERS
+
+MAX_NAME_CHARACTERS = 255
+MAX_BATCH_IMAGES = 256
+MAX_DELETE_IDS = 1_000
+MAX_PAGE_SIZE = 1_000
+DEFAULT_PAGE_SIZE = 100
+
+
+def check_collection(name: str, field: str = "collection") -> str:
+    """Raises InvalidInput for what is no name of a collection."""
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise InvalidInput(
+            field, f"must have at most {MAX_NAME_CHARACTERS} characters; it has {len(name)}"
+        )
+    try:
+        return check_name(name)
+    except InvalidInput as error:
+        raise error.at(field) from None
+
+
+def check_batch(count: int) -> None:
+    """Raises InvalidInput for too many images in one message, or none."""
+    if not 1 <= count <= MAX_BATCH_IMAGES:
+        raise InvalidInput("images", f"must be 1 to {MAX_BATCH_IMAGES} images; there are {count}")
+
+
+def check_id_count(count: int) -> None:
+    """Raises InvalidInput for too many ids to delete, or none."""
+    if not 1 <= count <= MAX_DELETE_IDS:
+        raise InvalidInput("ids", f"must be 1 to {MAX_DELETE_IDS} ids; there are {count}")
+
+
+def check_filter(characters: int) -> None:
+    """Raises InvalidInput for a filter that is too long; an empty one is the store's to refuse."""
+    if characters > MAX_EXPRESSION_CHARACTERS:
+        raise InvalidInput(
+            "filter",
+            f"must have at most {MAX_EXPRESSION_CHARACTERS} characters; it has {characters}",
+            reason="INVALID_FILTER",
+        )
+
+
+def check_page_size(size: int) -> int:
+    """The number of collections on a page, where 0 asks for the default; raises InvalidInput."""
+    if size > MAX_PAGE_SIZE:
+        raise InvalidInput("page_size", f"must be at most {MAX_PAGE_SIZE}; it is {size}")
+    return size or DEFAULT_PAGE_SIZE
 
 
 def check_content(content: bytes, max_bytes: int) -> None:
@@ -25,3 +76,23 @@ def check_uri(uri: str) -> None:
         )
     if CONTROL_CHARACTER.search(uri):
         raise InvalidInput("image.uri", "must not have control characters")
+
+
+class MetadataBudget:
+    """The bytes that an image's metadata may still take as JSON, while they are being converted.
+
+    Counts what each value takes at least, so that a conversion ends soon after the bound, however
+    much there is. The message's own size would be no cheaper to ask for than to convert: protobuf
+    serialises it for that.
+    """
+
+    def __init__(self) -> None:
+        self._left_bytes = MAX_METADATA_BYTES
+
+    def spend(self, size_bytes: int) -> None:
+        """Takes bytes out of the budget; raises InvalidInput where they are not in it."""
+        self._left_bytes -= size_bytes
+        if self._left_bytes < 0:
+            raise InvalidInput(
+                "image.metadata", f"must have at most {MAX_METADATA_BYTES} bytes as JSON"
+            )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import time
 
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.records import Target
+from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
 from services.vectors.store import CollectionInfo, CollectionSpec, IndexKind, Metric, VectorStore
+
+_MAX_DESCRIBED_AT_ONCE = 8
+_DESCRIBE_TIMEOUT_S = 5.0
+_DESCRIBING_SHARE = 0.8  # of the time that a call has left
+_MAX_CALL_S = 300.0  # how long ago the first attempt of a call may have been
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +44,80 @@ class Catalog:
         self._metrics = metrics
 
     async def create(
-        self, name: str, index_kind: IndexKind, metric: Metric, deadline: Deadline
+        self,
+        name: str,
+        index_kind: IndexKind,
+        metric: Metric,
+        deadline: Deadline,
+        *,
+        repeated: bool = False,
     ) -> CollectionInfo:
-        """Makes an empty collection for the encoder's model; AlreadyExists if the name is taken."""
+        """Makes an empty collection for the encoder's model; AlreadyExists if the name is taken.
+
+        A `repeated` call takes what its first attempt may have made.
+        """
         model = await self._encoder.model(deadline.within(self._settings.encoder_timeout_s))
-        await self._create(name, model, index_kind, metric, deadline)
+        spec = _spec_for(name, model, index_kind, metric)
+        try:
+            await self._create(spec, deadline)
+        except errors.AlreadyExists:
+            if not repeated or await self._store.get_spec(name, deadline=deadline) != spec:
+                raise
+            info = await self._store.describe_collection(name, deadline=deadline)
+            if info.rows or time.time() - info.created_at_ms / 1000 > _MAX_CALL_S:
+                raise
+            return info
         return await self._store.describe_collection(name, deadline=deadline)
 
     async def describe(self, name: str, deadline: Deadline) -> CollectionInfo:
         return await self._store.describe_collection(name, deadline=deadline)
 
-    async def describe_all(self, deadline: Deadline) -> list[CollectionInfo]:
-        """Every collection of ours, in the order of their names."""
-        described = []
-        for name in await self._store.list_collections(deadline=deadline):
-            with contextlib.suppress(errors.NotFound):  # dropped since it was listed
-                described.append(await self._store.describe_collection(name, deadline=deadline))
-        return described
+    async def describe_page(
+        self, after: str, size: int, deadline: Deadline
+    ) -> tuple[list[ListedCollection], str]:
+        """Our collections whose names come after `after`, `size` at most; loads none of them.
 
-    async def drop(self, name: str, confirm: str, deadline: Deadline) -> None:
-        """Removes a collection for good; raises InvalidInput unless `confirm` repeats its name."""
+        And the name that the next page comes after, empty if there is none.
+        """
+        names = await self._store.list_collections(deadline=deadline, after=after, limit=size + 1)
+        # Those that hang leave time to tell of the others.
+        soon = deadline.within(deadline.left_s() * _DESCRIBING_SHARE)
+        places = asyncio.Semaphore(_MAX_DESCRIBED_AT_ONCE)
+        listed = await asyncio.gather(
+            *(self._describe_listed(name, places, soon) for name in names[:size])
+        )
+        last_name = names[size - 1] if len(names) > size else ""
+        return [each for each in listed if each is not None], last_name
+
+    async def _describe_listed(
+        self, name: str, places: asyncio.Semaphore, deadline: Deadline
+    ) -> ListedCollection | None:
+        """None for a collection that was dropped since it was listed."""
+        try:
+            async with places:
+                info = await self._store.describe_collection(
+                    name, deadline=deadline.within(_DESCRIBE_TIMEOUT_S), load=False
+                )
+        except errors.NotFound:
+            return None
+        except errors.GlimpseError as error:
+            return ListedCollection(name, error=error)
+        return ListedCollection(name, info)
+
+    async def drop(
+        self, name: str, confirm: str, deadline: Deadline, *, repeated: bool = False
+    ) -> None:
+        """Removes a collection for good; raises InvalidInput unless `confirm` repeats its name.
+
+        A `repeated` call that finds nothing has done its work before.
+        """
         if confirm != name:
             raise errors.InvalidInput("confirm", "must repeat the collection's name")
-        await self._store.drop_collection(name, deadline=deadline)
+        try:
+            await self._store.drop_collection(name, deadline=deadline)
+        except errors.NotFound:
+            if not repeated:
+                raise
         log.info("dropped collection %s", name)
 
     async def target(self, name: str, *, create: bool, force: bool) -> Target:
@@ -83,7 +141,7 @@ class Catalog:
             with contextlib.suppress(errors.AlreadyExists):
                 await milvus.call(
                     lambda: self._create(
-                        name, model, "AUTO", "IP", Deadline(settings.milvus_timeout_s)
+                        _spec_for(name, model), Deadline(settings.milvus_timeout_s)
                     )
                 )
             spec = await milvus.call(lambda: self._spec(name))
@@ -108,16 +166,12 @@ class Catalog:
     async def _spec(self, name: str) -> CollectionSpec:
         return await self._store.get_spec(name, deadline=Deadline(self._settings.milvus_timeout_s))
 
-    async def _create(
-        self,
-        name: str,
-        model: EncoderModel,
-        index_kind: IndexKind,
-        metric: Metric,
-        deadline: Deadline,
-    ) -> None:
-        spec = CollectionSpec(
-            name, model.dimension, model.name, model.fingerprint, index_kind, metric
-        )
+    async def _create(self, spec: CollectionSpec, deadline: Deadline) -> None:
         await self._store.create_collection(spec, deadline=deadline)
-        log.info("created collection %s for model %s", name, model.name)
+        log.info("created collection %s for model %s", spec.name, spec.model_name)
+
+
+def _spec_for(
+    name: str, model: EncoderModel, index_kind: IndexKind = "AUTO", metric: Metric = "IP"
+) -> CollectionSpec:
+    return CollectionSpec(name, model.dimension, model.name, model.fingerprint, index_kind, metric)

@@ -9,7 +9,8 @@ from google.protobuf import struct_pb2
 from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.transport.status import to_status
-from services.indexer.records import Image, ImageResult, Outcome
+from services.indexer.bounds import MetadataBudget
+from services.indexer.records import Image, ImageResult, ListedCollection, Outcome
 from services.vectors.store import CollectionInfo, IndexKind, Metric
 
 _OUTCOMES = {
@@ -36,19 +37,30 @@ _MAX_WHOLE_NUMBER = 2**53
 
 
 def image(message: pb.Image, sequence: int | None = None) -> Image:
-    """The image of a message; `sequence` replaces the caller's number."""
+    """The image of a message; `sequence` replaces the caller's number.
+
+    Metadata of more than 16 KiB as JSON are not converted: the image has a `problem` then.
+    """
+    attributes: dict[str, Any] = {}
+    problem = None
+    if message.HasField("metadata"):
+        try:
+            attributes = metadata(message.metadata)
+        except InvalidInput as error:
+            problem = error
     return Image(
         sequence=message.sequence if sequence is None else sequence,
         content=message.content,
         id=message.id,
         uri=message.uri,
-        metadata=metadata(message.metadata) if message.HasField("metadata") else {},
+        metadata=attributes,
+        problem=problem,
     )
 
 
 def metadata(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A JSON object; whole numbers up to 2^53 as integers."""
-    return {key: _value(value) for key, value in struct.fields.items()}
+    """A JSON object; whole numbers up to 2^53 as integers. Raises InvalidInput past 16 KiB."""
+    return _object(struct, MetadataBudget())
 
 
 def acknowledgement(record: ImageResult, sequence: int | None = None) -> pb.Acknowledgement:
@@ -90,16 +102,42 @@ def collection(info: CollectionInfo) -> pb.Collection:
     )
 
 
-def _value(value: struct_pb2.Value) -> Any:
+def listed_collection(listed: ListedCollection) -> pb.Collection:
+    if listed.info is not None:
+        return collection(listed.info)
+    error = None if listed.error is None else to_status(listed.error)
+    return pb.Collection(name=listed.name, error=error)
+
+
+# Bytes of JSON are counted as of `{"key": value, "key": [value, value]}`, each value with the comma
+# and the space behind it; what the last of a row saves, its two brackets take.
+
+
+def _object(struct: struct_pb2.Struct, budget: MetadataBudget) -> dict[str, Any]:
+    found = {}
+    for key, value in struct.fields.items():
+        budget.spend(len(key) + 4)
+        found[key] = _value(value, budget)
+    return found
+
+
+def _value(value: struct_pb2.Value, budget: MetadataBudget) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "number_value":
+        budget.spend(3)
         number = value.number_value
         whole = number.is_integer() and abs(number) <= _MAX_WHOLE_NUMBER
         return int(number) if whole else number
+    if kind == "string_value":
+        text = value.string_value
+        budget.spend(len(text) + 4)
+        return text
     if kind == "struct_value":
-        return metadata(value.struct_value)
+        budget.spend(2 if value.struct_value.fields else 4)
+        return _object(value.struct_value, budget)
     if kind == "list_value":
-        return [_value(item) for item in value.list_value.values]
-    if kind in ("string_value", "bool_value"):
-        return getattr(value, kind)
-    return None
+        values = value.list_value.values
+        budget.spend(2 if values else 4)
+        return [_value(item, budget) for item in values]
+    budget.spend(6)
+    return value.bool_value if kind == "bool_value" else None

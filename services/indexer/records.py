@@ -1,4 +1,4 @@
-"""An image's records on its way into a collection; what is done to them is the stages' job."""
+"""The indexer's records of images and collections; what is done with them is not their job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from glimpse.errors import InvalidInput
 from services.common.encoder_client import EncoderModel
+from services.vectors.store import CollectionInfo
 
 Vector = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -25,13 +27,17 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Image:
-    """An image as it came, nothing checked. An empty id stands for one made of the content."""
+    """An image as it came, nothing checked. An empty id stands for one made of the content.
+
+    With a `problem` it has failed before it began.
+    """
 
     sequence: int
     content: bytes
     id: str = ""
     uri: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    problem: InvalidInput | None = None
 
 
 class ImageResult(NamedTuple):
@@ -50,6 +56,14 @@ class Target:
     collection: str
     model: EncoderModel
     force: bool = False  # index again what is there unchanged
+
+
+class ListedCollection(NamedTuple):
+    """A collection in a list: what it is, or the error for which that cannot be said."""
+
+    name: str
+    info: CollectionInfo | None = None
+    error: Exception | None = None
 
 
 class Attributes(NamedTuple):

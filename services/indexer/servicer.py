@@ -12,16 +12,12 @@ import grpc
 from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
-from services.common.interceptors import deadline_of
-from services.indexer import converters
+from services.common.interceptors import deadline_of, is_repeated
+from services.indexer import bounds, converters
 from services.indexer.catalog import Catalog
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Outcome
-from services.vectors.bounds import check_name
 from services.vectors.store import VectorStore
-
-MAX_BATCH_IMAGES = 256
-MAX_DELETE_IDS = 1000
 
 
 class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
@@ -42,7 +38,9 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
         options = await self._options(request_iterator)
         target = await self._catalog.target(
-            check_name(options.collection), create=options.create_collection, force=options.force
+            bounds.check_collection(options.collection),
+            create=options.create_collection,
+            force=options.force,
         )
         counts: Counter[Outcome] = Counter()
         images = _images(request_iterator)
@@ -70,11 +68,8 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     async def BatchIndexImages(
         self, request: pb.BatchIndexImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.BatchIndexImagesResponse:
-        if not 1 <= len(request.images) <= MAX_BATCH_IMAGES:
-            raise InvalidInput(
-                "images", f"must be 1 to {MAX_BATCH_IMAGES} images; there are {len(request.images)}"
-            )
-        check_name(request.options.collection)
+        bounds.check_batch(len(request.images))
+        bounds.check_collection(request.options.collection)
         deadline = deadline_of(context, self._default_timeout_s)
         left_s = deadline.left_s()
         try:
@@ -90,10 +85,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         target = await self._catalog.target(
             options.collection, create=options.create_collection, force=options.force
         )
-        # Callers' numbers may repeat; positions do not.
-        images = _each(
-            [converters.image(image, position) for position, image in enumerate(request.images)]
-        )
+        images = _each(request.images)
         ordered: dict[int, pb.Acknowledgement] = {}
         async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
             async for record in records:
@@ -106,18 +98,17 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     async def DeleteImages(
         self, request: pb.DeleteImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.DeleteImagesResponse:
-        name = check_name(request.collection)
+        name = bounds.check_collection(request.collection)
         deadline = deadline_of(context, self._default_timeout_s)
         selector = request.WhichOneof("selector")
         if selector == "ids":
             ids = request.ids.ids
-            if not 1 <= len(ids) <= MAX_DELETE_IDS:
-                raise InvalidInput(
-                    "ids", f"must be 1 to {MAX_DELETE_IDS} ids; there are {len(ids)}"
-                )
+            bounds.check_id_count(len(ids))
             deleted = await self._store.delete_ids(name, ids, deadline=deadline)
         elif selector == "filter":
-            deleted = await self._store.delete_where(name, request.filter, deadline=deadline)
+            expression = request.filter
+            bounds.check_filter(len(expression))
+            deleted = await self._store.delete_where(name, expression, deadline=deadline)
         else:
             raise InvalidInput("selector", "ids or filter must be set")
         return pb.DeleteImagesResponse(deleted=deleted)
@@ -126,10 +117,11 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self, request: pb.CreateCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.CreateCollectionResponse:
         info = await self._catalog.create(
-            check_name(request.collection),
+            bounds.check_collection(request.collection),
             converters.index_kind(request.index_kind),
             converters.metric(request.metric),
             deadline_of(context, self._default_timeout_s),
+            repeated=is_repeated(context),
         )
         return pb.CreateCollectionResponse(collection=converters.collection(info))
 
@@ -137,20 +129,30 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self, request: pb.GetCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetCollectionResponse:
         deadline = deadline_of(context, self._default_timeout_s)
-        info = await self._catalog.describe(check_name(request.collection), deadline)
+        info = await self._catalog.describe(bounds.check_collection(request.collection), deadline)
         return pb.GetCollectionResponse(collection=converters.collection(info))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: grpc.aio.ServicerContext
     ) -> pb.ListCollectionsResponse:
-        infos = await self._catalog.describe_all(deadline_of(context, self._default_timeout_s))
-        return pb.ListCollectionsResponse(collections=map(converters.collection, infos))
+        size = bounds.check_page_size(request.page_size)
+        after = request.page_token and bounds.check_collection(request.page_token, "page_token")
+        deadline = deadline_of(context, self._default_timeout_s)
+        listed, last_name = await self._catalog.describe_page(after, size, deadline)
+        return pb.ListCollectionsResponse(
+            collections=map(converters.listed_collection, listed),
+            next_page_token=last_name,
+        )
 
     async def DropCollection(
         self, request: pb.DropCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.DropCollectionResponse:
-        deadline = deadline_of(context, self._default_timeout_s)
-        await self._catalog.drop(check_name(request.collection), request.confirm, deadline)
+        await self._catalog.drop(
+            bounds.check_collection(request.collection),
+            request.confirm,
+            deadline_of(context, self._default_timeout_s),
+            repeated=is_repeated(context),
+        )
         return pb.DropCollectionResponse()
 
 
@@ -169,6 +171,8 @@ async def _images(requests: AsyncIterator[pb.IndexImagesRequest]) -> AsyncIterat
         yield converters.image(request.image)
 
 
-async def _each(images: Sequence[Image]) -> AsyncIterator[Image]:
-    for image in images:
-        yield image
+async def _each(messages: Sequence[pb.Image]) -> AsyncIterator[Image]:
+    for position, message in enumerate(messages):
+        # Callers' numbers may repeat; positions do not.
+        yield converters.image(message, position)
+        await asyncio.sleep(0)  # converting one takes up to 10 ms: others go in between

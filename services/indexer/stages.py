@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -73,7 +73,8 @@ class Stages:
         # Strong reads: a row that was replaced a moment ago must not pass for unchanged.
         rows = await self._fetch(images, ("content_sha256", "uri", "metadata"))
         kept = [image for image in images if _has_content(rows.get(image.id), image)]
-        changed = [image for image in kept if not _has_attributes(rows[image.id], image)]
+        # On a thread: the metadata of a whole batch may be some megabytes of JSON.
+        changed = await asyncio.to_thread(_changed, rows, kept) if kept else []
         pictures = await self._pictures(changed) if changed else {}
         found: dict[str, Literal["unchanged"] | EncodedPicture | None] = {
             **{image.id: UNCHANGED for image in kept},
@@ -188,6 +189,10 @@ def row(attributes: Attributes, picture: EncodedPicture) -> Row:
 
 def _has_content(row: dict[str, Any] | None, image: Attributes) -> bool:
     return row is not None and row["content_sha256"] == image.content_sha256
+
+
+def _changed(rows: Mapping[str, dict[str, Any]], images: list[Attributes]) -> list[Attributes]:
+    return [image for image in images if not _has_attributes(rows[image.id], image)]
 
 
 def _has_attributes(row: dict[str, Any], image: Attributes) -> bool:

@@ -188,6 +188,8 @@ class Stream:
 
     async def _checked(self, image: Image) -> tuple[Attributes, int]:
         """What is stored of an image, and the bytes that its row will take."""
+        if image.problem is not None:
+            raise image.problem
         if image.id:
             bounds.check_id(image.id, "image.id")
         check_content(image.content, self._settings.max_file_bytes)

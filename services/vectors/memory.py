@@ -62,7 +62,9 @@ class MemoryStore:
             raise AlreadyExists(f"collection {spec.name!r} stands already")
         self._collections[spec.name] = _Collection(spec, time.time_ns() // 1_000_000)
 
-    async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo:
+    async def describe_collection(
+        self, name: str, *, deadline: Deadline, load: bool = True
+    ) -> CollectionInfo:
         collection = self._collection(name, deadline)
         spec, rows = collection.spec, len(collection.rows)
         return CollectionInfo(
@@ -83,9 +85,11 @@ class MemoryStore:
     ) -> CollectionSpec:
         return self._collection(name, deadline).spec
 
-    async def list_collections(self, *, deadline: Deadline) -> list[str]:
+    async def list_collections(
+        self, *, deadline: Deadline, after: str = "", limit: int | None = None
+    ) -> list[str]:
         deadline.left_s()
-        return sorted(self._collections)
+        return sorted(name for name in self._collections if name > after)[:limit]
 
     async def drop_collection(self, name: str, *, deadline: Deadline) -> None:
         self._collection(name, deadline)

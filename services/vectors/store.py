@@ -24,6 +24,9 @@ AnyFilter = str | Filter  # a Milvus boolean expression, or a typed filter
 ROW_FIELDS = ("uri", "content_sha256", "width", "height", "format", "indexed_at_ms", "metadata")
 ALL_FIELDS = (*ROW_FIELDS, "vector")
 
+NOT_LOADED = "NotLoaded"
+"""The index state of a collection that is not in memory."""
+
 
 @dataclass(frozen=True)
 class CollectionSpec:
@@ -45,9 +48,10 @@ class CollectionSpec:
 class CollectionInfo:
     """What a collection is now.
 
-    rows: exact. bytes: an estimate, `rows` times the vector's bytes and 512 for its attributes;
-    no backend tells the real figure. index_kind: the index that is in use. index_state: the
-    backend's own word, such as "Finished", which Milvus Lite says too early.
+    rows: exact; the backend's estimate where index_state is NOT_LOADED. bytes: an estimate, `rows`
+    times the vector's bytes and 512 for its attributes; no backend tells the real figure.
+    index_kind: the index that is in use. index_state: the backend's own word, such as "Finished",
+    which Milvus Lite says too early.
     """
 
     name: str
@@ -108,7 +112,11 @@ class VectorStore(Protocol):
         """Makes a collection that can be searched at once; AlreadyExists if the name is taken."""
         ...
 
-    async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo: ...
+    async def describe_collection(
+        self, name: str, *, deadline: Deadline, load: bool = True
+    ) -> CollectionInfo:
+        """Counts the rows, for which the collection is brought into memory only with `load`."""
+        ...
 
     async def get_spec(
         self, name: str, *, deadline: Deadline, max_age_s: float = 0.0
@@ -121,8 +129,14 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def list_collections(self, *, deadline: Deadline) -> list[str]:
-        """The names of our collections, sorted; those that others made are left out."""
+    async def list_collections(
+        self, *, deadline: Deadline, after: str = "", limit: int | None = None
+    ) -> list[str]:
+        """The names of our collections, sorted; those that others made are left out.
+
+        Of those that come after the name `after`, the first `limit`. One of which the backend
+        cannot say whose it is counts as ours.
+        """
         ...
 
     async def drop_collection(self, name: str, *, deadline: Deadline) -> None: ...

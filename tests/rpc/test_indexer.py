@@ -96,6 +96,7 @@ async def opened(store=None, encoder=None, **values):
         add = indexer_pb2_grpc.add_IndexerServicer_to_server
         async with serve(add, servicer) as target:
             made = Service(store, encoder, target, pipeline, registry)
+            made.catalog = catalog
             yield made
             await made.channel.close()
         await pipeline.close()
@@ -377,12 +378,23 @@ def nested(levels):
     return as_struct(value)
 
 
+def values(count):
+    return struct_pb2.Struct(
+        fields={
+            "a": struct_pb2.Value(
+                list_value=struct_pb2.ListValue(values=[struct_pb2.Value(number_value=1)] * count)
+            )
+        }
+    )
+
+
 BAD_FIELDS = {
     "quote in id": ({"id": 'x" or "1" == "1'}, "image.id", "A-Z"),
     "long id": ({"id": "x" * 129}, "image.id", "128"),
     "line break after id": ({"id": "x\n"}, "image.id", "A-Z"),
     "long uri": ({"uri": "x" * 2049}, "image.uri", "2048"),
     "control character in uri": ({"uri": "a\x00b"}, "image.uri", "control"),
+    "many values of metadata": ({"metadata": values(50_000)}, "image.metadata", "16384"),
     "large metadata": ({"metadata": as_struct({"a": "x" * 16_384})}, "image.metadata", "16384"),
     "deep metadata": ({"metadata": nested(9)}, "image.metadata", "8 levels"),
     "infinite metadata": (
@@ -416,6 +428,7 @@ async def test_values_at_their_bounds_are_taken(service):
         image(2, id="a/b:c._-9"),
         image(3, uri="ü" * 2048),
         image(4, metadata=nested(8)),
+        image(6, metadata=values(5_457)),  # 60,042 bytes as a message, 16,378 as JSON
         image(5, metadata=as_struct({"a": "x" * 16_000})),
     ]
     acks, _ = await service.index(sent)

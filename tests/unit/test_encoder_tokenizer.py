@@ -67,7 +67,9 @@ def test_tokens_equal_those_of_simple_tokenizer_however_often_a_text_is_escaped(
     assert TOKENIZER.encode(text).ids.tolist() == expected(text)[0]
 
 
-def test_an_ampersand_escaped_a_thousand_times_is_undone_in_one_pass(tokenizer, monkeypatch) -> None:
+def test_an_ampersand_escaped_a_thousand_times_is_undone_in_one_pass(
+    tokenizer, monkeypatch
+) -> None:
     passes = []
     undo = ftfy.fixes.unescape_html
     monkeypatch.setitem(ftfy.FIXERS, "unescape_html", lambda text: passes.append(1) or undo(text))

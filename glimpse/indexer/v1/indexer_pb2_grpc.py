@@ -120,8 +120,8 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCollection(self, request, context):
-        """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS. The
-        encoder is unreachable: UNAVAILABLE.
+        """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS, except
+        by what an earlier attempt of a call that gRPC retries has created. The encoder is unreachable: UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,14 +135,17 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCollections(self, request, context):
-        """ListCollections describes every collection that glimpse created, sorted by name.
+        """ListCollections describes the collections that glimpse created, sorted by name, page by page.
+
+        A collection that cannot be described is an entry with its error. Listing loads no collection into memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DropCollection(self, request, context):
-        """DropCollection permanently removes a collection and all its rows.
+        """DropCollection permanently removes a collection and all its rows. A call that gRPC retries and that no longer
+        finds the collection succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,12 +26,13 @@ from glimpse.errors import (
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
 from services.vectors import bounds, filters
-from services.vectors.milvus import row_requests, schema, vector_index
+from services.vectors.milvus import errors, row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
 from services.vectors.milvus.known_collections import KnownCollections
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import (
     ALL_FIELDS,
+    NOT_LOADED,
     AnyFilter,
     CollectionInfo,
     CollectionSpec,
@@ -43,6 +44,7 @@ from services.vectors.store import (
 
 _TRUSTED_FOR_S = 10.0  # a description, where the caller does not say
 _READY_PAUSE_S = 0.2
+_ASKED_AT_ONCE = 16  # collections whose descriptions are asked for
 _SLACK_S = 0.1
 """By which a request's own deadline, which tells the metrics why it ends, comes before ours."""
 
@@ -125,10 +127,16 @@ class MilvusStore:
             await vector_index.build_and_load(call, marks)
 
     @_bounded
-    async def describe_collection(self, name: str, *, deadline: Deadline) -> CollectionInfo:
-        call = self._call(deadline, name)
+    async def describe_collection(
+        self, name: str, *, deadline: Deadline, load: bool = True
+    ) -> CollectionInfo:
+        call = self._call(deadline, name, load=load)
         known = await self._recall(call, max_age_s=0)
-        index, count = await asyncio.gather(vector_index.describe(call), row_requests.count(call))
+        index, count = await asyncio.gather(vector_index.describe(call), _count_if_loaded(call))
+        state = vector_index.state_of(index)
+        if count is None:
+            stats = await call("get_collection_stats", name)
+            state, count = NOT_LOADED, int(stats["row_count"])
         kind = index.get("index_type", known.marks.index_kind)
         return CollectionInfo(
             name=name,
@@ -136,7 +144,7 @@ class MilvusStore:
             model_name=known.marks.model_name,
             model_fingerprint=known.marks.model_fingerprint,
             index_kind="AUTO" if kind == "AUTOINDEX" else kind,
-            index_state=vector_index.state_of(index),
+            index_state=state,
             metric=known.marks.metric,
             rows=count,
             bytes=estimated_bytes(count, known.dimension),
@@ -159,18 +167,27 @@ class MilvusStore:
         )
 
     @_bounded
-    async def list_collections(self, *, deadline: Deadline) -> list[str]:
-        names = sorted(await MilvusCall(self._connection, deadline)("list_collections"))
+    async def list_collections(
+        self, *, deadline: Deadline, after: str = "", limit: int | None = None
+    ) -> list[str]:
+        there = await MilvusCall(self._connection, deadline)("list_collections")
+        names = sorted(name for name in there if name > after)
+        ours: list[str] = []
+        while names and (limit is None or len(ours) < limit):
+            asked, names = names[:_ASKED_AT_ONCE], names[_ASKED_AT_ONCE:]
+            soon = deadline.within(deadline.left_s() / 2)  # one that hangs leaves time for others
+            are_ours = await asyncio.gather(*(self._is_ours(name, soon) for name in asked))
+            ours += [name for name, is_ours in zip(asked, are_ours, strict=True) if is_ours]
+        return ours[:limit]
 
-        async def is_ours(name: str) -> bool:
-            try:
-                await self._recall(self._call(deadline, name), max_age_s=0)
-            except (NotFound, FailedPrecondition, InvalidInput):
-                return False
-            return True
-
-        ours = await asyncio.gather(*map(is_ours, names))
-        return [name for name, mine in zip(names, ours, strict=True) if mine]
+    async def _is_ours(self, name: str, deadline: Deadline) -> bool:
+        try:
+            await self._recall(self._call(deadline, name))
+        except (NotFound, FailedPrecondition, InvalidInput):
+            return False
+        except GlimpseError:
+            return True  # whoever asks for more of it is told what is wrong
+        return True
 
     @_bounded
     async def drop_collection(self, name: str, *, deadline: Deadline) -> None:
@@ -281,10 +298,13 @@ class MilvusStore:
         finally:
             self._writes[name] += 1
 
-    def _call(self, deadline: Deadline, name: str, expression: str = "") -> MilvusCall:
+    def _call(
+        self, deadline: Deadline, name: str, expression: str = "", *, load: bool = True
+    ) -> MilvusCall:
         name = bounds.check_name(name)
+        load_if_wanted = self._load if load else None
         return MilvusCall(
-            self._connection, deadline, name, expression, self._load, self._known.forget
+            self._connection, deadline, name, expression, load_if_wanted, self._known.forget
         )
 
     async def _load(self, call: MilvusCall) -> None:
@@ -300,3 +320,11 @@ class MilvusStore:
         if dimension in (None, known.dimension):
             return known
         return await self._known.get(call, 0.0)
+
+
+async def _count_if_loaded(call: MilvusCall) -> int | None:
+    """None for a collection that is not in memory, and that the call does not load."""
+    try:
+        return await row_requests.count(call)
+    except errors.NotLoaded:
+        return None
