@@ -8,10 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from pymilvus.client.types import LoadState
 
 from glimpse.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from services.common.deadline import Deadline
-from services.vectors.store import CollectionInfo
+from services.vectors.store import NOT_LOADED, CollectionInfo
 from tests.contract.conftest import DIMENSION, T, axis, picture, spec
 
 KINDS = {
@@ -109,6 +110,40 @@ async def test_a_dropped_collection_is_gone_and_its_name_free(store, name):
     row = picture("a", np.eye(4, dtype=np.float32)[0])
     await store.upsert(name, [row], deadline=Deadline(T))
     assert await best(store, name, row.vector) == "a"
+
+
+async def test_names_come_in_pages(store, name):
+    names = ["fleeting_a", "fleeting_b", "fleeting_c"]
+    for each in names:
+        await store.create_collection(spec(each), deadline=Deadline(T))
+    try:
+        after_all = await store.list_collections(deadline=Deadline(T), after="fleeting_c", limit=1)
+        assert "fleeting_c" not in after_all
+        first = await store.list_collections(deadline=Deadline(T), after="fleeting", limit=2)
+        assert first == names[:2]
+        rest = await store.list_collections(deadline=Deadline(T), after=first[-1], limit=1)
+        assert rest == names[2:]
+    finally:
+        for each in names:
+            await store.drop_collection(each, deadline=Deadline(T))
+
+
+# Milvus Lite counts a collection that is not in memory, too.
+@pytest.mark.parametrize("backend", ["milvus"], indirect=True)
+async def test_a_released_collection_is_described_without_loading_it(store, backend, name):
+    await store.create_collection(spec(name), deadline=Deadline(T))
+    await store.upsert(name, [picture("a"), picture("b")], deadline=Deadline(T))
+    client = backend.client()
+    client.flush(name, timeout=T)
+    client.release_collection(name, timeout=T)
+
+    info = await store.describe_collection(name, deadline=Deadline(T), load=False)
+
+    assert (info.index_state, info.rows, info.model_name) == (NOT_LOADED, 2, spec(name).model_name)
+    assert client.get_load_state(name, timeout=T)["state"] == LoadState.NotLoad
+    info = await store.describe_collection(name, deadline=Deadline(T))
+    assert (info.index_state, info.rows) == ("Finished", 2)
+    client.close()
 
 
 @pytest.mark.parametrize(
