@@ -8,6 +8,7 @@ breaking cancellation.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import random
@@ -18,6 +19,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from grpc_status import rpc_status
@@ -28,6 +31,7 @@ from services.common import telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.deadline import Deadline
+from services.common.message_fields import check_fields
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -91,7 +95,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # As a stream, even where the method is unary: that does not wait for the message.
             return grpc.stream_stream_rpc_method_handler(self._refusing(method, error, caller))
         codec = {
-            "request_deserializer": _tolerant(handler.request_deserializer),
+            "request_deserializer": _tolerant(handler.request_deserializer, method),
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary is not None:
@@ -223,16 +227,32 @@ def _peer(context: Any) -> str:
     return address.rpartition(":")[0] or address
 
 
-def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Makes bytes that are no message an error to raise later: gRPC itself would say UNKNOWN."""
+def _tolerant(parse: Callable[[bytes], Any], method: str) -> Callable[[bytes], Any]:
+    """Makes bytes that are no message, or one of too many fields, an error to raise later: gRPC
+    itself would say UNKNOWN."""
+    kind = _request_kind(method)
 
     def parsed(content: bytes) -> Any:
         try:
+            if kind is not None:
+                check_fields(content, kind)
             return parse(content)
         except DecodeError as error:
             return errors.InvalidInput("request", f"is not a valid message ({error})")
+        except errors.InvalidInput as error:
+            return error
 
     return parsed
+
+
+@functools.lru_cache(256)
+def _request_kind(method: str) -> Descriptor | None:
+    """What /package.Service/Method takes; None for a method of which no contract is loaded."""
+    try:
+        name = method.removeprefix("/").replace("/", ".")
+        return descriptor_pool.Default().FindMethodByName(name).input_type
+    except KeyError:
+        return None
 
 
 async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

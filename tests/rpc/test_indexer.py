@@ -422,6 +422,17 @@ async def test_broken_bounds_name_field_and_bound_and_fail_alone():
         assert totals.failed == len(BAD_FIELDS)
 
 
+async def test_a_message_of_countless_fields_is_refused_unparsed(service):
+    request = pb.BatchIndexImagesRequest(options=OPTIONS, images=[pb.Image()] * 20_000)
+    error = await failure(service.stub.BatchIndexImages(request, timeout=T))
+    assert (error.field, error.reason) == ("request", "INVALID_INPUT")
+    struct = values(200_000)
+    error = await stream_failure(
+        service, starting(), pb.IndexImagesRequest(image=image(1, metadata=struct))
+    )
+    assert error.field == "metadata"
+
+
 async def test_values_at_their_bounds_are_taken(service):
     sent = [
         image(1, id="x" * 128),
