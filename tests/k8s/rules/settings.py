@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from unittest import mock
 
 from services.common.settings import ServiceSettings, load
+from services.common.text_bounds import MAX_TEXT_CHARACTERS
 from services.encoder.settings import EncoderSettings
 from services.indexer.settings import IndexerSettings
 from services.query.settings import QuerySettings
@@ -144,7 +145,7 @@ def memory(manifests: Manifests) -> Iterator[str]:
             lanes = 2  # interactive images and those in bulk
             needed += lanes * found.max_queued_images * _IMAGE_SIZE**2 * 3
             needed += found.max_decoding_images * found.max_file_bytes
-            needed += found.max_queued_texts * found.max_text_characters * 4
+            needed += found.max_queued_texts * MAX_TEXT_CHARACTERS * 4
             needed += found.max_batch_bytes * _BATCHES
         elif isinstance(found, IndexerSettings):
             needed += found.max_streams * found.max_stream_bytes
