@@ -21,12 +21,13 @@ from benchmarks import pixmaps, stacks
 from benchmarks.report import Bar, Figure, Spread
 from benchmarks.tutorial import connect
 from benchmarks.vectors import clustered
+from glimpse.results import Outcome
 from services.common import encoder_client, preprocess
 from services.common.deadline import Deadline
 from services.common.server import calm_garbage_collector
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
-from services.indexer.records import Attributes, EncodedPicture, Image, Outcome, Target
+from services.indexer.records import Attributes, EncodedPicture, Image, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import row
 from services.vectors.milvus import schema

@@ -8,9 +8,10 @@ from google.protobuf import struct_pb2
 
 from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
+from glimpse.results import Outcome
 from glimpse.transport.status import to_status
 from services.indexer.bounds import MetadataBudget
-from services.indexer.records import Image, ImageResult, ListedCollection, Outcome
+from services.indexer.records import Image, ImageResult, ListedCollection
 from services.vectors.store import CollectionInfo, IndexKind, Metric
 
 _OUTCOMES = {

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from glimpse.results import Outcome
 from services.common.telemetry import LATENCY_BUCKETS_S
-from services.indexer.records import Outcome
 
 STAGES = ("look_up", "decode", "encode", "write")
 

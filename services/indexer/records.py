@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from glimpse.errors import InvalidInput
+from glimpse.results import Outcome
 from services.common.encoder_client import EncoderModel
 from services.vectors.store import CollectionInfo
 
 Vector = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-
-
-class Outcome(Enum):
-    """What became of an image; the values are the metric's labels."""
-
-    INDEXED = "indexed"
-    UNCHANGED = "unchanged"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True)

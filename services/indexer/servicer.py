@@ -12,11 +12,12 @@ import grpc
 from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
+from glimpse.results import Outcome
 from services.common.interceptors import deadline_of, is_repeated
 from services.indexer import bounds, converters
 from services.indexer.catalog import Catalog
 from services.indexer.pipeline import Pipeline
-from services.indexer.records import Image, Outcome
+from services.indexer.records import Image
 from services.vectors.store import VectorStore
 
 

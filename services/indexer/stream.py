@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glimpse import errors
+from glimpse.results import Outcome
 from services.common.preprocess import Decoded
 from services.indexer.bounds import check_content, check_uri
 from services.indexer.byte_budget import ByteBudget
@@ -18,7 +19,6 @@ from services.indexer.records import (
     EncodedPicture,
     Image,
     ImageResult,
-    Outcome,
     Pixels,
     Target,
     Vector,

@@ -14,12 +14,13 @@ from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
+from glimpse.results import Outcome
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
 from services.common.preprocess import decode
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
-from services.indexer.records import Image, Outcome, Target
+from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
 from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
