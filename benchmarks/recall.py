@@ -27,8 +27,13 @@ def neighbours_kept(precision: Precision) -> float:
     return min(
         float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(ours, theirs, strict=True)]))
         / _NEIGHBOURS
-        for ours, theirs in zip(_neighbours(precision), _neighbours("fp32"), strict=True)
+        for ours, theirs in zip(_neighbours(precision), _exact_neighbours(), strict=True)
     )
+
+
+@cache
+def _exact_neighbours() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return _neighbours("fp32")
 
 
 def _neighbours(precision: Precision) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -40,19 +40,19 @@ def choose_precision(requested: RequestedPrecision, device_type: str) -> Precisi
     return requested
 
 
-def cpu_has_bf16(cpuinfo: Path = _CPUINFO) -> bool:
+def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices in hardware; False where that cannot be known."""
-    return not _BF16_FLAGS.isdisjoint(_cpu_flags(cpuinfo))
+    return not _BF16_FLAGS.isdisjoint(_cpu_flags())
 
 
-def cpu_has_int8(cpuinfo: Path = _CPUINFO) -> bool:
+def cpu_has_int8() -> bool:
     """Whether the CPU sums products of int8 in 32 bits; False where that cannot be known."""
-    return not _INT8_FLAGS.isdisjoint(_cpu_flags(cpuinfo))
+    return not _INT8_FLAGS.isdisjoint(_cpu_flags())
 
 
-def _cpu_flags(cpuinfo: Path) -> list[str]:
+def _cpu_flags() -> list[str]:
     try:
-        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+        lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return []
     return next((line for line in lines if line.startswith("flags")), "").split()

@@ -8,21 +8,25 @@ from services.encoder import hardware
 from services.encoder.hardware import choose_precision, cpu_has_bf16, cpu_has_int8, usable_cpus
 
 
-def test_bf16_is_seen_only_where_the_cpu_has_it(tmp_path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("model name : x\nflags\t\t: fpu avx2 avx512f avx512_bf16 amx_tile\n")
-    assert cpu_has_bf16(file)
-    file.write_text("model name : avx512_bf16\nflags\t\t: fpu avx2 avx512f avx512_bf16x\n")
-    assert not cpu_has_bf16(file)
-    assert not cpu_has_bf16(tmp_path / "not there")
+@pytest.mark.parametrize(
+    ("flags", "bf16", "int8"),
+    [
+        ("", False, False),
+        ("avx512f avx512_bf16x avx512_vnnix", False, False),
+        ("avx512_bf16 amx_tile", True, False),
+        ("avx512f avx512_vnni", False, True),
+        ("avx_vnni", False, True),
+        ("amx_bf16 amx_tile amx_int8", True, True),
+    ],
+)
+def test_bf16_and_int8_are_seen_only_where_the_cpu_has_them(flags, bf16, int8, processor) -> None:
+    processor(flags)
+    assert (cpu_has_bf16(), cpu_has_int8()) == (bf16, int8)
 
 
-def test_int8_is_seen_only_where_the_cpu_has_it(tmp_path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("flags\t\t: fpu avx2 avx_vnni\n")
-    assert cpu_has_int8(file)
-    file.write_text("flags\t\t: fpu avx2 avx512f\n")
-    assert not cpu_has_int8(file)
+def test_a_cpu_that_nothing_tells_of_has_neither(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "not there")
+    assert (cpu_has_bf16(), cpu_has_int8()) == (False, False)
 
 
 def test_a_gpu_is_not_asked_for_int8() -> None:
@@ -43,18 +47,18 @@ def test_a_containers_quota_bounds_the_cpus(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requested", "device", "bf16", "expected"),
+    ("requested", "device", "flags", "expected"),
     [
-        ("auto", "cuda", False, "fp16"),
-        ("auto", "cpu", True, "bf16"),
-        ("auto", "cpu", False, "fp32"),
-        ("bf16", "cuda", False, "bf16"),
-        ("bf16", "cpu", False, "bf16"),
-        ("fp32", "cuda", True, "fp32"),
+        ("auto", "cuda", "", "fp16"),
+        ("auto", "cpu", "avx512_bf16", "bf16"),
+        ("auto", "cpu", "avx512_vnni", "fp32"),
+        ("bf16", "cuda", "", "bf16"),
+        ("bf16", "cpu", "", "bf16"),
+        ("fp32", "cuda", "avx512_bf16", "fp32"),
     ],
 )
 def test_auto_takes_what_the_device_is_made_for(
-    requested, device, bf16, expected, monkeypatch
+    requested, device, flags, expected, processor
 ) -> None:
-    monkeypatch.setattr(hardware, "cpu_has_bf16", lambda: bf16)
+    processor(flags)
     assert choose_precision(requested, device) == expected
