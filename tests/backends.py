@@ -7,16 +7,17 @@ needs an environment of its own: `make milvus-server` makes it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from glimpse.cli.process import let_interrupts_through
+from tests.waiting import wait_until
 
 _MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"
 _STOP_S = 30.0
@@ -126,9 +127,8 @@ class Process:
         return True
 
     def _wait_for_end(self, timeout_s: float) -> None:
-        ends_at = time.monotonic() + timeout_s
-        while time.monotonic() < ends_at and self._signal(0):
-            time.sleep(0.05)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not self._signal(0), "it goes on running", timeout_s)
 
 
 class MilvusLite(Process):

@@ -26,6 +26,7 @@ from tests.query_service import (
     ids,
     rows,
 )
+from tests.waiting import until_answered
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -90,7 +91,7 @@ async def recover(milvus, encoder, encoder_port, channel):
     assert len(ids(await search(query, image_id="dog"))) == len(WORDS) - 1
     assert isinstance(await failure(search(query, text="dog")), errors.Unavailable)
     async with encoder.serve(encoder_port):
-        assert ids(await until_answered(search, query, text="dog"))[0] == "dog"
+        assert ids(await search_when_back(query, text="dog"))[0] == "dog"
 
     milvus.freeze()
     started = asyncio.get_running_loop().time()
@@ -100,13 +101,13 @@ async def recover(milvus, encoder, encoder_port, channel):
     await until_health(channel, NOT_SERVING)
     milvus.thaw()
     await until_health(channel, SERVING)
-    assert ids(await until_answered(search, query, text="dog"))[0] == "dog"
+    assert ids(await search_when_back(query, text="dog"))[0] == "dog"
 
     milvus.kill()
     error = await failure(search(query, text="dog", timeout=5))
     assert isinstance(error, (errors.Unavailable, errors.DeadlineExceeded))
     milvus.start()
-    assert ids(await until_answered(search, query, text="dog"))[0] == "dog"
+    assert ids(await search_when_back(query, text="dog"))[0] == "dog"
 
 
 async def health(channel, name=""):
@@ -121,15 +122,10 @@ async def until_health(channel, status):
             return
 
 
-async def until_answered(call, *arguments, **fields):
+async def search_when_back(query, **fields):
     """The answer once the peers are back; until then nothing but UNAVAILABLE and lost time."""
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + 60  # seconds; Milvus Lite needs a third of it on a busy machine
-    while loop.time() < ends_at:
-        try:
-            return await call(*arguments, **fields, timeout=5.0)
-        except grpc.aio.AioRpcError as error:
-            expected = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-            assert error.code() in expected  # noqa: PT017
-            await asyncio.sleep(0.25)
-    raise AssertionError("a peer came back, the query service did not notice")
+    expected = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return await until_answered(
+        lambda: search(query, **fields, timeout=5.0),
+        lambda error: isinstance(error, grpc.aio.AioRpcError) and error.code() in expected,
+    )

@@ -15,6 +15,7 @@ from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
 from tests.contract.conftest import T, axis, between, picture, process_of, spec
+from tests.waiting import until_answered
 
 BACK_S = 90.0
 LATE = picture("late", -axis(0), uri="unflushed")
@@ -62,14 +63,8 @@ def reasons(registry, operation):
 
 async def once_back(call):
     """The result of `call()` once it succeeds, with no more help than trying again."""
-    ends_at = time.monotonic() + BACK_S
-    while True:
-        try:
-            return await call()
-        except (Unavailable, DeadlineExceeded):
-            if time.monotonic() > ends_at:
-                raise
-            await asyncio.sleep(0.1)
+    expected = (Unavailable, DeadlineExceeded)
+    return await until_answered(call, lambda error: isinstance(error, expected), BACK_S)
 
 
 @pytest.mark.timeout(300)

@@ -11,6 +11,7 @@ the first round.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -29,6 +30,7 @@ from glimpse.cli.probes import is_serving
 from glimpse.cli.stack import Stack, StackOptions
 from tests.robustness.attacks import ATTACKS, Attack, endless_stream
 from tests.robustness.messages import METHODS, Method
+from tests.waiting import wait_until
 
 MAX_GROWTH_BYTES = 128 * 2**20
 """Beyond what a service holds after the first round: allocators keep some of what was freed."""
@@ -86,10 +88,9 @@ class Victim:
             return [f"{self.name} {self._process.how_it_ended()}", *self._process.last_lines()]
         if not is_serving(self.address):
             return [f"{self.name} is not SERVING any more"]
-        ends_s = time.monotonic() + _SETTLE_S
-        while (held := self._held()) and time.monotonic() < ends_s:
-            time.sleep(0.05)  # there is nothing to wait on: it is asked from outside
-        return held + self._bugs()
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not self._held(), "what it held is still held", _SETTLE_S)
+        return self._held() + self._bugs()
 
     def grown_bytes(self) -> int:
         """How much more memory it holds than after the first round."""

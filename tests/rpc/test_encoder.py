@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import grpc
 import numpy as np
@@ -34,6 +33,7 @@ from tests import fakes
 from tests.backends import free_ports
 from tests.clip_models import saved
 from tests.observed import scrape
+from tests.waiting import until
 
 SIZE = 32
 DIMENSION = 48
@@ -70,11 +70,7 @@ class GatedModel:
         self.busy.clear()
 
     async def until_waiting(self, lane: Lane, count: int) -> None:
-        for _ in range(10_000):
-            if self.waiting(lane) == count:
-                return
-            await asyncio.sleep(0.001)
-        raise AssertionError(f"{self.waiting(lane)} items wait, not {count}")
+        await until(lambda: self.waiting(lane) == count)
 
 
 @pytest.fixture(scope="module")
@@ -500,13 +496,11 @@ async def test_no_network_says_which_file_to_put_where_and_exits_with_2(tmp_path
 
 
 async def test_help_prints_every_setting_without_loading_a_model() -> None:
-    began_s = time.monotonic()
-    async with process("--help") as child:
+    async with process("--help", model="not there") as child:
         stdout, _ = await asyncio.wait_for(child.communicate(), 60)
     assert child.returncode == 0
     for name in EncoderSettings.model_fields:
         assert f"ENCODER_{name.upper()}" in stdout.decode()
-    assert time.monotonic() - began_s < 30
 
 
 async def test_queues_that_hold_less_than_one_call_are_refused() -> None:

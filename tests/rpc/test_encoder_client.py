@@ -14,6 +14,7 @@ from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from tests.backends import free_ports
 from tests.fakes import FakeEncoder
+from tests.waiting import until, until_answered
 
 _A, _IN = 1, 1
 
@@ -56,12 +57,10 @@ async def names():
     transport.close()
 
 
-async def until_answered(peer):
-    while True:
-        try:
-            return await peer.model(Deadline(10))
-        except errors.Unavailable:
-            await asyncio.sleep(0.1)
+async def answered(peer):
+    await until_answered(
+        lambda: peer.model(Deadline(10)), lambda error: isinstance(error, errors.Unavailable)
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is the machine's own on Linux only")
@@ -73,18 +72,17 @@ async def test_encoder_that_comes_back_under_another_address_is_found_within_sec
         await peer.model(Deadline(10))
     async with encoder.serve(port, "127.0.0.2"):
         names.address = "127.0.0.2"
-        await asyncio.wait_for(until_answered(peer), 10)
+        await asyncio.wait_for(answered(peer), 10)
     await peer.close()
 
 
 async def test_encoder_that_had_no_address_for_long_is_found_within_seconds(names):
     encoder, (port,) = FakeEncoder(), free_ports(1)
     peer = EncoderClient(names.target(port), 2**20)
-    while names.questions < 6:  # by then, gRPC would wait for ten seconds
-        with pytest.raises(errors.Unavailable):
-            await peer.model(Deadline(10))
-        await asyncio.sleep(0.1)
+    waiting = asyncio.create_task(answered(peer))
+    await until(lambda: names.questions >= 6)  # by then, gRPC would wait for ten seconds
+    waiting.cancel()
     async with encoder.serve(port):
         names.address = "127.0.0.1"
-        await asyncio.wait_for(until_answered(peer), 6)
+        await asyncio.wait_for(answered(peer), 6)
     await peer.close()

@@ -26,6 +26,7 @@ from services.common.preprocess import decode
 from services.vectors.store import open_store
 from tests.backends import MilvusLite, free_ports
 from tests.fakes import FakeEncoder, vector_of
+from tests.waiting import until
 
 NAME = "pictures"
 OPTIONS = pb.IndexOptions(collection=NAME, create_collection=True)
@@ -160,8 +161,7 @@ async def test_sigterm_acknowledges_what_was_taken_and_exits_with_0(tmp_path):
             encoder.open.clear()
             calls = encoder.items["calls"]
             await call.write(pb.IndexImagesRequest(image=image(1)))
-            while encoder.items["calls"] == calls:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+            await until(lambda: encoder.items["calls"] > calls)
             running.process.send_signal(signal.SIGTERM)
             encoder.open.set()
             assert (await call.read()).acknowledgement.outcome == pb.OUTCOME_INDEXED

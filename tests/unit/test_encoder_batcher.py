@@ -15,6 +15,7 @@ from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.common.deadline import Deadline
 from services.encoder.batcher import Batcher, DeviceLost, Encoded
 from services.encoder.work_queue import Lane, Limits
+from tests.waiting import started, until
 
 POISON = 13
 FATAL = 666
@@ -93,13 +94,6 @@ async def batchers():
             return batcher
 
         yield make
-
-
-async def started(coroutine) -> asyncio.Task:
-    """A task that has run up to its first wait."""
-    task = asyncio.create_task(coroutine)
-    await asyncio.sleep(0)
-    return task
 
 
 async def occupy(device: GatedDevice, batcher: Batcher) -> asyncio.Task:
@@ -224,9 +218,10 @@ async def test_cancelled_caller_does_not_disturb_its_batch(device, batchers) -> 
 async def test_expired_caller_costs_no_device_time(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    late = await started(batcher.encode(Lane.TEXT, [text(1)], later(0.02)))
+    deadline = later(0.2)
+    late = await started(batcher.encode(Lane.TEXT, [text(1)], deadline))
     patient = await started(batcher.encode(Lane.TEXT, [text(2)], later()))
-    await asyncio.to_thread(lambda: time.sleep(0.05))  # time itself is what is tested here
+    await until(lambda: time.monotonic() > deadline.at_s)
     device.gate.set()
     assert isinstance((await late)[0], DeadlineExceeded)
     assert values(await patient) == [2]
@@ -327,9 +322,10 @@ async def test_a_text_joins_an_equal_one_that_is_being_computed(device, batchers
 async def test_who_joins_brings_a_deadline_of_his_own(device, batchers) -> None:
     batcher = batchers(device)
     first = await occupy(device, batcher)
-    hasty = await started(batcher.encode(Lane.TEXT, [text(1)], later(0.02)))
+    deadline = later(0.2)
+    hasty = await started(batcher.encode(Lane.TEXT, [text(1)], deadline))
     patient = await started(batcher.encode(Lane.TEXT, [text(1)], later()))
-    await asyncio.to_thread(lambda: time.sleep(0.05))  # time itself is what is tested here
+    await until(lambda: time.monotonic() > deadline.at_s)
     device.gate.set()
     assert values(await patient) == [1]
     await asyncio.gather(first, hasty)
@@ -374,7 +370,8 @@ async def test_timings_tell_waiting_from_working(device, batchers) -> None:
     first = await occupy(device, batcher)
     began = time.monotonic()
     call = await started(batcher.encode(Lane.TEXT, [text(1)], later()))
-    await asyncio.to_thread(lambda: time.sleep(0.03))  # time itself is what is tested here
+    held_until_s = time.monotonic() + 0.03
+    await until(lambda: time.monotonic() > held_until_s)
     device.gate.set()
     outcome = (await call)[0]
     held = (await first)[0]
@@ -414,9 +411,7 @@ async def test_every_answer_belongs_to_its_question_under_load_and_cancellations
         asked = [dice.choice([POISON, *range(200)]) for _ in range(dice.randint(1, 9))]
         task = asyncio.create_task(batcher.encode(lane, [make(i) for i in asked], later()))
         if number % 4 == 0:
-            for _ in range(dice.randint(0, 5)):
-                await asyncio.sleep(0)
-            task.cancel()
+            asyncio.get_running_loop().call_later(dice.uniform(0, 0.005), task.cancel)
         try:
             outcomes = await task
         except asyncio.CancelledError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 import torch
@@ -57,18 +56,19 @@ def test_torchs_threads_are_shared_out(threads, shares) -> None:
 
 
 def test_an_error_is_raised_when_the_other_parts_have_ended() -> None:
-    failed, ended = threading.Event(), threading.Event()
+    failed, ended, returned = threading.Event(), threading.Event(), threading.Event()
 
     def part(number: int) -> None:
         if number == 0:
             failed.set()
             raise MemoryError("no room")
         assert failed.wait(TIMEOUT_S)
-        time.sleep(0.1)  # who does not wait for this part is back by then
-        ended.set()
+        if not returned.wait(0.1):  # which gives those time to return who do not wait
+            ended.set()
 
     with pytest.raises(MemoryError, match="no room"):
         CpuWorkers(2).map(part, [0, 1])
+    returned.set()
     assert ended.is_set()
 
 

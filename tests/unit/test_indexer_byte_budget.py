@@ -7,13 +7,12 @@ import asyncio
 import pytest
 
 from services.indexer.byte_budget import ByteBudget
+from tests.waiting import started
 
 
 async def reserving(budget, *sizes):
     """A task for each size, all of them at their wait or past it."""
-    tasks = [asyncio.create_task(budget.reserve(size)) for size in sizes]
-    await asyncio.sleep(0)
-    return tasks
+    return [await started(budget.reserve(size)) for size in sizes]
 
 
 async def test_bytes_are_given_out_in_the_order_of_asking():

@@ -10,6 +10,7 @@ import pytest
 from glimpse.errors import Unavailable
 from services.vectors.milvus import row_requests
 from services.vectors.store import Row
+from tests.waiting import started
 
 MILVUS_MAX_BYTES = 64 * 1024 * 1024
 
@@ -44,9 +45,7 @@ ROWS = [Row(id=f"p{i}", vector=np.zeros(2, np.float32)) for i in range(1_200)]
 
 async def test_requests_of_one_write_go_side_by_side():
     call = Call()
-    writing = asyncio.create_task(row_requests.write(call, ROWS))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    writing = await started(row_requests.write(call, ROWS))
     assert call.under_way == 3
     call.open.set()
     await writing
@@ -55,9 +54,8 @@ async def test_requests_of_one_write_go_side_by_side():
 
 async def test_a_write_that_fails_leaves_no_request_under_way():
     call = Call(failing="p1")
-    writing = asyncio.create_task(row_requests.write(call, ROWS))
-    for _ in range(20):  # far more turns of the loop than the failure takes to be seen
-        await asyncio.sleep(0)
+    writing = await started(row_requests.write(call, ROWS))
+    assert call.under_way == 2
     assert not writing.done()
     call.open.set()
     with pytest.raises(Unavailable):

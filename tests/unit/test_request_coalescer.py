@@ -10,6 +10,7 @@ import pytest
 from glimpse.errors import DeadlineExceeded, Unavailable
 from services.common.deadline import Deadline
 from services.query.request_coalescer import RequestCoalescer
+from tests.waiting import started, until, until_all_wait
 
 who = contextvars.ContextVar("who", default="")
 
@@ -41,8 +42,7 @@ class Peer:
 
     async def reached(self, count):
         """Waits until so many calls have come in."""
-        while len(self.calls) < count:  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        await until(lambda: len(self.calls) >= count)
 
 
 @pytest.fixture
@@ -68,10 +68,8 @@ async def test_those_who_ask_in_the_same_turn_share_a_call_and_get_their_own_ans
 async def test_those_who_ask_while_all_calls_are_under_way_share_the_next(peer):
     peer.open.clear()
     gathered = gathering(peer)
-    first = asyncio.create_task(outcome(gathered, 1))
-    await peer.reached(1)
-    later = [asyncio.create_task(outcome(gathered, item)) for item in (2, 3)]
-    await asyncio.sleep(0)
+    first = await started(outcome(gathered, 1))
+    later = [await started(outcome(gathered, item)) for item in (2, 3)]
     assert len(peer.calls) == 1
     peer.open.set()
     assert await asyncio.gather(first, *later) == [[10], [20], [30]]
@@ -162,10 +160,8 @@ async def test_who_waits_for_a_call_that_something_else_ends_does_not_wait_on(pe
 async def test_who_leaves_before_the_call_is_not_sent_along(peer):
     peer.open.clear()
     gathered = gathering(peer)
-    first = asyncio.create_task(outcome(gathered, 1))
-    await peer.reached(1)
-    leaving, staying = (asyncio.create_task(outcome(gathered, item)) for item in (2, 3))
-    await asyncio.sleep(0)
+    first = await started(outcome(gathered, 1))
+    leaving, staying = [await started(outcome(gathered, item)) for item in (2, 3)]
     leaving.cancel()
     peer.open.set()
     assert await asyncio.gather(first, staying) == [[10], [30]]
@@ -184,7 +180,7 @@ async def test_a_call_that_fails_fails_for_all_its_callers_and_not_for_the_next(
 async def test_keys_that_nobody_waits_under_are_forgotten(peer):
     gathered = gathering(peer)
     await asyncio.gather(*(outcome(gathered, 1, key=key) for key in "abcde"))
-    await asyncio.sleep(0)
+    await until_all_wait()
     assert not gathered.keys
 
 
@@ -195,10 +191,8 @@ async def test_a_call_runs_in_the_context_of_its_first_caller(peer):
 
     peer.open.clear()
     gathered = gathering(peer)
-    first = asyncio.create_task(ask_as("first", 1))
-    await peer.reached(1)
-    others = [asyncio.create_task(ask_as(name, 2)) for name in ("second", "third")]
-    await asyncio.sleep(0)
+    first = await started(ask_as("first", 1))
+    others = [await started(ask_as(name, 2)) for name in ("second", "third")]
     peer.open.set()
     await asyncio.gather(first, *others)
     assert peer.contexts == ["first", "second"]

@@ -28,7 +28,7 @@ from services.vectors.memory import MemoryStore
 from services.vectors.store import CollectionSpec
 from tests.fakes import vector_of
 from tests.query_service import COLLECTION, DIMENSION, WORDS, fake_encoder, fill, row, rows
-from tests.waiting import until
+from tests.waiting import started, until
 
 
 class CountingStore(MemoryStore):
@@ -285,12 +285,6 @@ async def test_searches_with_different_filters_share_no_call_even_if_python_call
     assert found == [["cat"], []]
 
 
-async def all_have_run():
-    """Returns once no task can go on: none of these waits for more than some turns of the loop."""
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-
 async def test_searches_before_and_after_a_change_of_dimension_share_no_call(world):
     class HeldStore(CountingStore):
         open = asyncio.Event()
@@ -307,8 +301,7 @@ async def test_searches_before_and_after_a_change_of_dimension_share_no_call(wor
     await until(lambda: store.searches == 1)
     old.append(asyncio.create_task(world.ids(given(vector_of(b"dog", DIMENSION)))))
     await until(lambda: store.searches == 2)
-    old.append(asyncio.create_task(world.ids(given(vector_of(b"cup", DIMENSION)))))
-    await all_have_run()  # so it waits for room
+    old.append(await started(world.ids(given(vector_of(b"cup", DIMENSION)))))  # waits for room
     await store.drop_collection(COLLECTION, deadline=Deadline(5))
     small = CollectionSpec(COLLECTION, 8, "small", "5" * 64)
     await store.create_collection(small, deadline=Deadline(5))
