@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 
 import pytest
 
@@ -33,7 +32,11 @@ async def proxy(port, context):
 
     async def serve(reader, writer):
         shown.append(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
-        inner = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            inner = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            writer.close()
+            return
         await asyncio.gather(copy(reader, inner[1]), copy(inner[0], writer))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
@@ -64,13 +67,11 @@ async def test_store_shows_its_certificate_and_its_replacement(milvus, tmp_path)
         await store.ready(deadline=Deadline(T))
         new = authority.pair("caller")
         write(tmp_path, "caller", new)
-        ends_s = time.monotonic() + 30
         while ssl.PEM_cert_to_DER_cert(new.cert.decode()) not in shown:
             assert await store.list_collections(deadline=Deadline(T)) == []
-            assert time.monotonic() < ends_s
         await store.close()
         for stranger in (Credentials(ca), Credentials(Authority().write(tmp_path / ".."))):
             store = open_store(uri, "", stranger)
             with pytest.raises(GlimpseError):
-                await store.ready(deadline=Deadline(3.0))
+                await store.list_collections(deadline=Deadline(T))
             await store.close()

@@ -57,10 +57,10 @@ async def test_service_outlives_encoder_and_milvus_and_says_so(tmp_path):
     )
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            await asyncio.wait_for(channel.channel_ready(), 30)
+            await channel.channel_ready()
             await outlive(milvus, encoder, int(target.rpartition(":")[2]), channel)
         child.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(child.wait(), 30) == 0
+        assert await child.wait() == 0
     finally:
         if child.returncode is None:
             child.kill()

@@ -20,17 +20,21 @@ from services.common.deadline import Deadline
 from services.vectors.milvus import errors
 from services.vectors.milvus.metrics import MilvusMetrics
 
-_CONNECT_TIMEOUT_S = 3.0  # pymilvus' own, for each attempt; the caller's deadline holds besides
-
 # pymilvus pings every 10 s, which Milvus Lite takes for abuse: it cuts the connection, and with it
 # the call that comes just then. A peer that is gone is noticed by the first call that it leaves
 # unanswered, so nothing needs the pings.
-_GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
+_GRPC_OPTIONS = {
+    "grpc.keepalive_time_ms": 300_000,
+    # By default, a peer who lets somebody connect and then says nothing is given up after 20 s.
+    "grpc.min_reconnect_backoff_ms": 5_000,
+}
 
 # What Milvus answers about a collection that was dropped, or dropped and made anew.
 _TELL_OF_CHANGE = (NotFound, FailedPrecondition, errors.MilvusFailed)
 
-_MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
+# Far more than any call takes: what calls on an old channel get to end, and pymilvus to connect,
+# which ends at the deadline of the call that waits for it.
+_MAX_CALL_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,12 @@ class Connection:
                 client = AsyncMilvusClient(
                     self._uri,
                     token=self._token,
-                    timeout=_CONNECT_TIMEOUT_S,
+                    timeout=_MAX_CALL_S,
                     dedicated=True,
                     grpc_options=_GRPC_OPTIONS | dict(proxy_options(urlsplit(self._uri).netloc)),
                     **self._certificate_options,
                 )
-                version = await client.get_server_version(timeout=_CONNECT_TIMEOUT_S)
+                version = await client.get_server_version(timeout=_MAX_CALL_S)
                 self._connected = client, _backend(client, str(version))
             return self._connected
 
@@ -193,15 +197,18 @@ class MilvusCall:
     async def _send(self, method: str, *args: Any, **options: Any) -> Any:
         with self._connection.metrics.request(method, self.collection):
             try:
-                client, _ = await self._connection.get()
-                return await getattr(client, method)(
-                    *args, timeout=self._deadline.left_s(), **options
-                )
+                left_s = self._deadline.left_s()
+                # Here as well, because pymilvus connects anew outside the timeout it is given.
+                return await asyncio.wait_for(self._request(method, *args, **options), left_s)
             except errors.FOREIGN as error:
                 ours = errors.translate(error, self.collection, self.expression)
                 if isinstance(ours, _TELL_OF_CHANGE):
                     self._forget(self.collection)
                 raise ours from error
+
+    async def _request(self, method: str, *args: Any, **options: Any) -> Any:
+        client, _ = await self._connection.get()
+        return await getattr(client, method)(*args, timeout=self._deadline.left_s(), **options)
 
     async def _answers_without_filter(self) -> bool:
         """Tells an unknown error that the filter causes from one of Milvus' own."""
