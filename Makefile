@@ -23,7 +23,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos soak fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
-	load capacity ghz milvus-server check format lint types docs protos api-docs protos-check protos-release \
+	load capacity ghz grpcurl kustomize milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there constraints clean
 
 help: ## list the targets
@@ -34,7 +34,7 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 
 # The stores' contract goes first and alone: a machine can run only one Milvus server. Then the files
 # in their order, so that those that start whole stacks do not come last.
-test: $(VENV)/.dev milvus-server example-go-if-there ## run every test that needs no GPU and no network
+test: $(VENV)/.dev milvus-server ghz grpcurl kustomize example-go-if-there ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/contract
 
@@ -66,10 +66,16 @@ load: $(VENV)/.dev milvus-server ghz ## load the services with ghz, on STORE=lit
 capacity: $(VENV)/.dev milvus-server ghz ## find the rate that breaks the objective, and what is full then
 	$(BIN)/python -m tests.load.capacity --store $(if $(filter file,$(origin STORE)),lite,$(STORE)) $(LOAD)
 
-# Nothing to do where ghz is on the PATH.
-ghz: ## the load generator, where Go is; without it the tests that want it are skipped
-	@command -v ghz > /dev/null || test -e build/go/ghz || { command -v go > /dev/null && $(MAKE) build/go/ghz; } \
-		|| echo "there is no ghz here: its tests are skipped" >&2
+# Programs that tests start. Nothing to do where they are on the PATH, and kubectl is a kustomize, too.
+# Without Go, or where its modules cannot be fetched, the tests that want them are skipped.
+ghz grpcurl kustomize:
+	@command -v $@ > /dev/null || test -e build/go/$@ || { test $@ = kustomize && command -v kubectl > /dev/null; } \
+		|| { command -v go > /dev/null && $(MAKE) --no-print-directory build/go/$@; } \
+		|| echo "there is no $@ here: its tests are skipped" >&2
+
+build/go/grpcurl:
+	mkdir -p build/go
+	GOBIN=$(CURDIR)/build/go go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 build/go/ghz:
 	mkdir -p build/go
@@ -147,11 +153,11 @@ docs: $(VENV)/.dev ## write the tables of docs/operations.md that follow from th
 	$(BIN)/python -m docs.generate
 
 # Whoever has kubectl needs nothing else to render manifests; kustomize alone will do.
-k8s-check: $(VENV)/.dev ## images, manifests and what is rendered from them; needs kubectl or kustomize
+k8s-check: $(VENV)/.dev kustomize ## images, manifests and what is rendered from them; needs kubectl or kustomize
 	$(BIN)/hadolint deploy/docker/*.Dockerfile
 	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s deploy/grafana deploy/prometheus tests/k8s
 	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
-		"manifests, install kubectl 1.27 or newer, or, where Go is, 'make build/go/kustomize'" >&2; exit 1; }
+		"manifests, install kubectl 1.27 or newer, or Go, with which 'make kustomize' builds one" >&2; exit 1; }
 	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py tests/k8s/test_docs.py
 
 build/go/kustomize:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,13 +18,13 @@ from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
 from glimpse.cli.stack import Stack, StackError, StackOptions
 from glimpse.cli.walk import find_pictures
-from tests import photographs, readme
+from tests import photographs, programs, readme
 
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
-GO_CALLER = ROOT / "build" / "go" / "search"
+GO_CALLER = programs.BUILT / "search"
 
 
 def options(data: Path, **changes) -> StackOptions:
@@ -210,7 +209,10 @@ def expected(client):
 def printed(stack: Stack, *words: str) -> list[str]:
     """What a command of README.md prints, with this stack's address in it."""
     command = [word.replace(readme.QUERY, stack.query) for word in words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    environment = os.environ | {"PATH": programs.search_path()}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -232,7 +234,7 @@ def test_the_go_caller_prints_the_best_hits(stack, expected):
     assert printed(stack, *caller, "-limit", "2", "a white dog") == expected[:2]
 
 
-@pytest.mark.skipif(not shutil.which("grpcurl"), reason="no grpcurl on the path")
+@pytest.mark.skipif(not programs.find("grpcurl"), reason=programs.missing("grpcurl"))
 def test_the_readmes_grpcurl_lines_work_as_printed(stack, expected):
     found = []
     for line in readme.grpcurl_lines():

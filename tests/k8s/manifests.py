@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests import programs
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
@@ -31,19 +32,17 @@ DEPLOYMENTS = {
 }
 
 HOW_TO_GET_KUSTOMIZE = (
-    "neither kubectl nor kustomize is on the PATH, and one of them renders the manifests: install "
-    "kubectl 1.27 or newer, or, where Go is, run `make build/go/kustomize`"
+    "neither kubectl nor kustomize is here, and one of them renders the manifests: install kubectl "
+    "1.27 or newer, or, where Go is, run `make build/go/kustomize`"
 )
 
 
 def kustomize_command() -> list[str] | None:
     """How manifests are rendered on this machine, without the folder; None if they cannot be."""
-    built = ROOT / "build" / "go" / "kustomize"
-    if shutil.which("kubectl"):
-        return ["kubectl", "kustomize"]
-    if shutil.which("kustomize"):
-        return ["kustomize", "build"]
-    return [str(built), "build"] if built.exists() else None
+    if kubectl := programs.find("kubectl"):
+        return [kubectl, "kustomize"]
+    kustomize = programs.find("kustomize")
+    return [kustomize, "build"] if kustomize else None
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import stacks
 from benchmarks.report import Figure, Report
 from glimpse.cli.console import say
+from tests import programs
 from tests.load import bodies, ghz
 from tests.load.ghz import Configuration, GhzReport
 from tests.load.run import NO_GHZ, OUTPUT, describe_machine, filled_stack, model_of
@@ -220,8 +221,8 @@ def figures(finder: Finder, objective_ms: float) -> list[Figure]:
 def main(arguments: list[str] | None = None) -> int:
     """0; 3 where ghz is not here."""
     options = _options(arguments)
-    if ghz.find_ghz() is None:
-        print(ghz.HOW_TO_GET_GHZ, file=sys.stderr)
+    if programs.find(ghz.PROGRAM) is None:
+        print(programs.missing(ghz.PROGRAM), file=sys.stderr)
         return NO_GHZ
     stacks.end_on_sigterm()
     output = options.output.absolute()

@@ -6,7 +6,6 @@ Which configurations there are, and how good is good enough, is not decided here
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sysconfig
 from collections.abc import Mapping
@@ -17,20 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import percentile
+from tests import programs
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
-HOW_TO_GET_GHZ = (
-    "ghz, the load generator, is not here: where Go is installed, `make build/go/ghz` builds it; "
-    "otherwise take a release from https://github.com/bojand/ghz/releases and put it on the PATH"
-)
-
-
-def find_ghz() -> str | None:
-    """The program's path: that of `make build/go/ghz`, or the one on the PATH."""
-    built = ROOT / "build" / "go" / "ghz"
-    return str(built) if built.exists() else shutil.which("ghz")
+PROGRAM = "ghz"
 
 
 @dataclass(frozen=True)
@@ -128,9 +119,9 @@ def run(
     is left out where build/go/ghz-html is missing. Raises RuntimeError with what ghz said when it
     could not run.
     """
-    program = find_ghz()
+    program = programs.find(PROGRAM)
     if program is None:
-        raise RuntimeError(HOW_TO_GET_GHZ)
+        raise RuntimeError(programs.missing(PROGRAM))
     output.parent.mkdir(parents=True, exist_ok=True)
     path = output.with_suffix(".json")
     command = [program, "--config", str(configuration.path), "--format", "json"]

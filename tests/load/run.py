@@ -27,6 +27,7 @@ from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.errors import AlreadyExists
 from glimpse.results import ImageFile
 from services.encoder.hardware import usable_cpus
+from tests import programs
 from tests.load import bodies, ghz
 from tests.load.suite import NAMES, Suite, SuiteOptions
 
@@ -88,8 +89,8 @@ def describe_machine() -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code; the table and the files in build/load say the rest."""
     options = _options(arguments)
-    if ghz.find_ghz() is None:
-        print(ghz.HOW_TO_GET_GHZ, file=sys.stderr)
+    if programs.find(ghz.PROGRAM) is None:
+        print(programs.missing(ghz.PROGRAM), file=sys.stderr)
         return NO_GHZ
     stacks.end_on_sigterm()
     output = options.output.absolute()

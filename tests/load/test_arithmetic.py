@@ -10,7 +10,8 @@ from google.protobuf.proto import parse_length_prefixed
 
 from benchmarks.stacks import STORES
 from glimpse.query.v1 import query_pb2
-from tests.load import bodies, ghz, run
+from tests import programs
+from tests.load import bodies, run
 from tests.load.gates import Gate, figures
 from tests.load.ghz import CONFIGURATIONS, Configuration, GhzReport
 from tests.load.suite import NAMES
@@ -134,7 +135,7 @@ def test_a_file_of_bodies_holds_each_message_with_its_length(tmp_path):
 @pytest.mark.parametrize("store", STORES)
 def test_without_ghz_it_says_how_to_get_it_and_exits_with_3(store, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(ghz, "ROOT", tmp_path)
+    monkeypatch.setattr(programs, "BUILT", tmp_path)
     assert run.main(["--store", store]) == 3
     assert "make build/go/ghz" in capsys.readouterr().err
 

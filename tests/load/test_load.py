@@ -16,6 +16,7 @@ from glimpse.cli.ports import Ports
 from glimpse.cli.stack import Stack, StackOptions
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from tests import programs
 from tests.load import bodies, ghz, run
 from tests.load.suite import NAMES, Suite, SuiteOptions
 
@@ -24,7 +25,7 @@ SECONDS = 0.4
 
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(ghz.find_ghz() is None, reason=ghz.HOW_TO_GET_GHZ),
+    pytest.mark.skipif(programs.find(ghz.PROGRAM) is None, reason=programs.missing(ghz.PROGRAM)),
 ]
 
 
