@@ -21,7 +21,8 @@ _RETRY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+    # A server that stops cancels calls that have reached it and that it has not looked at yet.
+    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
 }
 # A failed try costs a token, a call that went well brings a tenth back; below half of them nothing
 # is tried again: a service that is overloaded for long gets a tenth of its calls twice, not five
