@@ -162,7 +162,7 @@ async def test_each_query_of_a_batch_has_its_own_answer(query):
 async def test_a_collection_of_another_model_is_refused_naming_both(query, store):
     await made(store, OLDER, [row("old")], fingerprint="0" * 64)
     error = await failure(search(query, collection=OLDER, text="dog"))
-    assert (type(error), error.reason) == (errors.FailedPrecondition, "MODEL_MISMATCH")
+    assert (type(error), error.reason) == (errors.ModelMismatch, "MODEL_MISMATCH")
     assert error.metadata["collection_fingerprint"] == "0" * 64
     assert error.metadata["encoder_fingerprint"] == "f" * 64
 
