@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 
 import grpc
@@ -79,32 +80,61 @@ sys.exit(server.run_service(settings, main))
 """
 
 
-@pytest.fixture
-async def process():
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        env={**os.environ, "TEST_GRACE_S": "600"},  # what hangs is seen by the test's own timeout
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    yield child
-    if child.returncode is None:
-        child.kill()
-    await child.communicate()
+class Service:
+    """PROGRAM as a process, until the block ends."""
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "TEST_GRACE_S": "600"},  # what hangs is seen by the test's timeout
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port, self.metrics_port = map(int, self._process.stdout.readline().split())
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.communicate()
+
+    async def says(self, line):
+        assert await asyncio.to_thread(self._process.stdout.readline) == line
+
+    def hears(self, line):
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+
+    def terminate(self):
+        self._process.send_signal(signal.SIGTERM)
+
+    async def exit_code(self):
+        return await asyncio.to_thread(self._process.wait)
+
+
+@pytest.fixture(scope="module")
+def service():
+    """One that answers all the tests that do not stop it."""
+    with Service() as service:
+        yield service
 
 
 @pytest.fixture
-async def ports(process):
-    """Where it answers calls, and where it tells its metrics."""
-    return [int(port) for port in (await process.stdout.readline()).split()]
+async def channel(service):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        yield channel
 
 
 @pytest.fixture
-async def channel(ports):
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+def stopping():
+    """One for a test that stops it."""
+    with Service() as service:
+        yield service
+
+
+@pytest.fixture
+async def last_channel(stopping):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stopping.port}") as channel:
         yield channel
 
 
@@ -136,12 +166,12 @@ async def test_refusal_tells_grpc_when_to_try_again_and_when_it_is_too_late_for_
     assert pushback not in dict((await failure(channel, "field")).trailing_metadata())
 
 
-async def test_event_loop_that_is_held_up_is_measured(channel, ports):
-    before_s = await lag_s(ports[1])
+async def test_event_loop_that_is_held_up_is_measured(channel, service):
+    before_s = await lag_s(service.metrics_port)
     request = encoder_pb2.EncodeTextsRequest(texts=["hold up"])
     await encoder_pb2_grpc.EncoderStub(channel).EncodeTexts(request, timeout=60)
     # What is due ten times in that second comes 0.9 s, 0.8 s … too late.
-    while await lag_s(ports[1]) < before_s + 4.4:
+    while await lag_s(service.metrics_port) < before_s + 4.4:
         pass
 
 
@@ -229,19 +259,21 @@ async def reflected(channel, symbol: str) -> list[reflection_pb2.ServerReflectio
     return [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
 
 
-async def test_sigterm_stops_the_service_with_exit_code_0(process, channel):
-    await failure(channel, "bug")
-    process.send_signal(signal.SIGTERM)
-    assert await process.wait() == 0
+async def test_sigterm_stops_the_service_with_exit_code_0(stopping, last_channel):
+    await failure(last_channel, "bug")
+    stopping.terminate()
+    assert await stopping.exit_code() == 0
 
 
-async def test_call_under_way_at_sigterm_is_answered_and_later_ones_are_refused(process, channel):
-    stub = encoder_pb2_grpc.EncoderStub(channel)
+async def test_call_under_way_at_sigterm_is_answered_and_later_ones_are_refused(
+    stopping, last_channel
+):
+    stub = encoder_pb2_grpc.EncoderStub(last_channel)
     under_way = stub.EncodeTexts(encoder_pb2.EncodeTextsRequest(texts=["wait"]), timeout=60)
-    assert await process.stdout.readline() == b"entered\n"
-    watch = aiter(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()))
+    await stopping.says("entered\n")
+    watch = aiter(health_pb2_grpc.HealthStub(last_channel).Watch(health_pb2.HealthCheckRequest()))
     await anext(watch)
-    process.send_signal(signal.SIGTERM)
+    stopping.terminate()
     assert (await anext(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
     async for _ in watch:  # it ends once new calls are about to be refused
         pass
@@ -250,16 +282,16 @@ async def test_call_under_way_at_sigterm_is_answered_and_later_ones_are_refused(
         while True:
             await (call := stub.EncodeTexts(later, timeout=60))
     assert await call.code() is grpc.StatusCode.UNAVAILABLE
-    process.stdin.write(b"go on\n")
+    stopping.hears("go on\n")
     assert (await under_way).results
-    assert await process.wait() == 0
+    assert await stopping.exit_code() == 0
 
 
-async def test_open_health_watch_does_not_hold_up_a_stop(process, channel):
-    watch = aiter(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()))
+async def test_open_health_watch_does_not_hold_up_a_stop(stopping, last_channel):
+    watch = aiter(health_pb2_grpc.HealthStub(last_channel).Watch(health_pb2.HealthCheckRequest()))
     statuses = [(await anext(watch)).status]
-    process.send_signal(signal.SIGTERM)
-    assert await process.wait() == 0
+    stopping.terminate()
+    assert await stopping.exit_code() == 0
     async for answer in watch:
         statuses.append(answer.status)
     serving, not_serving = (
