@@ -10,6 +10,9 @@ IMAGES ?=
 QUERY ?=
 MODEL ?=
 
+# Processes that run tests.
+JOBS ?= 3
+
 # For the benchmarks: the store that they run on, and options, which --help of each lists.
 STORE ?= milvus
 BENCH ?=
@@ -32,11 +35,10 @@ help: ## list the targets
 demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search them, write build/demo/
 	@$(BIN)/python -m demo.run $(if $(IMAGES),--images "$(IMAGES)") $(if $(QUERY),--query "$(QUERY)") $(if $(MODEL),--model "$(MODEL)")
 
-# The stores' contract goes first and alone: a machine can run only one Milvus server. Then the files
-# in their order, so that those that start whole stacks do not come last.
+# In their order, so that those that take long do not come last. Most tests wait for processes more than
+# they compute, those of the Milvus server most of all: one more process than there are processors.
 test: $(VENV)/.dev milvus-server ghz grpcurl kustomize example-go-if-there ## run every test that needs no GPU and no network
-	$(BIN)/python -m pytest tests/contract
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/contract
+	$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
 bench: ## measure encoder, indexing and searches; one table; docs/benchmarks.md's section for this machine
 	$(MAKE) bench-encoder bench-ingest bench-search

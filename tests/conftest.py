@@ -1,7 +1,27 @@
-"""What all tests need before anything else is imported; fixtures stand with their tests."""
+"""What holds for all tests; fixtures stand with their tests."""
 
 import os
+import re
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # gRPC restarts its threads in every forked child; between fork and exec of a process that a test
 # starts they may crash there.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
+class Scheduling(LoadScopeScheduling):
+    """What runs in one process, where several run tests: a file's tests, which may share a stack;
+    the contract's tests of one store; and all on a Milvus server, as a machine can run only one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        store = re.search(r"[[-](memory|lite|milvus)[]-]", test)
+        if store and (store[1] == "milvus" or file.startswith("tests/contract/")):
+            return store[1]
+        return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduling:
+    return Scheduling(config, log)

@@ -14,8 +14,6 @@ from PIL import Image
 from demo.run import BARS
 from tests import photographs
 
-pytestmark = pytest.mark.timeout(400)
-
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
 
@@ -32,9 +30,7 @@ def first(output):
 
 def run(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "demo.run", "--output", str(output), "--model", MODEL]
-    return subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=390
-    )
+    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
 def report(output: Path):
@@ -65,16 +61,8 @@ def test_each_question_that_is_shown_has_a_table_and_a_sheet(first, output):
         assert f"\n{sheet.stem.replace('-', ' ')}\n" in first.stdout
 
 
-def test_a_second_run_encodes_nothing_anew_and_finds_the_same(first, output):
-    before = report(output)
-    again = run(output)
-    assert again.returncode == first.returncode, again.stderr
-    after = report(output)
-    assert (after["indexed"], after["unchanged"], after["failed"]) == (0, 1_000, 0)
-    assert after["precision_at_10"] == before["precision_at_10"]
-
-
-def test_a_folder_of_ones_own_is_searched_and_its_broken_file_makes_the_run_fail(tmp_path):
+def test_a_folder_of_ones_own_is_searched_and_again_without_encoding_anything_anew(tmp_path):
+    """The second run finds the same, and a broken file besides makes it fail."""
     folder = tmp_path / "own"
     folder.mkdir()
     for path in photographs.carried()[:3]:
@@ -86,10 +74,11 @@ def test_a_folder_of_ones_own_is_searched_and_its_broken_file_makes_the_run_fail
     assert str(folder / "astronaut.png") in good.stdout
 
     (folder / "broken.jpg").write_bytes(b"no picture")
-    bad = run(tmp_path / "output", *arguments)
-    assert bad.returncode == 1
-    assert "3 unchanged, 1 failed" in bad.stderr
-    assert "broken.jpg: " in bad.stderr
+    again = run(tmp_path / "output", *arguments)
+    assert again.returncode == 1
+    assert "0 indexed, 3 unchanged, 1 failed" in again.stderr
+    assert "broken.jpg: " in again.stderr
+    assert again.stdout == good.stdout
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):

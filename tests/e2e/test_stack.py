@@ -20,8 +20,6 @@ from glimpse.cli.stack import Stack, StackError, StackOptions
 from glimpse.cli.walk import find_pictures
 from tests import photographs, programs, readme
 
-pytestmark = pytest.mark.timeout(300)
-
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
 GO_CALLER = programs.BUILT / "search"

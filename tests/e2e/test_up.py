@@ -12,8 +12,6 @@ import pytest
 
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
-
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
 

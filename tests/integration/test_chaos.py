@@ -2,13 +2,10 @@
 
 import random
 
-import pytest
-
 from tests.chaos.broken import index_broken_among_good
 from tests.chaos.run import KILLS, Chaos
 
 
-@pytest.mark.timeout(300)
 def test_whatever_is_killed_no_acknowledged_image_is_lost_or_there_twice(tmp_path):
     seed = random.randrange(2**32)
     print("seed", seed)  # shown when it fails

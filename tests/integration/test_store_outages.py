@@ -68,7 +68,6 @@ async def once_back(call):
     return await until_answered(call, lambda error: isinstance(error, expected), BACK_S)
 
 
-@pytest.mark.timeout(300)
 async def test_milvus_may_freeze_and_restart_and_nothing_is_lost(process, store, registry):
     await store.create_collection(spec("pictures", model_name="ViT"), deadline=Deadline(T))
     rows = [picture("best"), *(picture(f"{i}", between(0.5), uri=f"u{i}") for i in range(200))]

@@ -8,8 +8,6 @@ import pytest
 from tests import operations, queries
 from tests.observed import SERVICES, observed_stack
 
-pytestmark = pytest.mark.timeout(300)
-
 SEARCH = "glimpse.query.v1.Query/Search"
 ENCODE_TEXTS = "glimpse.encoder.v1.Encoder/EncodeTexts"
 ENCODE_IMAGES = "glimpse.encoder.v1.Encoder/EncodeImages"

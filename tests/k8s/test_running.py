@@ -19,8 +19,6 @@ MILVUS = "glimpse-milvus.glimpse-milvus:19530"
 # As for the other tests of the whole stack: another model than the bundled one, if told so.
 CHANGES = {"ENCODER_MODEL": os.environ["ENCODER_MODEL"]} if "ENCODER_MODEL" in os.environ else {}
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def make_node(tmp_path):

@@ -23,10 +23,9 @@ from tests.load.suite import NAMES, Suite, SuiteOptions
 ROWS = 30
 SECONDS = 0.4
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(programs.find(ghz.PROGRAM) is None, reason=programs.missing(ghz.PROGRAM)),
-]
+pytestmark = pytest.mark.skipif(
+    programs.find(ghz.PROGRAM) is None, reason=programs.missing(ghz.PROGRAM)
+)
 
 
 @pytest.fixture(scope="module")

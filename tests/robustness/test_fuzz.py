@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
 from glimpse.cli.ports import Ports
 from glimpse.cli.stack import Stack, StackOptions
 from tests.robustness.fuzz import fuzz, keep_logs
 from tests.robustness.wire import tcp
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_services_bear_what_nobody_sane_sends_and_hold_nothing_of_it(tmp_path):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.robustness.rolling import roll
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_rolling_restart_of_query_and_indexer_fails_no_call_of_the_client(tmp_path):

@@ -32,9 +32,6 @@ NAME = "pictures"
 OPTIONS = pb.IndexOptions(collection=NAME, create_collection=True)
 T = 120.0
 
-# Each test starts three processes, which takes long on a busy machine.
-pytestmark = pytest.mark.timeout(300)
-
 
 @contextlib.asynccontextmanager
 async def running_milvus(milvus):
