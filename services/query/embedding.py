@@ -106,14 +106,12 @@ class Embedder:
         """
         # All that follows goes by the part's place in this list.
         parts = list(enumerate(term.part for query in queries for term in query.terms))
-        prompts = {at: options.prompt(part) for at, part in parts if isinstance(part, Text)}
+        texts = [(at, part) for at, part in parts if isinstance(part, Text)]
+        prompts = {at: options.prompt(part) async for at, part in paced(texts)}
         files = {at: part.content for at, part in parts if isinstance(part, PictureFile)}
         images = {at: part for at, part in parts if isinstance(part, IndexedImage)}
-        found = {
-            at: _given(part, collection)
-            async for at, part in paced(parts)
-            if isinstance(part, Given)
-        }
+        given = [(at, part) for at, part in parts if isinstance(part, Given)]
+        found = {at: _given(part, collection) async for at, part in paced(given)}
         for some in await _together(
             self._texts(collection, prompts, timing, deadline),
             self._pictures(collection, files, timing, deadline),
@@ -134,17 +132,19 @@ class Embedder:
     ) -> dict[int, Embedded]:
         """What became of each text."""
         found: dict[str, Embedded] = {}
-        new: list[str] = []
-        async for prompt in paced(dict.fromkeys(prompts.values())):
+        new: dict[str, None] = {}
+        async for prompt in paced(prompts.values()):
+            if prompt in found or prompt in new:
+                continue
             known = self._cache.get(prompt, collection.model_fingerprint)
             if known is None:
-                new.append(prompt)
+                new[prompt] = None
             else:
                 found[prompt] = known
         self._metrics.texts.labels("cache").inc(len(found))
         self._metrics.texts.labels("encoder").inc(len(new))
         if new:
-            share = await self._text_calls.ask(None, new, deadline)
+            share = await self._text_calls.ask(None, list(new), deadline)
             answers, waited_s = share.answers, share.waited_s
             outcomes = await self._checked(collection, answers, timing, waited_s, deadline)
             async for prompt, embedded in paced(zip(new, outcomes, strict=True)):
