@@ -20,12 +20,14 @@ LOAD ?=
 FUZZ ?=
 SOAK ?=
 CHAOS ?=
+HOSTILE ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-compare \
+.PHONY: help demo test chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
+	bench-compare \
 	load capacity ghz grpcurl kustomize milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there constraints clean
 
@@ -87,6 +89,10 @@ build/go/ghz:
 # Options: FUZZ="--seconds 600 --messages 1000000", or --seed of a run to repeat it.
 fuzz: $(VENV)/.dev ## do to the services for a minute what nobody sane does; they must bear it
 	$(BIN)/python -m tests.robustness.fuzz $(FUZZ)
+
+# Takes a quarter of an hour; writes build/bench/hostile.json. HOSTILE="--list", or "--only filter bomb"
+hostile: $(VENV)/.dev $(if $(findstring milvus,$(HOSTILE)),milvus-server) ## attack every field of every method; nobody else may notice
+	$(BIN)/python -m tests.hostile $(HOSTILE)
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling

@@ -62,7 +62,7 @@ def unknown_methods_and_oversize_headers(
             stream = wire.begin(rng.choice(methods).path, *headers)
             wire.send(stream, framed(b""), end=True)
             status = wire.status(stream, _ANSWER_TIMEOUT_S)
-        outcomes[_named(status)] += 1
+        outcomes[named(status)] += 1
         wire.vanish()
     with grpc.insecure_channel(address) as channel:
         for path in ("/", "//", "/glimpse.query.v1.Query/", "/x/y", f"{methods[0].path}x"):
@@ -154,7 +154,7 @@ def compressed_bombs(address: str, methods: list[Method], rng: random.Random) ->
             rest = rest[sent:]
             if not wire.read(5):
                 break
-        outcomes[_named(wire.status(stream, _ANSWER_TIMEOUT_S))] += 1
+        outcomes[named(wire.status(stream, _ANSWER_TIMEOUT_S))] += 1
         wire.vanish()
     return outcomes
 
@@ -229,7 +229,8 @@ def _call(
     return call.code().name
 
 
-def _named(status: str | None) -> str:
+def named(status: str | None) -> str:
+    """A grpc-status by its name; "closed" where there was none."""
     if status is None:
         return "closed"
     return next(code.name for code in grpc.StatusCode if str(code.value[0]) == status)

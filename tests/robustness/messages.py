@@ -47,10 +47,18 @@ class Method:
     service: str
     path: str
     request: Descriptor
+    response: Descriptor
+    is_stream: bool
 
 
 METHODS = [
-    Method(name, f"/{service.full_name}/{method.name}", method.input_type)
+    Method(
+        name,
+        f"/{service.full_name}/{method.name}",
+        method.input_type,
+        method.output_type,
+        method.client_streaming,
+    )
     for name, file in (("encoder", encoder_pb2), ("indexer", indexer_pb2), ("query", query_pb2))
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods

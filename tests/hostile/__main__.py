@@ -1,0 +1,157 @@
+"""`make hostile`: one caller attacks every field of every method, the others must not notice.
+
+Writes build/bench/hostile.json. `--list` names the attacks, `--only PATTERN` chooses some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from benchmarks import machine, stacks
+from benchmarks.report import Bar, Figure, Report
+from glimpse.cli.ports import Ports
+from glimpse.cli.stack import Stack, StackOptions
+from tests.hostile.attacks import Attack, chosen, field_attacks, method_attacks
+from tests.hostile.batches import batch_attacks
+from tests.hostile.connections import connection_attacks
+from tests.hostile.run import ENVIRONMENT, NOTICED_MS, Outcome, Result, Run
+
+_FOLDER = stacks.OUTPUT / "hostile"
+_MAX_WAIT_MS = 250
+_WORST = 30
+
+
+def all_attacks() -> Sequence[Attack]:
+    """In the order in which they are made."""
+    return [*batch_attacks(), *field_attacks(), *method_attacks(), *connection_attacks()]
+
+
+def hostile(options: argparse.Namespace) -> Outcome:
+    """A stack of its own, and all that was chosen against it."""
+    attacks = chosen(iter(all_attacks()), options.only)
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    with contextlib.ExitStack() as exits:
+        uri = None
+        if options.store == "milvus":
+            uri = exits.enter_context(stacks.running_store("milvus"))
+        stack = Stack(
+            StackOptions(
+                _FOLDER, milvus_uri=uri, ports=Ports.free(), environment=ENVIRONMENT, grace_s=10
+            )
+        )
+        with stack:
+            # The attacker's work would be done elsewhere: the services go first.
+            os.nice(5)
+            outcome = Run(stack, options.seed, options.seconds, options.repeats).run(attacks)
+        outcome.faults += [
+            f"{process.name} {process.how_it_ended()} at its stop"
+            for process in stack.processes.values()
+            if process.exit_code
+        ]
+    return outcome
+
+
+def figures(outcome: Outcome) -> list[Figure]:
+    """Against their bars."""
+    results = outcome.results
+    worst = max(results, key=lambda result: result.worst_ms)
+    unnoticed = sum(result.worst_ms <= NOTICED_MS for result in results)
+    grown = max(outcome.memory_ratios, key=outcome.memory_ratios.__getitem__)
+    assert outcome.ties is not None
+    return [
+        Figure(
+            "worst_neighbour_ms",
+            f"a neighbour's longest wait during an attack: {worst.worst_caller} at {worst.name}",
+            worst.worst_ms,
+            Bar("at most", _MAX_WAIT_MS),
+        ),
+        Figure(
+            "share_within_100_ms",
+            "share of the attacks during which no neighbour waits longer than that",
+            unnoticed / len(results),
+            Bar("at least", 0.95),
+        ),
+        Figure("attacks", "on all fields of all methods", len(results), Bar("at least", 200)),
+        Figure(
+            "memory_ratio",
+            f"memory after all attacks ÷ before, of the service that grew most: {grown}",
+            outcome.memory_ratios[grown],
+            Bar("at most", 1.1),
+        ),
+        Figure(
+            "internal_errors",
+            "INTERNAL, UNKNOWN, and what is wrong with the services afterwards: errors in a log, "
+            "calls that are still counted, health",
+            outcome.bugs + len(outcome.faults),
+            Bar("at most", 0),
+        ),
+        Figure(
+            "ties_ratio",
+            "p50 of a search that meets 5,000 equal scores ÷ of one that meets none",
+            outcome.ties.ratio,
+            Bar("at most", 3),
+        ),
+    ]
+
+
+def details(outcome: Outcome) -> dict[str, object]:
+    """What is behind the figures; every attack, the worst first."""
+    return {
+        "seed": outcome.seed,
+        "usual_ms": outcome.usual_ms,
+        "ties": asdict(outcome.ties) if outcome.ties else None,
+        "first_bytes": outcome.first_bytes,
+        "last_bytes": outcome.last_bytes,
+        "memory_ratios": outcome.memory_ratios,
+        "restarts": dict(outcome.restarts),
+        "faults": outcome.faults,
+        "attacks": [result.record() for result in worst_first(outcome.results)],
+    }
+
+
+def worst_first(results: Sequence[Result]) -> list[Result]:
+    return sorted(results, key=lambda result: -result.worst_ms)
+
+
+def main() -> int:
+    """0 where every bar is met."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="some attacks")
+    parser.add_argument("--list", action="store_true", help="names them, and attacks nobody")
+    parser.add_argument("--store", choices=stacks.STORES, default="lite")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of an attack, at least")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="of an attack that is noticed; the best counts"
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run")
+    options = parser.parse_args()
+    if options.list:
+        print(*(attack.name for attack in chosen(iter(all_attacks()), options.only)), sep="\n")
+        return 0
+    stacks.end_on_sigterm()
+    print(f"seed {options.seed}", flush=True)
+    started_s = time.monotonic()
+    outcome = hostile(options)
+    print(f"\n{len(outcome.results)} attacks in {time.monotonic() - started_s:.0f} s; the worst:")
+    print(*worst_first(outcome.results)[:_WORST], sep="\n")
+    for fault in outcome.faults:
+        print(f"fault: {fault}", file=sys.stderr)
+    report = Report("hostile", "make hostile", machine.describe(), has_bars=not options.only)
+    report.figures = figures(outcome)
+    report.details = details(outcome)
+    report.write(stacks.OUTPUT / "hostile.json")
+    print(report.table())
+    print(f"the services' logs are in {_FOLDER / 'logs'}")
+    return 0 if all(figure.is_met is not False for figure in report.figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

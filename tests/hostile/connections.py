@@ -1,0 +1,237 @@
+"""Attacks below the level of calls: connections, streams, headers, frames. Those of make fuzz are
+among them; these go on for a while, and hold what they have opened meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from random import Random
+
+import h2.exceptions
+
+from tests.hostile.attacks import Assault, Attack
+from tests.hostile.contracts import well_formed_messages
+from tests.hostile.sizes import MAX_CALL_METADATA_BYTES
+from tests.robustness import attacks as fuzzed
+from tests.robustness.messages import METHODS, Method
+from tests.robustness.wire import PREFACE, Wire, framed, tcp, vanish
+
+_STREAMS = 2_000
+_CONNECTIONS = 8
+_SLOW_STREAMS = 200
+_SLOW_PERIOD_S = 0.01
+_IDLE_CONNECTIONS = 1_000
+_FRAMES = 20_000
+_MEBI = 2**20
+# Every header counts for 32 bytes more than it has, and gRPC sends some of its own.
+_HEADER_BYTES, _OWN_BYTES = 32, 700
+
+_DATA, _SETTINGS, _PING, _WINDOW_UPDATE, _PRIORITY = 0, 4, 6, 8, 2
+
+
+def connection_attacks() -> Iterator[Attack]:
+    """For each service, with its own methods."""
+    for service in ("encoder", "indexer", "query"):
+        methods = [method for method in METHODS if method.service == service]
+        for attack in fuzzed.ATTACKS:
+            yield Attack(_name(service, attack), _fuzzing(attack, methods))
+        for attack in (
+            _streams_opened_and_left,
+            _large_promises,
+            _slow_streams,
+            _idle_connections,
+            _cancelled_calls,
+            _calls_whose_answers_nobody_takes,
+        ):
+            yield Attack(_name(service, attack), _over(attack, methods))
+        for name, content in _frames().items():
+            yield Attack(f"{service}:{name}", lambda _, content=content: _sending(content))
+        for name, headers in _headers().items():
+            yield Attack(
+                f"{service}:{name}",
+                lambda rng, headers=headers, methods=methods: _with_headers(rng, methods, headers),
+            )
+
+
+def _name(service: str, attack: Callable[..., object]) -> str:
+    return f"{service}:{attack.__name__.strip('_').replace('_', '-')}"
+
+
+def _fuzzing(attack: fuzzed.Attack, methods: list[Method]) -> Callable[[Random], Assault]:
+    return lambda rng: lambda address, _: attack(address, methods, rng)
+
+
+def _over(
+    attack: Callable[[str, float, Method], Counter[str]], methods: list[Method]
+) -> Callable[[Random], Assault]:
+    """Each method gets its part of the time."""
+
+    def prepare(_: Random) -> Assault:
+        def assault(address: str, seconds: float) -> Counter[str]:
+            outcomes: Counter[str] = Counter()
+            for method in methods:
+                outcomes += attack(address, seconds / len(methods), method)
+            return outcomes
+
+        return assault
+
+    return prepare
+
+
+def _streams_opened_and_left(address: str, seconds: float, method: Method) -> Counter[str]:
+    """Thousands of streams on a few connections, without a message; left open for a while."""
+    return _held(address, seconds, method, b"")
+
+
+def _large_promises(address: str, seconds: float, method: Method) -> Counter[str]:
+    """Streams that each promise a message of 60 MiB, and send a little of it."""
+    return _held(address, seconds, method, b"\x00" + struct.pack(">I", 60 * _MEBI) + b"abc")
+
+
+def _held(address: str, seconds: float, method: Method, content: bytes) -> Counter[str]:
+    ends_s = time.monotonic() + seconds
+    wires = [Wire(tcp(address)) for _ in range(_CONNECTIONS)]
+    opened = 0
+    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+        for _ in range(_STREAMS // _CONNECTIONS):
+            for wire in wires:
+                wire.send(wire.begin(method.path), content)
+                opened += 1
+    time.sleep(max(0.0, ends_s - time.monotonic()))  # that they are held is the attack
+    for wire in wires:
+        wire.vanish()
+    return Counter(left=opened)
+
+
+def _slow_streams(address: str, seconds: float, method: Method) -> Counter[str]:
+    """Requests that come byte by byte, on many streams at once."""
+    ends_s = time.monotonic() + seconds
+    content = b"".join(map(framed, well_formed_messages(method)))
+    wire, sent = Wire(tcp(address)), 0
+    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+        streams = [wire.begin(method.path) for _ in range(_SLOW_STREAMS)]
+        while time.monotonic() < ends_s and sent < len(content):
+            for stream in streams:
+                wire.send(stream, content[sent : sent + 1])
+            sent += 1
+            time.sleep(_SLOW_PERIOD_S)
+    wire.vanish()
+    return Counter(left=_SLOW_STREAMS)
+
+
+def _idle_connections(address: str, seconds: float, _: Method) -> Counter[str]:
+    """A thousand connections; half of them say how they begin, and then no more."""
+    ends_s = time.monotonic() + seconds
+    connections: list[socket.socket] = []
+    with contextlib.suppress(OSError):  # there may be no more descriptors here
+        for number in range(_IDLE_CONNECTIONS):
+            connections.append(tcp(address))
+            if number % 2:
+                connections[-1].sendall(PREFACE)
+    time.sleep(max(0.0, ends_s - time.monotonic()))  # that they are held is the attack
+    for connection in connections:
+        vanish(connection)
+    return Counter(left=len(connections))
+
+
+def _cancelled_calls(address: str, seconds: float, method: Method) -> Counter[str]:
+    """Good calls, each cancelled as soon as it is sent."""
+    ends_s = time.monotonic() + seconds
+    content = b"".join(map(framed, well_formed_messages(method)))
+    wire, cancelled = Wire(tcp(address)), 0
+    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+        while time.monotonic() < ends_s or not cancelled:
+            stream = wire.begin(method.path)
+            wire.send(stream, content, end=True)
+            wire.reset(stream)
+            cancelled += 1
+            wire.read(0.001)
+    wire.vanish()
+    return Counter(cancelled=cancelled)
+
+
+def _calls_whose_answers_nobody_takes(address: str, seconds: float, method: Method) -> Counter[str]:
+    """Good calls, a hundred at once, on a connection that lets no answer through."""
+    ends_s = time.monotonic() + seconds
+    content = b"".join(map(framed, well_formed_messages(method)))
+    wire, sent = Wire(tcp(address), window=0), 0
+    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+        for _ in range(100):
+            wire.send(wire.begin(method.path), content, end=True)
+            sent += 1
+    time.sleep(max(0.0, ends_s - time.monotonic()))  # that they are held is the attack
+    wire.vanish()
+    return Counter(left=sent)
+
+
+def _frames() -> dict[str, bytes]:
+    """What an HTTP/2 connection may be filled with besides calls, after its beginning."""
+    update = _frame(_WINDOW_UPDATE, 0, struct.pack(">I", 1))
+    return {
+        "pings": _frame(_PING, 0, bytes(8)) * _FRAMES,
+        "settings": _frame(_SETTINGS, 0, struct.pack(">HI", 4, 65_535)) * _FRAMES,
+        "window-updates": update * _FRAMES,
+        "priorities": _frame(_PRIORITY, 1, bytes(5)) * _FRAMES,
+        "data-of-no-stream": _frame(_DATA, 1, b"") * _FRAMES,
+    }
+
+
+def _frame(kind: int, stream: int, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content))[1:] + bytes((kind, 0)) + struct.pack(">I", stream) + content
+    )
+
+
+def _sending(content: bytes) -> Assault:
+    """Sends these bytes on a new connection, again and again."""
+
+    def assault(address: str, seconds: float) -> Counter[str]:
+        ends_s, outcomes = time.monotonic() + seconds, Counter[str]()
+        while time.monotonic() < ends_s or not outcomes:
+            connection = tcp(address)
+            with contextlib.suppress(OSError):
+                connection.settimeout(1.0)
+                connection.sendall(PREFACE + _frame(_SETTINGS, 0, b"") + content)
+            vanish(connection)
+            outcomes["closed"] += 1
+        return outcomes
+
+    return assault
+
+
+def _headers() -> dict[str, list[tuple[str, str]]]:
+    most = MAX_CALL_METADATA_BYTES - _OWN_BYTES
+    small = (most // (_HEADER_BYTES + 6)) - 1
+    return {
+        "large-header@max": [("x-large", "a" * (most - _HEADER_BYTES))],
+        "large-header@past": [("x-large", "a" * MAX_CALL_METADATA_BYTES)],
+        "small-headers@max": [(f"x-{n:03}", "a") for n in range(small)],
+        "small-headers@past": [(f"x-{n:03}", "a") for n in range(2 * small)],
+        "request-id@max": [("x-request-id", "a" * (most - _HEADER_BYTES))],
+        "traceparent@max": [("traceparent", "00-" + "0" * (most - 50))],
+        "authorization@max": [("authorization", "Bearer " + "a" * (most - 50))],
+    }
+
+
+def _with_headers(rng: Random, methods: list[Method], headers: list[tuple[str, str]]) -> Assault:
+    """Good calls with these headers, many on one connection."""
+    method = rng.choice(methods)
+    content = b"".join(map(framed, well_formed_messages(method)))
+
+    def assault(address: str, seconds: float) -> Counter[str]:
+        ends_s, outcomes = time.monotonic() + seconds, Counter[str]()
+        wire = Wire(tcp(address))
+        with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+            while time.monotonic() < ends_s or not outcomes:
+                stream = wire.begin(method.path, *headers)
+                wire.send(stream, content, end=True)
+                outcomes[fuzzed.named(wire.status(stream, 2.0))] += 1
+        wire.vanish()
+        return outcomes or Counter(closed=1)
+
+    return assault
