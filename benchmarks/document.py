@@ -46,6 +46,7 @@ PARTS = (
     Part(("peers",), "Alternatives", "make bench-peers"),
     Part(("chaos",), "Fault injection", "make chaos"),
     Part(("soak",), "Ten minutes of load, every response checked", "make soak"),
+    Part(("hostile",), "Hostile callers", "make hostile"),
     Part(("gpu",), "On a GPU", "make bench-encoder, on a machine with a GPU"),
 )
 _NOT_RUN = {"gpu": "Not run: no machine with a GPU was available."}

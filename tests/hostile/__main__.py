@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
 import shutil
 import sys
@@ -22,7 +21,8 @@ from glimpse.cli.stack import Stack, StackOptions
 from tests.hostile.attacks import Attack, chosen, field_attacks, method_attacks
 from tests.hostile.batches import batch_attacks
 from tests.hostile.connections import connection_attacks
-from tests.hostile.run import ENVIRONMENT, NOTICED_MS, Outcome, Result, Run
+from tests.hostile.results import NOTICED_MS, Outcome, Result
+from tests.hostile.run import ENVIRONMENT, Run
 
 _FOLDER = stacks.OUTPUT / "hostile"
 _MAX_WAIT_MS = 250
@@ -36,7 +36,7 @@ def all_attacks() -> Sequence[Attack]:
 
 def hostile(options: argparse.Namespace) -> Outcome:
     """A stack of its own, and all that was chosen against it."""
-    attacks = chosen(iter(all_attacks()), options.only)
+    attacks = chosen(all_attacks(), options.only)
     shutil.rmtree(_FOLDER, ignore_errors=True)
     with contextlib.ExitStack() as exits:
         uri = None
@@ -48,8 +48,6 @@ def hostile(options: argparse.Namespace) -> Outcome:
             )
         )
         with stack:
-            # The attacker's work would be done elsewhere: the services go first.
-            os.nice(5)
             outcome = Run(stack, options.seed, options.seconds, options.repeats).run(attacks)
         outcome.faults += [
             f"{process.name} {process.how_it_ended()} at its stop"
@@ -107,6 +105,7 @@ def details(outcome: Outcome) -> dict[str, object]:
     return {
         "seed": outcome.seed,
         "usual_ms": outcome.usual_ms,
+        "usual_cores": outcome.usual_cores,
         "ties": asdict(outcome.ties) if outcome.ties else None,
         "first_bytes": outcome.first_bytes,
         "last_bytes": outcome.last_bytes,
@@ -134,7 +133,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run")
     options = parser.parse_args()
     if options.list:
-        print(*(attack.name for attack in chosen(iter(all_attacks()), options.only)), sep="\n")
+        print(*(attack.name for attack in chosen(all_attacks(), options.only)), sep="\n")
         return 0
     stacks.end_on_sigterm()
     print(f"seed {options.seed}", flush=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
@@ -103,9 +103,9 @@ def same_calls(name: str, method: Method, messages: Callable[[], list[bytes]]) -
     return Attack(name, prepare)
 
 
-def field_attacks() -> Iterator[Attack]:
+def field_attacks(methods: Iterable[Method] = METHODS) -> Iterator[Attack]:
     """Every field of every method's request, with all that may hurt there."""
-    for place in places():
+    for place in places(methods):
         for content in contents(place):
             name = f"{place.name}:{content.name}"
             if content.is_new_each_call:
@@ -144,13 +144,26 @@ def method_attacks() -> Iterator[Attack]:
         )
 
 
-def chosen(attacks: Iterator[Attack], patterns: list[str]) -> list[Attack]:
+def chosen(attacks: Iterable[Attack], patterns: Sequence[str]) -> list[Attack]:
     """Those whose name holds a pattern, or fits one with * and ?; all, where there is none."""
     return [
         attack
         for attack in attacks
         if not patterns or any(p in attack.name or fnmatchcase(attack.name, p) for p in patterns)
     ]
+
+
+def one_of_each(attacks: Iterable[Attack]) -> list[Attack]:
+    """Of each kind of content the first, whatever field it is put into; and of each method."""
+    seen: set[str] = set()
+    first = []
+    for attack in attacks:
+        target, _, content = attack.name.partition(":")
+        kinds = {content, ".".join(target.split(".")[:2])}
+        if not kinds <= seen:
+            first.append(attack)
+            seen |= kinds
+    return first
 
 
 def _each(place: Place, make: Callable[[int], object]) -> Callable[[int], list[bytes]]:

@@ -5,6 +5,7 @@ among them; these go on for a while, and hold what they have opened meanwhile.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
 import time
@@ -21,13 +22,15 @@ from tests.robustness import attacks as fuzzed
 from tests.robustness.messages import METHODS, Method
 from tests.robustness.wire import PREFACE, Wire, framed, tcp, vanish
 
+_Attack = Callable[[str, float, list[Method]], Counter[str]]
+
 _STREAMS = 2_000
 _CONNECTIONS = 8
 _SLOW_STREAMS = 200
+_UNREAD_CALLS = 100
 _SLOW_PERIOD_S = 0.01
 _IDLE_CONNECTIONS = 1_000
 _FRAMES = 20_000
-_MEBI = 2**20
 # Every header counts for 32 bytes more than it has, and gRPC sends some of its own.
 _HEADER_BYTES, _OWN_BYTES = 32, 700
 
@@ -46,7 +49,7 @@ def connection_attacks() -> Iterator[Attack]:
             _slow_streams,
             _idle_connections,
             _cancelled_calls,
-            _calls_whose_answers_nobody_takes,
+            _answers_nobody_takes,
         ):
             yield Attack(_name(service, attack), _over(attack, methods))
         for name, content in _frames().items():
@@ -66,65 +69,55 @@ def _fuzzing(attack: fuzzed.Attack, methods: list[Method]) -> Callable[[Random],
     return lambda rng: lambda address, _: attack(address, methods, rng)
 
 
-def _over(
-    attack: Callable[[str, float, Method], Counter[str]], methods: list[Method]
-) -> Callable[[Random], Assault]:
-    """Each method gets its part of the time."""
-
-    def prepare(_: Random) -> Assault:
-        def assault(address: str, seconds: float) -> Counter[str]:
-            outcomes: Counter[str] = Counter()
-            for method in methods:
-                outcomes += attack(address, seconds / len(methods), method)
-            return outcomes
-
-        return assault
-
-    return prepare
+def _over(attack: _Attack, methods: list[Method]) -> Callable[[Random], Assault]:
+    return lambda _: lambda address, seconds: attack(address, seconds, methods)
 
 
-def _streams_opened_and_left(address: str, seconds: float, method: Method) -> Counter[str]:
+def _streams_opened_and_left(address: str, seconds: float, methods: list[Method]) -> Counter[str]:
     """Thousands of streams on a few connections, without a message; left open for a while."""
-    return _held(address, seconds, method, b"")
+    return _held(address, seconds, methods, b"")
 
 
-def _large_promises(address: str, seconds: float, method: Method) -> Counter[str]:
+def _large_promises(address: str, seconds: float, methods: list[Method]) -> Counter[str]:
     """Streams that each promise a message of 60 MiB, and send a little of it."""
-    return _held(address, seconds, method, b"\x00" + struct.pack(">I", 60 * _MEBI) + b"abc")
+    return _held(address, seconds, methods, b"\x00" + struct.pack(">I", 60 * 2**20) + b"abc")
 
 
-def _held(address: str, seconds: float, method: Method, content: bytes) -> Counter[str]:
+def _held(address: str, seconds: float, methods: list[Method], content: bytes) -> Counter[str]:
     ends_s = time.monotonic() + seconds
     wires = [Wire(tcp(address)) for _ in range(_CONNECTIONS)]
     opened = 0
-    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
-        for _ in range(_STREAMS // _CONNECTIONS):
-            for wire in wires:
-                wire.send(wire.begin(method.path), content)
-                opened += 1
+    with _until_closed():
+        for wire, method in _cycled(wires, methods, _STREAMS):
+            wire.send(wire.begin(method.path), content)
+            opened += 1
     time.sleep(max(0.0, ends_s - time.monotonic()))  # that they are held is the attack
     for wire in wires:
         wire.vanish()
     return Counter(left=opened)
 
 
-def _slow_streams(address: str, seconds: float, method: Method) -> Counter[str]:
+def _slow_streams(address: str, seconds: float, methods: list[Method]) -> Counter[str]:
     """Requests that come byte by byte, on many streams at once."""
     ends_s = time.monotonic() + seconds
-    content = b"".join(map(framed, well_formed_messages(method)))
-    wire, sent = Wire(tcp(address)), 0
-    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
-        streams = [wire.begin(method.path) for _ in range(_SLOW_STREAMS)]
-        while time.monotonic() < ends_s and sent < len(content):
-            for stream in streams:
-                wire.send(stream, content[sent : sent + 1])
-            sent += 1
+    wire = Wire(tcp(address))
+    with _until_closed():
+        streams = [
+            (wire.begin(method.path), _framed(method))
+            for _, method in _cycled([wire], methods, _SLOW_STREAMS)
+        ]
+        for sent in itertools.count():
+            for stream, content in streams:
+                if sent < len(content):
+                    wire.send(stream, content[sent : sent + 1])
+            if time.monotonic() > ends_s:
+                break
             time.sleep(_SLOW_PERIOD_S)
     wire.vanish()
     return Counter(left=_SLOW_STREAMS)
 
 
-def _idle_connections(address: str, seconds: float, _: Method) -> Counter[str]:
+def _idle_connections(address: str, seconds: float, _: list[Method]) -> Counter[str]:
     """A thousand connections; half of them say how they begin, and then no more."""
     ends_s = time.monotonic() + seconds
     connections: list[socket.socket] = []
@@ -139,34 +132,49 @@ def _idle_connections(address: str, seconds: float, _: Method) -> Counter[str]:
     return Counter(left=len(connections))
 
 
-def _cancelled_calls(address: str, seconds: float, method: Method) -> Counter[str]:
+def _cancelled_calls(address: str, seconds: float, methods: list[Method]) -> Counter[str]:
     """Good calls, each cancelled as soon as it is sent."""
     ends_s = time.monotonic() + seconds
-    content = b"".join(map(framed, well_formed_messages(method)))
     wire, cancelled = Wire(tcp(address)), 0
-    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
-        while time.monotonic() < ends_s or not cancelled:
-            stream = wire.begin(method.path)
+    contents = {method.path: _framed(method) for method in methods}
+    with _until_closed():
+        for path, content in itertools.cycle(contents.items()):
+            stream = wire.begin(path)
             wire.send(stream, content, end=True)
             wire.reset(stream)
             cancelled += 1
             wire.read(0.001)
+            if time.monotonic() > ends_s and cancelled >= len(methods):
+                break
     wire.vanish()
     return Counter(cancelled=cancelled)
 
 
-def _calls_whose_answers_nobody_takes(address: str, seconds: float, method: Method) -> Counter[str]:
+def _answers_nobody_takes(address: str, seconds: float, methods: list[Method]) -> Counter[str]:
     """Good calls, a hundred at once, on a connection that lets no answer through."""
     ends_s = time.monotonic() + seconds
-    content = b"".join(map(framed, well_formed_messages(method)))
     wire, sent = Wire(tcp(address), window=0), 0
-    with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
-        for _ in range(100):
-            wire.send(wire.begin(method.path), content, end=True)
+    with _until_closed():
+        for _, method in _cycled([wire], methods, _UNREAD_CALLS):
+            wire.send(wire.begin(method.path), _framed(method), end=True)
             sent += 1
     time.sleep(max(0.0, ends_s - time.monotonic()))  # that they are held is the attack
     wire.vanish()
     return Counter(left=sent)
+
+
+def _cycled(wires: list[Wire], methods: list[Method], count: int) -> Iterator[tuple[Wire, Method]]:
+    """So many, each wire and each method in turn."""
+    return itertools.islice(zip(itertools.cycle(wires), itertools.cycle(methods)), count)
+
+
+def _framed(method: Method) -> bytes:
+    return b"".join(map(framed, well_formed_messages(method)))
+
+
+def _until_closed() -> contextlib.AbstractContextManager[None]:
+    """A service may close a connection on which it is attacked."""
+    return contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError)
 
 
 def _frames() -> dict[str, bytes]:
@@ -221,12 +229,12 @@ def _headers() -> dict[str, list[tuple[str, str]]]:
 def _with_headers(rng: Random, methods: list[Method], headers: list[tuple[str, str]]) -> Assault:
     """Good calls with these headers, many on one connection."""
     method = rng.choice(methods)
-    content = b"".join(map(framed, well_formed_messages(method)))
+    content = _framed(method)
 
     def assault(address: str, seconds: float) -> Counter[str]:
         ends_s, outcomes = time.monotonic() + seconds, Counter[str]()
         wire = Wire(tcp(address))
-        with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+        with _until_closed():
             while time.monotonic() < ends_s or not outcomes:
                 stream = wire.begin(method.path, *headers)
                 wire.send(stream, content, end=True)

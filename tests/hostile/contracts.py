@@ -7,7 +7,7 @@ Requests are put together as bytes: what is wrong with them no protobuf library 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -86,9 +86,9 @@ def short_name(method: Method) -> str:
     return f"{method.service}.{method.path.rpartition('/')[2]}"
 
 
-def places() -> Iterator[Place]:
+def places(methods: Iterable[Method] = METHODS) -> Iterator[Place]:
     """Every field of every method's request, message fields where they can repeat or nest."""
-    for method in METHODS:
+    for method in methods:
         yield from _places(method, method.request, ())
 
 

@@ -60,9 +60,12 @@ class Answered:
 
 
 class Neighbours:
-    """The process, from the side of who wants to know how long they wait."""
+    """The process, from the side of who wants to know how long they wait.
 
-    def __init__(self, addresses: Mapping[str, str], collection: str) -> None:
+    Without a collection, they do nothing but check the services' health.
+    """
+
+    def __init__(self, addresses: Mapping[str, str], collection: str = "") -> None:
         self._command = [sys.executable, "-m", __spec__.name, json.dumps(dict(addresses))]
         self._command.append(collection)
         self._answers: dict[str, list[Answered]] = {}
