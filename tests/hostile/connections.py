@@ -31,6 +31,7 @@ _UNREAD_CALLS = 100
 _SLOW_PERIOD_S = 0.01
 _IDLE_CONNECTIONS = 1_000
 _FRAMES = 20_000
+_CLOSE_TIMEOUT_S = 0.5
 # Every header counts for 32 bytes more than it has, and gRPC sends some of its own.
 _HEADER_BYTES, _OWN_BYTES = 32, 700
 
@@ -196,15 +197,17 @@ def _frame(kind: int, stream: int, content: bytes) -> bytes:
 
 
 def _sending(content: bytes) -> Assault:
-    """Sends these bytes on a new connection, again and again."""
+    """Sends these bytes on a connection, and once it is closed, on the next."""
 
     def assault(address: str, seconds: float) -> Counter[str]:
         ends_s, outcomes = time.monotonic() + seconds, Counter[str]()
         while time.monotonic() < ends_s or not outcomes:
             connection = tcp(address)
             with contextlib.suppress(OSError):
-                connection.settimeout(1.0)
+                connection.settimeout(_CLOSE_TIMEOUT_S)
                 connection.sendall(PREFACE + _frame(_SETTINGS, 0, b"") + content)
+                while connection.recv(65536):
+                    pass
             vanish(connection)
             outcomes["closed"] += 1
         return outcomes
