@@ -105,7 +105,6 @@ def details(outcome: Outcome) -> dict[str, object]:
     return {
         "seed": outcome.seed,
         "usual_ms": outcome.usual_ms,
-        "usual_cores": outcome.usual_cores,
         "ties": asdict(outcome.ties) if outcome.ties else None,
         "first_bytes": outcome.first_bytes,
         "last_bytes": outcome.last_bytes,

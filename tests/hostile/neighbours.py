@@ -87,7 +87,7 @@ class Neighbours:
         self._process.wait()
         self._reader.join()
 
-    def learn_usual(self, seconds: float) -> dict[str, float]:
+    def learn_usual_ms(self, seconds: float) -> dict[str, float]:
         """Watches for so long what each of them mostly waits, while nobody attacks."""
         begin_s = time.monotonic()
         time.sleep(seconds)  # time itself is what is waited for

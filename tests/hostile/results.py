@@ -61,7 +61,6 @@ class Outcome:
     seed: int
     results: list[Result] = field(default_factory=list)
     usual_ms: dict[str, float] = field(default_factory=dict)
-    usual_cores: dict[str, float] = field(default_factory=dict)
     ties: ties.Measured | None = None
     first_bytes: dict[str, int] = field(default_factory=dict)
     last_bytes: dict[str, int] = field(default_factory=dict)

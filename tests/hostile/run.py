@@ -80,12 +80,9 @@ class Run:
         for method in METHODS:
             once = well_formed_messages(method)
             Calls(method, lambda _, once=once: once)(self._addresses[method.service], 0)
-        watch, outcome = self._watch, self._outcome
-        watch.learn_usual(_WARM_UP_S)
-        outcome.usual_ms, outcome.usual_cores = watch.usual_ms, watch.usual_cores
-        waits = ", ".join(f"{name} {ms:.0f} ms" for name, ms in outcome.usual_ms.items())
-        cores = ", ".join(f"{name} {cores:.2f}" for name, cores in outcome.usual_cores.items())
-        print(f"usually: {waits}; cores in use: {cores}", flush=True)
+        self._outcome.usual_ms = self._watch.learn_usual_ms(_WARM_UP_S)
+        waits = ", ".join(f"{name} {ms:.0f} ms" for name, ms in self._outcome.usual_ms.items())
+        print(f"the neighbours usually wait: {waits}", flush=True)
 
     def _attack_all(self, attacks: Sequence[Attack]) -> None:
         """One after the other; prints a line for each."""

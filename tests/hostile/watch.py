@@ -1,10 +1,13 @@
-"""Whether all is as usual on a stack: its neighbours' waits, and what its processes use of the
-processors. Attacking it is not its job.
+"""Whether all is as usual on a stack: its neighbours' waits, and whether its processes still work
+on something. Attacking it is not its job.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.cpu_time import Usage
 from glimpse.cli.stack import Stack
@@ -14,48 +17,29 @@ CALM_TIMEOUT_S = 10.0
 """After which a service is taken to be stuck."""
 
 _FIRST_CALM_TIMEOUT_S = 60.0
-_LOOK_S = 0.1
-_CORES = 0.3  # more than usual: it still works on what it was attacked with
+_LOOKS, _LOOK_S = 10, 0.02
 
 
 class Watch:
     """Of a started stack, and of neighbours who call it."""
 
     def __init__(self, stack: Stack, neighbours: Neighbours) -> None:
-        self.usual_ms: dict[str, float] = {}
-        """What each neighbour mostly waits."""
-        self.usual_cores: dict[str, float] = {}
-        """What each process uses on average."""
         self._stack = stack
         self._neighbours = neighbours
 
-    def learn_usual(self, seconds: float) -> None:
-        """While nobody attacks."""
+    def learn_usual_ms(self, seconds: float) -> dict[str, float]:
+        """What each neighbour mostly waits while nobody attacks."""
         self._neighbours.await_calm(time.monotonic(), _FIRST_CALM_TIMEOUT_S)
-        before, begin_s = self.usage(), time.monotonic()
-        self.usual_ms = self._neighbours.learn_usual(seconds)
-        passed_s = time.monotonic() - begin_s
-        for name, spent_s in self.spent_s(before).items():
-            self.usual_cores[name] = spent_s / passed_s
+        return self._neighbours.learn_usual_ms(seconds)
 
     def await_calm(self, timeout_s: float = CALM_TIMEOUT_S) -> bool:
         """Waits until each neighbour is answered as usual, and no process has other work; False if
-        that does not come, or a process has ended."""
+        that does not come."""
         ends_s = time.monotonic() + timeout_s
         while (now_s := time.monotonic()) < ends_s:
-            try:
-                before = self.usage()
-                time.sleep(_LOOK_S)  # work shows in what a while has taken of the processors
-                if not self._neighbours.await_calm(now_s, ends_s - now_s):
-                    return False
-                spent_s = self.spent_s(before)
-            except OSError:
+            if not self._neighbours.await_calm(now_s, ends_s - now_s):
                 return False
-            passed_s = time.monotonic() - now_s
-            if all(
-                spent_s[name] / passed_s <= self.usual_cores.get(name, 0) + _CORES
-                for name in self._stack.processes
-            ):
+            if not self._works():
                 return True
         return False
 
@@ -66,6 +50,22 @@ class Watch:
     def spent_s(self, since: Usage) -> dict[str, float]:
         """Processor seconds of each process. Raises OSError where one has ended."""
         now = self.usage().by_process_s
-        return {
-            name: round(now[name] - before_s, 2) for name, before_s in since.by_process_s.items()
-        }
+        return {name: round(now[name] - s, 2) for name, s in since.by_process_s.items()}
+
+    def _works(self) -> bool:
+        """Whether a thread has something to do at every look: calls of neighbours are short."""
+        running = set(self._running())
+        for _ in range(_LOOKS):
+            if not running:
+                return False
+            time.sleep(_LOOK_S)  # there is nothing to wait on: it is seen from outside
+            running &= set(self._running())
+        return True
+
+    def _running(self) -> Iterator[Path]:
+        """Threads that run, or would if there were a processor for them."""
+        for process in self._stack.processes.values():
+            for thread in Path(f"/proc/{process.pid}/task").glob("*"):
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    if (thread / "stat").read_text().rpartition(")")[2].split()[0] in "RD":
+                        yield thread
