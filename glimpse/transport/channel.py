@@ -21,7 +21,7 @@ _RETRY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    # A server that stops cancels calls that have reached it and that it has not looked at yet.
+    # What another server than ours gives to calls that it has received and not begun when it stops.
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
 }
 # A failed try costs a token, a call that went well brings a tenth back; below half of them nothing

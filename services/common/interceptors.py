@@ -7,6 +7,7 @@ breaking cancellation.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -75,6 +76,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._authenticator = authenticator
         self._admission = admission or Admission()
+        self._under_way = 0
+        self._idle: asyncio.Event | None = None  # once calls are refused
+
+    def refuse_calls(self) -> None:
+        """Refuses calls from now on; those under way go on."""
+        self._idle = asyncio.Event()
+        self._look_if_idle()
+
+    async def wait_until_idle(self) -> None:
+        """Returns when the answers of all calls that were not refused have been sent."""
+        if self._idle is not None:
+            await self._idle.wait()
+
+    def _begun(self, context: Any) -> None:
+        self._under_way += 1
+        context.add_done_callback(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self._under_way -= 1
+        self._look_if_idle()
+
+    def _look_if_idle(self) -> None:
+        if self._idle is not None and not self._under_way:
+            self._idle.set()
 
     async def intercept_service(
         self,
@@ -87,6 +112,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         caller = ""
         try:
+            if self._idle is not None:
+                raise errors.Unavailable("the service is stopping", reason="STOPPING")
             if self._authenticator is not None:
                 metadata = handler_call_details.invocation_metadata  # type: ignore[attr-defined]
                 caller = self._authenticator.caller(method, metadata)
@@ -112,6 +139,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, method: str, behaviour: Callable[..., Awaitable[Any]], caller: str
     ) -> Callable[..., Any]:
         async def wrapped(request: Any, context: Any) -> Any:
+            self._begun(context)
             with self._observed(method, context):
                 try:
                     if isinstance(request, errors.GlimpseError):
@@ -129,6 +157,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, method: str, behaviour: Callable[..., AsyncIterator[Any]], caller: str
     ) -> Callable[..., Any]:
         async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
+            self._begun(context)
             with self._observed(method, context):
                 try:
                     with self._admission.place(caller or _peer(context), streaming=True):

@@ -7,10 +7,11 @@ import contextlib
 import errno
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -36,6 +37,9 @@ LIVENESS = "liveness"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
+_REFUSING_S = 0.2
+_LONG_S = 86_400.0
+
 log = logging.getLogger(__name__)
 
 
@@ -47,8 +51,8 @@ class Server:
     """One service's server; owned by the event loop that made it.
 
     Stop order: health says NOT_SERVING, callers get `drain_s` to notice, `on_stop` tells long calls
-    to end, new calls are refused and running ones get `grace_s`, then the owner closes what the
-    calls stood on.
+    to end, new calls are refused as UNAVAILABLE and running ones get `grace_s`, then the owner
+    closes what the calls stood on, and the process ends, with it the connections.
     """
 
     def __init__(
@@ -69,10 +73,10 @@ class Server:
         admission = Admission(
             settings.max_in_flight, settings.max_in_flight_per_caller, max_streams_per_caller
         )
-        interceptor = CallInterceptor(
+        self._calls = CallInterceptor(
             telemetry.RpcMetrics(registry), _authenticator(settings), admission
         )
-        self.grpc = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+        self.grpc = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
         self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self.health_port = 0
         """The port of `health_listen`, once started."""
@@ -147,7 +151,9 @@ class Server:
     ) -> int:
         """Serves until SIGTERM, SIGINT or fail(); then stops in order, `close` last and in turn.
 
-        Returns the process's exit code.
+        Returns the process's exit code; the process has to end with it. gRPC's own stop would
+        cancel the calls that have reached it and that it has not handed out, and nobody tries a
+        CANCELLED call again. With the end of the process they become UNAVAILABLE.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,13 +169,19 @@ class Server:
         if self._exit_code == 0:
             await asyncio.sleep(self._settings.drain_s)
         self._health.end_watches()
+        self._calls.refuse_calls()
         if on_stop is not None:
             on_stop()
-        await self.stop(self._settings.grace_s)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._calls.wait_until_idle(), self._settings.grace_s)
+        # Calls that have reached gRPC meanwhile get an answer, too, and with it when to try again.
+        await asyncio.sleep(min(_REFUSING_S, self._settings.grace_s))
         for step in close:
             with contextlib.suppress(asyncio.CancelledError):
                 await step()
         log.info("stopped")
+        # The loop holds it until the process ends: gRPC stops a server that nobody refers to.
+        loop.call_later(_LONG_S, lambda: self)
         return self._exit_code
 
     async def stop(self, grace_s: float | None) -> None:
@@ -189,22 +201,30 @@ class Server:
             ) from None
 
 
-def run_service(settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Sets up logs, runs a service's main, returns the exit code; 2 if it cannot start."""
+def run_service(
+    settings: ServiceSettings, main: Callable[[], Coroutine[Any, Any, int]]
+) -> NoReturn:
+    """Sets up logs, runs a service's main, ends the process with its exit code; 2: cannot start."""
     raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
     with raw_output:
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
         log.info("settings", extra={"settings": settings.effective()})
         flush_traces = tracing.set_up(settings)
         try:
-            return asyncio.run(main())
+            # Without the end of the loop, which would cancel the calls that are still refused.
+            loop = asyncio.new_event_loop()
+            exit_code = loop.run_until_complete(main())
         except (StartFailure, UnusableCredentials) as failure:
             print(f"{settings.service}: {failure}", file=sys.stderr)
-            return 2
+            exit_code = 2
         except KeyboardInterrupt:
-            return 130
+            exit_code = 130
         finally:
             flush_traces()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def calm_garbage_collector() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import grpc
 import pytest
@@ -20,6 +21,7 @@ from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.transport.status import REQUEST_ID, from_rpc_error
 from services.common.interceptors import deadline_of
 from tests.observed import scrape
+from tests.waiting import until
 
 SERVICE = "glimpse.encoder.v1.Encoder"
 LAG = "glimpse_event_loop_lag_seconds"
@@ -285,6 +287,34 @@ async def test_call_under_way_at_sigterm_is_answered_and_later_ones_are_refused(
     stopping.hears("go on\n")
     assert (await under_way).results
     assert await stopping.exit_code() == 0
+
+
+async def test_a_stop_under_load_cancels_no_call(stopping):
+    statuses = Counter()
+    stopped = asyncio.Event()
+
+    async def ask(channel):
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        while not stopped.is_set():
+            call = stub.EncodeTexts(encoder_pb2.EncodeTextsRequest(texts=["dog"]), timeout=60)
+            statuses[await call.code()] += 1
+
+    async with contextlib.AsyncExitStack() as stack:
+        # Connections of their own, so that calls pile up at the server.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        target = f"127.0.0.1:{stopping.port}"
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(target, options=options))
+            for _ in range(8)
+        ]
+        callers = [asyncio.create_task(ask(channel)) for channel in channels for _ in range(5)]
+        await until(lambda: statuses[grpc.StatusCode.OK] > 500)
+        stopping.terminate()
+        assert await stopping.exit_code() == 0
+        await until(lambda: statuses[grpc.StatusCode.UNAVAILABLE] > 500)
+        stopped.set()
+        await asyncio.gather(*callers)
+    assert statuses.keys() == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
 async def test_open_health_watch_does_not_hold_up_a_stop(stopping, last_channel):
