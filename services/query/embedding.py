@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
+from services.common.tasks import concurrently
 from services.query.metrics import QueryMetrics, SearchTiming
 from services.query.pacing import paced
 from services.query.queries import (
@@ -112,7 +112,7 @@ class Embedder:
         images = {at: part for at, part in parts if isinstance(part, IndexedImage)}
         given = [(at, part) for at, part in parts if isinstance(part, Given)]
         found = {at: _given(part, collection) async for at, part in paced(given)}
-        for some in await _together(
+        for some in await concurrently(
             self._texts(collection, prompts, timing, deadline),
             self._pictures(collection, files, timing, deadline),
             self._images(collection, images, deadline),
@@ -287,13 +287,3 @@ def _sum(query: Query, outcomes: Sequence[Embedded]) -> Embedded:
 
 def _sha256(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-async def _together(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The results of steps that run side by side; the first failure cancels the others."""
-    tasks = [asyncio.ensure_future(step) for step in steps]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -17,6 +17,7 @@ from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
 from glimpse.transport.channel import proxy_options
 from glimpse.transport.credentials import Credentials
 from services.common.deadline import Deadline
+from services.common.tasks import run_within
 from services.vectors.milvus import errors
 from services.vectors.milvus.metrics import MilvusMetrics
 
@@ -95,7 +96,11 @@ class Connection:
                     grpc_options=_GRPC_OPTIONS | dict(proxy_options(urlsplit(self._uri).netloc)),
                     **self._certificate_options,
                 )
-                version = await client.get_server_version(timeout=_MAX_CALL_S)
+                try:
+                    version = await client.get_server_version(timeout=_MAX_CALL_S)
+                except BaseException:
+                    await client.close()  # or pymilvus keeps it for good
+                    raise
                 self._connected = client, _backend(client, str(version))
             return self._connected
 
@@ -199,7 +204,7 @@ class MilvusCall:
             try:
                 left_s = self._deadline.left_s()
                 # Here as well, because pymilvus connects anew outside the timeout it is given.
-                return await asyncio.wait_for(self._request(method, *args, **options), left_s)
+                return await run_within(left_s, self._request(method, *args, **options))
             except errors.FOREIGN as error:
                 ours = errors.translate(error, self.collection, self.expression)
                 if isinstance(ours, _TELL_OF_CHANGE):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import Unavailable
+from services.common.tasks import concurrently
 from services.vectors import filters
 from services.vectors.bounds import MAX_WINDOW
 from services.vectors.milvus import schema
@@ -40,7 +41,7 @@ async def _upsert(call: MilvusCall, rows: Sequence[Row]) -> None:
 async def fetch(
     call: MilvusCall, ids: Sequence[str], fields: Sequence[str], consistency: Consistency
 ) -> dict[str, dict[str, Any]]:
-    answers = await asyncio.gather(
+    answers = await concurrently(
         *(
             call(
                 "query",

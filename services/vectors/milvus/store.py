@@ -7,7 +7,7 @@ import contextlib
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from glimpse.errors import (
 )
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
+from services.common.tasks import concurrently, run_within
 from services.vectors import bounds, filters
 from services.vectors.milvus import errors, row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
@@ -48,7 +49,7 @@ _ASKED_AT_ONCE = 16  # collections whose descriptions are asked for
 _SLACK_S = 0.1
 """By which a request's own deadline, which tells the metrics why it ends, comes before ours."""
 
-Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
+Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def _bounded(method: Method) -> Method:
@@ -58,8 +59,7 @@ def _bounded(method: Method) -> Method:
     async def call(*args: Any, deadline: Deadline, **options: Any) -> Any:
         left_s = deadline.left_s()
         try:
-            ending = method(*args, deadline=deadline, **options)
-            return await asyncio.wait_for(ending, left_s + _SLACK_S)
+            return await run_within(left_s + _SLACK_S, method(*args, deadline=deadline, **options))
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded("Milvus did not answer in time") from error
 
@@ -132,7 +132,7 @@ class MilvusStore:
     ) -> CollectionInfo:
         call = self._call(deadline, name, load=load)
         known = await self._recall(call, max_age_s=0)
-        index, count = await asyncio.gather(vector_index.describe(call), _count_if_loaded(call))
+        index, count = await concurrently(vector_index.describe(call), _count_if_loaded(call))
         state = vector_index.state_of(index)
         if count is None:
             stats = await call("get_collection_stats", name)
