@@ -214,6 +214,58 @@ async def test_pages_over_equal_scores_neither_repeat_nor_lose_a_row(store, coll
     assert [id for page in pages for id in page] == [row.id for row in equal] + ["near", "far"]
 
 
+async def test_equal_scores_within_a_page_come_by_id_with_their_attributes(store, collection):
+    equal = [picture(f"{i:02}", axis(0), width=i) for i in range(9)]
+    await store.upsert(
+        collection, [*equal[::-1], picture("far", between(0.5))], deadline=Deadline(T)
+    )
+
+    (hits,) = await store.search(
+        collection, axis(0)[None], 5, offset=2, fields=["width"], consistency="strong",
+        exclude_ids=["00"], deadline=Deadline(T),
+    )  # fmt: skip
+
+    assert [(hit.id, hit.fields) for hit in hits] == [
+        (f"{i:02}", {"width": i}) for i in range(3, 8)
+    ]
+
+
+async def test_queries_that_meet_equal_scores_do_not_change_the_others(store, collection):
+    equal = [picture(f"{i:03}", axis(0), width=i) for i in range(100)]
+    other = [picture(f"near{i}", between(i / 10), width=i) for i in range(3)]
+    await store.upsert(collection, equal + other, deadline=Deadline(T))
+
+    queries = np.stack([axis(0), axis(1), axis(0)])
+    answers = await store.search(
+        collection, queries, 2, fields=["width"], consistency="strong", deadline=Deadline(T)
+    )
+
+    assert [[(hit.id, hit.fields["width"]) for hit in hits] for hits in answers] == [
+        [("000", 0), ("001", 1)],
+        [("near0", 0), ("near1", 1)],
+        [("000", 0), ("001", 1)],
+    ]
+
+
+async def test_pages_over_more_equal_scores_than_are_ordered_at_once_lose_no_row(store, collection):
+    """The pages end before, at and after the first two windows, and within a page."""
+    equal = [picture(f"{i:04}", axis(0)) for i in range(500)]
+    near = [picture(f"near{i}", between(0.99)) for i in range(7)]
+    await store.upsert(collection, [*equal[::-1], *near], deadline=Deadline(T))
+
+    limits = [10, 110, 8, 100, 28, 100, 200]
+    pages, offset = [], 0
+    for limit in limits:
+        pages.append(await ids_found(store, collection, limit=limit, offset=offset))
+        offset += limit
+    found = [id for page in pages for id in page]
+
+    assert [len(page) for page in pages] == [*limits[:-1], 507 - sum(limits[:-1])]
+    assert sorted(found[:500]) == [row.id for row in equal]
+    assert sorted(found[500:]) == [row.id for row in near]
+    assert pages[0] == sorted(pages[0])
+
+
 async def test_excluded_ids_leave_their_place_to_others(store, collection):
     rows = [picture("abcd"[i], between(cosine)) for i, cosine in enumerate((0.9, 0.8, 0.7, 0.6))]
     await store.upsert(collection, rows, deadline=Deadline(T))

@@ -31,6 +31,7 @@ from services.vectors.milvus import errors, row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
 from services.vectors.milvus.known_collections import KnownCollections
 from services.vectors.milvus.metrics import MilvusMetrics
+from services.vectors.milvus.ranking import Search, Span
 from services.vectors.store import (
     ALL_FIELDS,
     NOT_LOADED,
@@ -262,14 +263,8 @@ class MilvusStore:
         call = self._call(deadline, name, filters.render(filter))
         known = await self._recall(call, dimension=np.shape(vectors)[-1])
         queries = bounds.check_queries(vectors, known.dimension)
-        excluded = frozenset(exclude_ids)
-        hits_of_queries = await row_requests.search(
-            call, queries, offset + limit + len(excluded), fields, consistency
-        )
-        return [
-            [hit for hit in hits if hit.id not in excluded][offset : offset + limit]
-            for hits in hits_of_queries
-        ]
+        span = Span(offset, limit, frozenset(exclude_ids))
+        return await Search(call, span, fields, consistency).run(queries)
 
     @_bounded
     async def count(self, name: str, filter: AnyFilter = "", *, deadline: Deadline) -> int:

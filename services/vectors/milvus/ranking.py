@@ -1,0 +1,140 @@
+"""Searches of one Milvus collection, equal scores in the order of their ids.
+
+Milvus orders by score alone, and of equal scores at a window's end it gives any. So a search asks
+for one row more than it needs. Where equal scores reach beyond that end, as they do where thousands
+of pictures are the same, their queries ask again, without attributes, for windows of fixed sizes:
+the same rows for each page. Within what a wider window adds, equal scores come by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.tasks import concurrently
+from services.vectors.bounds import MAX_WINDOW
+from services.vectors.milvus import row_requests, schema
+from services.vectors.milvus.connection import MilvusCall
+from services.vectors.store import Consistency, ScoredRow
+
+_WINDOWS = tuple(128 * 2**step for step in range(8))  # the last is MAX_WINDOW
+_MAX_ROWS = 4_096  # of one answer without attributes; reading it holds the event loop for 0.01 s
+_SCORE_DECIMALS = 6  # what float32 sums of different order agree on
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which of a query's hits are asked for."""
+
+    offset: int
+    limit: int
+    excluded: frozenset[str]
+
+    @property
+    def end(self) -> int:
+        """How many of the best rows decide them."""
+        return self.offset + self.limit + len(self.excluded)
+
+    def of(self, hits: Sequence[ScoredRow]) -> list[ScoredRow]:
+        kept = [hit for hit in hits if hit.id not in self.excluded]
+        return kept[self.offset : self.offset + self.limit]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all queries of a search have in common."""
+
+    call: MilvusCall
+    span: Span
+    fields: Sequence[str]
+    consistency: Consistency
+
+    async def run(self, queries: NDArray[np.float32]) -> list[list[ScoredRow]]:
+        """The hits of each of the queries [Q, dimension], best first."""
+        end = self.span.end
+        answers = await self._ask(queries, min(end + 1, MAX_WINDOW), self.fields)
+        pages = [self.span.of(hits) for hits in answers]
+        tied = [i for i, hits in enumerate(answers) if _are_cut(hits, end)]
+        if tied:
+            known = {hit.id: hit.fields for i in tied for hit in answers[i]}
+            parts = await concurrently(*(self._rank(queries[some]) for some in _parts(tied, end)))
+            ranked = [self.span.of(hits) for part in parts for hits in part]
+            for i, page in zip(tied, await self._dressed(ranked, known), strict=True):
+                pages[i] = page
+        return pages
+
+    async def _rank(self, queries: NDArray[np.float32]) -> list[list[ScoredRow]]:
+        """The best rows of each query, at least as many as are needed, without attributes."""
+        read: list[dict[str, ScoredRow]] = [{} for _ in queries]
+        for window in _windows(self.span.end):
+            for known, hits in zip(read, await self._ask(queries, window, ()), strict=True):
+                for hit in hits:
+                    known.setdefault(hit.id, hit)
+        # Sorting leaves equal scores in the order in which they were read.
+        return [sorted(known.values(), key=lambda hit: -hit.score) for known in read]
+
+    async def _dressed(
+        self, pages: Sequence[Sequence[ScoredRow]], known: dict[str, dict[str, Any]]
+    ) -> list[list[ScoredRow]]:
+        """Pages with the attributes, some of them `known`; without rows deleted meanwhile."""
+        if not self.fields:
+            return [list(page) for page in pages]
+        bare = dict.fromkeys(hit.id for page in pages for hit in page if hit.id not in known)
+        known |= await row_requests.fetch(self.call, list(bare), self.fields, self.consistency)
+        return [
+            [replace(hit, fields=known[hit.id]) for hit in page if hit.id in known]
+            for page in pages
+        ]
+
+    async def _ask(
+        self, queries: NDArray[np.float32], window: int, fields: Sequence[str]
+    ) -> list[list[ScoredRow]]:
+        answers = await self.call(
+            "search",
+            self.call.collection,
+            list(queries),
+            filter=self.call.expression,
+            limit=window,
+            output_fields=["id", *fields],
+            anns_field="vector",
+            search_params=schema.search_parameters(window),
+            consistency_level=row_requests.LEVELS[self.consistency],
+        )
+        return [sorted((_hit(h, fields) for h in hits), key=_by_score_and_id) for hits in answers]
+
+
+def _windows(end: int) -> Iterator[int]:
+    """The windows that are read for the best `end` rows."""
+    for window in _WINDOWS:
+        yield window
+        if window >= end:
+            return
+
+
+def _are_cut(hits: Sequence[ScoredRow], end: int) -> bool:
+    """Whether equal scores reach beyond `end`, or a window that pages before were made of."""
+    return any(
+        hits[place - 1].score == hits[place].score
+        for place in (end, *_WINDOWS)
+        if place < len(hits)
+    )
+
+
+def _parts(tied: Sequence[int], end: int) -> Iterator[Sequence[int]]:
+    """The queries that share a request."""
+    size = max(1, _MAX_ROWS // max(_windows(end)))
+    for start in range(0, len(tied), size):
+        yield tied[start : start + size]
+
+
+def _hit(hit: Any, fields: Sequence[str]) -> ScoredRow:
+    score = round(float(hit["distance"]), _SCORE_DECIMALS)
+    return ScoredRow(hit["id"], score, schema.fields_of(hit["entity"], fields))
+
+
+def _by_score_and_id(hit: ScoredRow) -> tuple[float, str]:
+    return -hit.score, hit.id
