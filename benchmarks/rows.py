@@ -31,7 +31,9 @@ from services.indexer.records import Attributes, EncodedPicture, Image, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import row
 from services.vectors.milvus import schema
-from services.vectors.store import CollectionSpec, VectorStore, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.records import CollectionSpec
+from services.vectors.store import VectorStore
 
 _COLLECTION = "rows"
 _TIMEOUT_S = 60.0
@@ -83,7 +85,7 @@ class RowsBenchmark:
         return asyncio.run(self._measure())
 
     async def _measure(self) -> list[Figure]:
-        store, milvus = open_store(self._uri), connect(self._uri)
+        store, milvus = MilvusStore(self._uri), connect(self._uri)
         calm_garbage_collector()
         ours, bare = [], []
         for _ in range(self._rounds):

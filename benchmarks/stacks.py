@@ -27,7 +27,7 @@ from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
 from services.common.deadline import Deadline
 from services.encoder.hardware import cpu_has_int8
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
 from tests.waiting import wait_until
 
@@ -221,7 +221,7 @@ class Ingesting:
 
 
 async def _wait_until_ready(uri: str) -> None:
-    store = open_store(uri)
+    store = MilvusStore(uri)
     try:
         await store.ready(deadline=Deadline(_START_TIMEOUT_S))
     finally:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.deadline import Deadline
-from services.vectors.store import Row, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.records import Row
 
 _CLUSTERS = 256
 # Length of what a vector has besides its centre's direction: neighbours then have cosines of about
@@ -42,7 +43,7 @@ def insert(milvus_uri: str, collection: str, vectors: Vectors) -> None:
 
 
 async def _insert(milvus_uri: str, collection: str, vectors: Vectors) -> None:
-    store = open_store(milvus_uri)
+    store = MilvusStore(milvus_uri)
     try:
         await store.ready(deadline=Deadline(_TIMEOUT_S))
         for start in range(0, len(vectors), _BATCH_ROWS):

@@ -16,7 +16,7 @@ async def started(
     """
     values = {"LISTEN": "127.0.0.1:0", "METRICS_LISTEN": "127.0.0.1:0", "LOG_FORMAT": "text"}
     if service != "encoder":
-        values["MILVUS_URI"] = "memory://"
+        values["MILVUS_URI"] = "http://127.0.0.1:1"  # where nobody listens
     environment = {
         f"{service.upper()}_{name}": str(value) for name, value in {**values, **settings}.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -13,9 +14,8 @@ from hypothesis import strategies as st
 
 from glimpse.errors import AlreadyExists
 from glimpse.query.v1 import query_pb2 as pb
-from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
-from services.vectors.store import open_store
+from services.vectors.store import VectorStore
 from tests.query_service import COLLECTION, DIMENSION, fake_encoder, fill, query_service, rows
 
 ALLOWED = {
@@ -179,9 +179,8 @@ class Service:
     The store gets a collection COLLECTION with one image for each of WORDS, unless it has it.
     """
 
-    def __init__(self, store_uri: str, credentials: Credentials = PLAINTEXT) -> None:
-        self._store_uri = store_uri
-        self._credentials = credentials
+    def __init__(self, open_store: Callable[[], VectorStore]) -> None:
+        self._open_store = open_store
         self._loop = asyncio.new_event_loop()
         # A daemon, so that a start that fails ends the tests and does not hold them.
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -197,7 +196,7 @@ class Service:
         return started.result(), serving
 
     async def _serve(self, started):
-        store = open_store(self._store_uri, "", self._credentials)
+        store = self._open_store()
         encoder = fake_encoder()
         await store.ready(deadline=Deadline(60))
         with contextlib.suppress(AlreadyExists):

@@ -20,7 +20,8 @@ from services.common.encoder_client import EncoderClient
 from services.query.main import build
 from services.query.metrics import QueryMetrics
 from services.query.settings import QuerySettings
-from services.vectors.store import CollectionSpec, Row, VectorStore
+from services.vectors.records import CollectionSpec, Row
+from services.vectors.store import VectorStore
 from tests.fakes import FakeEncoder, serve, vector_of
 
 DIMENSION = 32

@@ -38,11 +38,8 @@ class PeerSettings(ServiceSettings):
     )
     milvus_uri: str = Field(
         "http://127.0.0.1:19530",
-        pattern=r"^(https?://.+|memory://)$",
-        description=(
-            "address of Milvus or Milvus Lite's server; https:// for TLS; memory:// keeps vectors "
-            "in this process, for tests"
-        ),
+        pattern=r"^https?://.+",
+        description="address of Milvus or Milvus Lite's server; https:// for TLS",
     )
     milvus_token: SecretStr = Field(
         SecretStr(""), description="USER:PASSWORD or API key for Milvus; empty: none"

@@ -15,7 +15,8 @@ from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
-from services.vectors.store import CollectionInfo, CollectionSpec, IndexKind, Metric, VectorStore
+from services.vectors.records import CollectionInfo, CollectionSpec, IndexKind, Metric
+from services.vectors.store import VectorStore
 
 _MAX_DESCRIBED_AT_ONCE = 8
 _DESCRIBE_TIMEOUT_S = 5.0

@@ -12,7 +12,7 @@ from glimpse.results import Outcome
 from glimpse.transport.status import to_status
 from services.indexer.bounds import MetadataBudget
 from services.indexer.records import Image, ImageResult, ListedCollection
-from services.vectors.store import CollectionInfo, IndexKind, Metric
+from services.vectors.records import CollectionInfo, IndexKind, Metric
 
 _OUTCOMES = {
     Outcome.INDEXED: pb.OUTCOME_INDEXED,

@@ -20,7 +20,8 @@ from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
 from services.vectors.milvus.metrics import MilvusMetrics
-from services.vectors.store import VectorStore, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.store import VectorStore
 
 _ASK_AGAIN_S = 1.0
 _ANSWER_TIMEOUT_S = 5.0
@@ -36,7 +37,7 @@ def main() -> int:
 
 def _store(settings: IndexerSettings) -> VectorStore:
     token = settings.milvus_token.get_secret_value()
-    return open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+    return MilvusStore(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
 
 
 async def serve(settings: IndexerSettings, store: VectorStore) -> int:

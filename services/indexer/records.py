@@ -11,7 +11,7 @@ import numpy.typing as npt
 from glimpse.errors import InvalidInput
 from glimpse.results import Outcome
 from services.common.encoder_client import EncoderModel
-from services.vectors.store import CollectionInfo
+from services.vectors.records import CollectionInfo
 
 Vector = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

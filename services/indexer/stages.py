@@ -20,7 +20,8 @@ from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
 from services.indexer.settings import IndexerSettings
-from services.vectors.store import Row, VectorStore
+from services.vectors.records import Row
+from services.vectors.store import VectorStore
 
 UNCHANGED: Literal["unchanged"] = "unchanged"
 

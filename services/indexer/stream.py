@@ -27,7 +27,7 @@ from services.indexer.stage_batcher import StageBatcher
 from services.indexer.stages import UNCHANGED, Peers, Stages, row
 from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
-from services.vectors.store import Row
+from services.vectors.records import Row
 
 # What an image takes besides its file, pixels, vector, uri and metadata: the objects around them.
 _OBJECTS_BYTES = 4096

@@ -29,7 +29,8 @@ from services.query.queries import (
 )
 from services.query.search import Answers, Page
 from services.vectors import filters
-from services.vectors.store import AnyFilter, CollectionSpec, ScoredRow
+from services.vectors.filters import AnyFilter
+from services.vectors.records import CollectionSpec, ScoredRow
 
 _SCORE_DECIMALS = 6
 _OPERATORS: dict[int, filters.Operator] = {

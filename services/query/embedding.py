@@ -25,7 +25,8 @@ from services.query.queries import (
 )
 from services.query.request_coalescer import RequestCoalescer
 from services.query.row_lookup import find_rows
-from services.vectors.store import CollectionSpec, VectorStore
+from services.vectors.records import CollectionSpec
+from services.vectors.store import VectorStore
 
 Item = TypeVar("Item", str, bytes)
 

@@ -18,7 +18,8 @@ from services.query.search import Searcher
 from services.query.servicer import QueryServicer
 from services.query.settings import QuerySettings
 from services.vectors.milvus.metrics import MilvusMetrics
-from services.vectors.store import VectorStore, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.store import VectorStore
 
 # One slow answer of a busy store must not take all replicas out at once.
 _MAX_FAILURES = 3
@@ -64,7 +65,7 @@ def main() -> int:
 
 def _store(settings: QuerySettings) -> VectorStore:
     token = settings.milvus_token.get_secret_value()
-    return open_store(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+    return MilvusStore(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
 
 
 async def _watch_store(server: Server, store: VectorStore, interval_s: float) -> None:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from glimpse.errors import InvalidImage, InvalidInput
 from services.common.text_bounds import check_text
 from services.query.bounds import DEFAULT_LIMIT, MAX_TEMPLATE_CHARACTERS, check_page
-from services.vectors.store import ALL_FIELDS, AnyFilter
+from services.vectors.filters import AnyFilter
+from services.vectors.records import ALL_FIELDS
 
 Vector = npt.NDArray[np.float32]
 

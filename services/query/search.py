@@ -18,7 +18,9 @@ from services.query.queries import Options, Query, Vector, check_fields
 from services.query.request_coalescer import RequestCoalescer
 from services.query.row_lookup import find_rows
 from services.vectors import bounds
-from services.vectors.store import AnyFilter, CollectionSpec, Consistency, ScoredRow, VectorStore
+from services.vectors.filters import AnyFilter
+from services.vectors.records import CollectionSpec, Consistency, ScoredRow
+from services.vectors.store import VectorStore
 
 # With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
 _MAX_CARRIED_ROWS = 4_096

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from services.vectors.store import CollectionSpec, Row
+from services.vectors.records import CollectionSpec, Row
 
 COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")

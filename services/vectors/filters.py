@@ -1,4 +1,4 @@
-"""Typed filters: their check, their Milvus expression, their meaning; running them is not its job.
+"""Typed filters: their check and their Milvus expression; running them is not its job.
 
     Comparison("width", ">=", 640)
     Comparison("metadata", "==", "Leica", path=("camera", "make"))
@@ -7,8 +7,8 @@
 Values are escaped in one place (`_literal`), so no value can become part of an expression.
 
 A comparison with a metadata value that is missing or of another type does not hold, `!=` included.
-Whether its negation by Not holds is the store's: Milvus and the memory store say yes, Milvus Lite
-says no. Milvus takes null for a value that exists, Milvus Lite does not.
+Whether its negation by Not holds is the store's: Milvus says yes, Milvus Lite says no. Milvus takes
+null for a value that exists, Milvus Lite does not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
@@ -108,6 +108,7 @@ class Not:
 
 
 Filter = Comparison | AnyOf | Prefix | Exists | And | Or | Not
+AnyFilter = str | Filter  # a Milvus boolean expression, or a typed filter
 
 
 def render(filter: str | Filter) -> str:
@@ -132,26 +133,6 @@ def check_given(filter: str | Filter) -> None:
 def ids_filter(ids: Iterable[str]) -> str:
     """The Milvus expression that takes the rows of these ids, whatever characters they have."""
     return f"id in {_list(ids)}"
-
-
-def matches(filter: Filter, row: Mapping[str, Any]) -> bool:
-    """Whether the filter, checked before, takes the row: its fields by name."""
-    if isinstance(filter, And):
-        return all(matches(term, row) for term in filter.terms)
-    if isinstance(filter, Or):
-        return any(matches(term, row) for term in filter.terms)
-    if isinstance(filter, Not):
-        return not matches(filter.term, row)
-    if isinstance(filter, Exists):
-        return _value(row["metadata"], filter.path)[0]
-    exists, value = _value(row[filter.field], filter.path)
-    if not exists:
-        return False
-    if isinstance(filter, AnyOf):
-        return any(_compare(value, "==", other) for other in filter.values)
-    if isinstance(filter, Prefix):
-        return isinstance(value, str) and value.startswith(filter.prefix)
-    return _compare(value, filter.operator, filter.value)
 
 
 def check(filter: Filter, depth: int = 1) -> None:
@@ -297,39 +278,6 @@ def _list(values: Iterable[Scalar]) -> str:
 
 def _literal(value: Scalar) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _value(value: Any, path: Path) -> tuple[bool, Any]:
-    """Whether there is something at the path, and what."""
-    for step in path:
-        if isinstance(step, str):
-            if not isinstance(value, dict) or step not in value:
-                return False, None
-            value = value[step]
-        else:
-            if not isinstance(value, list) or step >= len(value):
-                return False, None
-            value = value[step]
-    return True, value
-
-
-def _compare(value: Any, operator: str, other: Scalar) -> bool:
-    if _kind(value) != _kind(other):
-        return operator == "!="
-    return {
-        "==": lambda: value == other,
-        "!=": lambda: value != other,
-        "<": lambda: value < other,
-        "<=": lambda: value <= other,
-        ">": lambda: value > other,
-        ">=": lambda: value >= other,
-    }[operator]()
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return "number"
-    return type(value).__name__
 
 
 def _invalid(message: str) -> InvalidInput:

@@ -82,12 +82,11 @@ def index_broken_among_good(folder: Path, good: int, broken: int) -> list[str]:
         "INDEXER_LISTEN": address,
         "INDEXER_METRICS_LISTEN": "127.0.0.1:0",
         "INDEXER_ENCODER": f"127.0.0.1:{encoder_port}",
-        "INDEXER_MILVUS_URI": "memory://",
     }
     python = [sys.executable, "-m"]
     processes = [
         Process([*python, "tests.chaos.encoder", str(encoder_port)], folder, SIGTERM, environment),
-        Process([*python, "services.indexer"], folder, SIGTERM, environment),
+        Process([*python, "tests.memory_service", "indexer"], folder, SIGTERM, environment),
     ]
     for process in processes:
         process.start()

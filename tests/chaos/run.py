@@ -25,7 +25,8 @@ import numpy as np
 from glimpse.errors import GlimpseError
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
-from services.vectors.store import VectorStore, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.store import VectorStore
 from tests.backends import MilvusLite, MilvusServer, Process, free_ports
 from tests.chaos import pictures
 from tests.chaos.client import MAX_IN_FLIGHT
@@ -229,7 +230,7 @@ class Chaos:
             assert self._processes[name].is_running, f"{name} ended: see {self._folder / name}"
 
     async def _problems(self, total: int) -> list[str]:
-        store = open_store(self._store.uri)
+        store = MilvusStore(self._store.uri)
         try:
             await store.ready(deadline=Deadline(_NO_PROGRESS_S))
             problems = [await self._wrong_count(store, total)]

@@ -16,12 +16,18 @@ from glimpse.errors import AlreadyExists
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
 from services.vectors.filters import Comparison
-from services.vectors.store import CollectionSpec, Row, VectorStore, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.records import CollectionSpec, Row
+from services.vectors.store import VectorStore
 from tests.authority import Authority, write
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
+from tests.memory_store import MemoryStore
 
 T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
 DIMENSION = 8
+
+TEXT_FILTERS = pytest.mark.parametrize("backend", ["lite", "milvus"], indirect=True)
+"""Marks tests of filters in Milvus' language, which the store in memory does not read."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class Backend:
     uri: str
     process: MilvusLite | MilvusServer | None
     credentials: Credentials = PLAINTEXT
+
+    def open(self) -> VectorStore:
+        if self.process is None:
+            return MemoryStore()
+        return MilvusStore(self.uri, "", self.credentials)
 
     def client(self) -> MilvusClient:
         """pymilvus' own client, for what a store does not do."""
@@ -57,7 +68,7 @@ def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     if request.param == "memory":
-        yield Backend("memory", "memory://", None)
+        yield Backend("memory", "", None)
         return
     credentials, tls = PLAINTEXT, None
     if request.param == "milvus":
@@ -76,7 +87,7 @@ def backend(
 
 @pytest.fixture
 async def store(backend: Backend) -> AsyncIterator[VectorStore]:
-    store = open_store(backend.uri, "", backend.credentials)
+    store = backend.open()
     await store.ready(deadline=Deadline(60))
     yield store
     await store.close()

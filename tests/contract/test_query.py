@@ -12,6 +12,7 @@ from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
+from tests.contract.conftest import TEXT_FILTERS
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -89,19 +90,24 @@ async def test_min_score_leaves_out_what_is_less_like(query):
     assert ids(await search(query, {"min_score": 1, "limit": 2}, text="nothing")) == []
 
 
-async def test_conditions_and_filters_choose_images(query):
+async def test_conditions_choose_images(query):
     for condition, expected in (
         (equal("id", "cat"), ["cat"]),
         (equal("metadata", "o'cup", ["owner", "name"]), ["cup"]),
         (equal("uri", 'x" or id != "'), []),
     ):
         assert ids(await search(query, {"condition": condition}, text="a")) == expected
+
+
+@TEXT_FILTERS
+async def test_filters_in_milvus_language_choose_images(query):
     chosen = await search(query, {"filter": 'metadata["number"] == 3'}, text="a")
     assert ids(chosen) == ["fish"]
     wide = await search(query, {"filter": 'width >= 700 and format == "PNG"'}, text="a")
     assert ids(wide) == ["star"]
 
 
+@TEXT_FILTERS
 @pytest.mark.parametrize(
     "expression",
     [
@@ -172,6 +178,7 @@ async def test_an_unknown_collection_is_not_found(query):
     assert (type(error), error.reason) == (errors.NotFound, "COLLECTION_NOT_FOUND")
 
 
+@TEXT_FILTERS
 async def test_a_filter_does_not_reach_into_another_collection(query, store):
     await made(store, OLDER, [row("old")], fingerprint="0" * 64)
     for expression in ('id == "old"', 'id == "old" or id != ""'):

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glimpse.query.v1 import query_pb2 as pb
+from tests.contract.conftest import TEXT_FILTERS
 from tests.query_requests import (
     PROPERTY,
     Service,
@@ -27,7 +28,7 @@ from tests.query_service import COLLECTION, DIMENSION
 
 @pytest.fixture(scope="module")
 def service(backend):
-    running = Service(backend.uri, backend.credentials)
+    running = Service(backend.open)
     yield running
     running.close()
 
@@ -41,6 +42,7 @@ def test_any_search_request_gets_hits_or_a_named_status(service, message):
     assert_named(service.code("Search", message))
 
 
+@TEXT_FILTERS
 @PROPERTY
 @given(expressions)
 @example("(" * 16_000)

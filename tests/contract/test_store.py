@@ -9,7 +9,8 @@ import pytest
 
 from glimpse.errors import DeadlineExceeded, InvalidInput, NotFound
 from services.common.deadline import Deadline
-from services.vectors.store import ALL_FIELDS, Row
+from services.vectors.filters import Comparison
+from services.vectors.records import ALL_FIELDS, Row
 from tests.contract.conftest import DIMENSION, T, axis, between, picture
 
 HOSTILE_IDS = ['a"', 'a" or id != "', "a'b", "a\\", "", "a b", "ü", "x" * 129, "a\n"]
@@ -321,7 +322,7 @@ async def test_every_call_on_an_unknown_collection_says_so(store):
         store.upsert("nowhere", [picture("a")], deadline=Deadline(T)),
         store.fetch("nowhere", ["a"], [], deadline=Deadline(T)),
         store.delete_ids("nowhere", ["a"], deadline=Deadline(T)),
-        store.delete_where("nowhere", "width > 1", deadline=Deadline(T)),
+        store.delete_where("nowhere", Comparison("width", ">", 1), deadline=Deadline(T)),
         store.search("nowhere", axis(0)[None], 1, deadline=Deadline(T)),
         store.count("nowhere", deadline=Deadline(T)),
         store.settle("nowhere", deadline=Deadline(T)),

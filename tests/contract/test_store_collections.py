@@ -12,7 +12,7 @@ from pymilvus.client.types import LoadState
 
 from glimpse.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from services.common.deadline import Deadline
-from services.vectors.store import NOT_LOADED, CollectionInfo
+from services.vectors.records import NOT_LOADED, CollectionInfo
 from tests.contract.conftest import DIMENSION, T, axis, picture, spec
 
 KINDS = {

@@ -7,7 +7,7 @@ import pytest
 from glimpse.errors import GlimpseError
 from glimpse.transport.credentials import Credentials
 from services.common.deadline import Deadline
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.authority import Authority, write
 from tests.contract.conftest import T
 
@@ -26,18 +26,18 @@ def refused(request, backend, tmp_path):
 
 
 async def test_milvus_with_tls_lets_in_nobody_without_its_authoritys_certificate(backend, refused):
-    store = open_store(backend.uri, "", refused)
+    store = MilvusStore(backend.uri, "", refused)
     with pytest.raises(GlimpseError):
         await store.ready(deadline=Deadline(3.0))
     await store.close()
     # It was not down: who may come in comes in.
-    store = open_store(backend.uri, "", backend.credentials)
+    store = MilvusStore(backend.uri, "", backend.credentials)
     await store.ready(deadline=Deadline(T))
     await store.close()
 
 
 async def test_milvus_with_tls_does_not_talk_plaintext(backend):
-    store = open_store(backend.uri.replace("https://", "http://"))
+    store = MilvusStore(backend.uri.replace("https://", "http://"))
     with pytest.raises(GlimpseError):
         await store.ready(deadline=Deadline(3.0))
     await store.close()

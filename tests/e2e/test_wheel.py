@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.vectors.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.query_service import COLLECTION, fake_encoder, fill, query_target, rows
 
 pytestmark = pytest.mark.timeout(300)

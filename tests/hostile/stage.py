@@ -13,7 +13,9 @@ from glimpse.cli.stack import Stack
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.results import ImageFile
-from services.vectors.store import Row, VectorStore, open_store
+from services.vectors.milvus.store import MilvusStore
+from services.vectors.records import Row
+from services.vectors.store import VectorStore
 from tests.hostile.contracts import ATTACKED, NEIGHBOURS
 from tests.hostile.ties import DIFFERENT, ROWS, TEXT, TIES
 from tests.robustness.messages import picture
@@ -57,7 +59,7 @@ def _vector(encoder: str, text: str) -> NDArray[np.float32]:
 
 
 async def _fill(milvus_uri: str, collections: dict[str, NDArray[np.float32]]) -> None:
-    store = open_store(milvus_uri)
+    store = MilvusStore(milvus_uri)
     try:
         await store.ready(timeout_s=_TIMEOUT_S)
         for name, vectors in collections.items():

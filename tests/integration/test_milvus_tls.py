@@ -11,7 +11,7 @@ import pytest
 from glimpse.errors import GlimpseError
 from glimpse.transport.credentials import Credentials
 from services.common.deadline import Deadline
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.authority import Authority, write
 from tests.backends import MilvusLite
 
@@ -63,7 +63,7 @@ async def test_store_shows_its_certificate_and_its_replacement(milvus, tmp_path)
     context.set_alpn_protocols(["h2"])
     async with proxy(int(milvus.uri.rpartition(":")[2]), context) as (port, shown):
         uri = f"https://127.0.0.1:{port}"
-        store = open_store(uri, "", Credentials(ca, caller.cert, caller.key))
+        store = MilvusStore(uri, "", Credentials(ca, caller.cert, caller.key))
         await store.ready(deadline=Deadline(T))
         new = authority.pair("caller")
         write(tmp_path, "caller", new)
@@ -71,7 +71,7 @@ async def test_store_shows_its_certificate_and_its_replacement(milvus, tmp_path)
             assert await store.list_collections(deadline=Deadline(T)) == []
         await store.close()
         for stranger in (Credentials(ca), Credentials(Authority().write(tmp_path / ".."))):
-            store = open_store(uri, "", stranger)
+            store = MilvusStore(uri, "", stranger)
             with pytest.raises(GlimpseError):
                 await store.list_collections(deadline=Deadline(T))
             await store.close()

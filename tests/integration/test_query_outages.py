@@ -15,7 +15,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.server import LIVENESS
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite, free_ports
 from tests.query_service import (
     COLLECTION,
@@ -84,7 +84,7 @@ async def outlive(milvus, encoder, encoder_port, channel):
 async def recover(milvus, encoder, encoder_port, channel):
     query = query_pb2_grpc.QueryStub(channel)
     await until_health(channel, SERVING)
-    store = open_store(milvus.uri)
+    store = MilvusStore(milvus.uri)
     await store.ready(deadline=Deadline(30))
     await fill(store, rows())
     await store.close()

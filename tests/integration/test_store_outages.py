@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
 from services.common.deadline import Deadline
 from services.vectors.milvus.metrics import MilvusMetrics
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite, free_ports
 from tests.contract.conftest import T, axis, between, picture, process_of, spec
 from tests.waiting import until_answered
@@ -39,7 +39,7 @@ def registry():
 @pytest.fixture
 async def store(process, registry):
     process.start()
-    store = open_store(process.uri, metrics=MilvusMetrics(registry))
+    store = MilvusStore(process.uri, metrics=MilvusMetrics(registry))
     await store.ready(deadline=Deadline(BACK_S))
     yield store
     await store.close()
@@ -129,7 +129,7 @@ async def _fails_in_time(store, within_s: float) -> None:
 
 async def test_ready_waits_for_a_milvus_that_starts_late(tmp_path):
     process = MilvusLite(tmp_path)
-    store = open_store(process.uri)
+    store = MilvusStore(process.uri)
     waiting = asyncio.create_task(store.ready(deadline=Deadline(BACK_S)))
     with pytest.raises(Unavailable):
         await store.list_collections(deadline=Deadline(T))
@@ -147,7 +147,7 @@ async def test_connecting_to_a_milvus_that_hangs_ends_at_the_callers_deadline(re
     """And counts as Milvus' silence, not as a caller who left."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        store = open_store(uri, metrics=MilvusMetrics(registry))
+        store = MilvusStore(uri, metrics=MilvusMetrics(registry))
         with pytest.raises(DeadlineExceeded):
             await store.count("pictures", deadline=Deadline(0.3))
         assert reasons(registry, "describe_collection") == {"DEADLINE_EXCEEDED"}
@@ -155,7 +155,7 @@ async def test_connecting_to_a_milvus_that_hangs_ends_at_the_callers_deadline(re
 
 
 async def test_nobody_there_is_unavailable_and_not_a_wait():
-    store = open_store(f"http://127.0.0.1:{free_ports(1)[0]}")
+    store = MilvusStore(f"http://127.0.0.1:{free_ports(1)[0]}")
     started_at = time.monotonic()
     with pytest.raises(Unavailable) as raised:
         await store.search("pictures", axis(0)[None], 1, deadline=Deadline(T))

@@ -22,7 +22,7 @@ from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from glimpse.transport.status import REQUEST_ID
 from services.common.deadline import Deadline
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite
 from tests.query_service import COLLECTION, fake_encoder, fill, query_target, rows
 from tests.small_service import small_service
@@ -59,7 +59,7 @@ def milvus(tmp_path_factory):
 
 @pytest.fixture
 async def query(milvus):
-    store = open_store(milvus.uri)
+    store = MilvusStore(milvus.uri)
     await store.ready(deadline=Deadline(60))
     if COLLECTION not in await store.list_collections(deadline=Deadline(30)):
         await fill(store, rows())

@@ -29,9 +29,10 @@ from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
-from services.vectors.memory import MemoryStore
-from services.vectors.store import CollectionSpec
+from services.vectors.filters import Comparison
+from services.vectors.records import CollectionSpec
 from tests.fakes import FakeEncoder, serve, vector_of
+from tests.memory_store import MemoryStore
 from tests.waiting import until
 
 NAME = "pictures"
@@ -574,17 +575,18 @@ async def test_index_kind_that_the_store_does_not_have_is_refused(service):
     assert error.field == "index_kind"
 
 
-async def test_images_are_deleted_by_id_and_by_filter(service):
-    sent = [image(i, metadata=as_struct({"even": i % 2 == 0, "n": i})) for i in range(8)]
-    await service.index(sent)
+async def test_images_are_deleted_by_id_and_by_filter():
+    store = MemoryStore({'metadata["n"] >= 6': Comparison("metadata", ">=", 6, ("n",))})
+    async with opened(store) as service:
+        await service.index([image(i, metadata=as_struct({"n": i})) for i in range(8)])
 
-    async def delete(**selector):
-        request = pb.DeleteImagesRequest(collection=NAME, **selector)
-        return (await service.stub.DeleteImages(request, timeout=T)).deleted
+        async def delete(**selector):
+            request = pb.DeleteImagesRequest(collection=NAME, **selector)
+            return (await service.stub.DeleteImages(request, timeout=T)).deleted
 
-    assert await delete(ids=pb.Ids(ids=["p0", "p1", "never"])) == 2
-    assert await delete(filter='metadata["n"] >= 6') == 2
-    assert await service.store.count(NAME, deadline=Deadline(T)) == 4
+        assert await delete(ids=pb.Ids(ids=["p0", "p1", "never"])) == 2
+        assert await delete(filter='metadata["n"] >= 6') == 2
+        assert await store.count(NAME, deadline=Deadline(T)) == 4
 
 
 @pytest.mark.parametrize(

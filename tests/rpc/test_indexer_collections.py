@@ -11,8 +11,8 @@ from glimpse import AsyncClient, errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
-from services.vectors.memory import MemoryStore
-from services.vectors.store import CollectionSpec
+from services.vectors.records import CollectionSpec
+from tests.memory_store import MemoryStore
 from tests.rpc.test_indexer import NAME, T, failure, image, opened
 
 

@@ -23,7 +23,7 @@ from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.transport.status import from_rpc_error
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
-from services.vectors.store import open_store
+from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite, free_ports
 from tests.fakes import FakeEncoder, vector_of
 from tests.waiting import until
@@ -133,7 +133,7 @@ async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(tmp_pat
             assert (last.totals.unchanged, last.totals.indexed) == (150, 0)
             assert encoder.items["pixels"] == encoded
 
-            store = open_store(milvus.uri)
+            store = MilvusStore(milvus.uri)
             fields = ("vector", "uri", "width", "height", "format", "metadata")
             ids = [each.id for each in sent]
             rows = await store.fetch(NAME, ids, fields, deadline=Deadline(T))
@@ -218,7 +218,7 @@ async def test_killed_store_loses_nothing_acknowledged_and_the_stream_goes_on(tm
 
 async def ids_there(uri):
     """The ids of all rows, a row that is there twice twice."""
-    store = open_store(uri)
+    store = MilvusStore(uri)
     vectors = np.zeros((1, FakeEncoder().dimension), np.float32)
     vectors[0, 0] = 1
     (hits,) = await store.search(NAME, vectors, 1000, consistency="strong", deadline=Deadline(T))

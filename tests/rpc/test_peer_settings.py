@@ -25,6 +25,7 @@ async def test_indexer_is_ready_once_a_protected_encoder_lets_it_in(tmp_path):
     ) as encoder:
         process = await started(
             "indexer",
+            ("-m", "tests.memory_service", "indexer"),
             ENCODER=encoder.target,
             ENCODER_TLS_CA_FILE=ca,
             ENCODER_TLS_CERT_FILE=caller.cert,

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from services.query.metrics import QueryMetrics
-from services.vectors.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.query_service import (
     COLLECTION,
     WORDS,

@@ -110,7 +110,7 @@ BROKEN_READINESS = """
 import sys
 from services.common.server import run_service
 from services.common.settings import load
-from services.vectors.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from services.{service}.main import serve
 from services.{service}.settings import {settings}
 

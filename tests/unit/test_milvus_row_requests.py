@@ -9,7 +9,7 @@ import pytest
 
 from glimpse.errors import Unavailable
 from services.vectors.milvus import row_requests
-from services.vectors.store import Row
+from services.vectors.records import Row
 from tests.waiting import started
 
 MILVUS_MAX_BYTES = 64 * 1024 * 1024

@@ -22,9 +22,9 @@ from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
-from services.vectors.memory import MemoryStore
-from services.vectors.store import CollectionSpec
+from services.vectors.records import CollectionSpec
 from tests.fakes import vector_of
+from tests.memory_store import MemoryStore
 from tests.waiting import until
 
 NAME = "pictures"

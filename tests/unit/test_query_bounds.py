@@ -23,8 +23,8 @@ from services.query.main import build
 from services.query.metrics import QueryMetrics
 from services.query.pacing import paced
 from services.query.settings import QuerySettings
-from services.vectors.memory import MemoryStore
-from services.vectors.store import CollectionSpec
+from services.vectors.records import CollectionSpec
+from tests.memory_store import MemoryStore
 
 MANY = 40_000  # entries, and
 LONG = 300_000  # characters or bytes: more than any field takes

@@ -24,9 +24,9 @@ from services.query.queries import (
 )
 from services.query.search import Searcher
 from services.vectors.filters import Comparison
-from services.vectors.memory import MemoryStore
-from services.vectors.store import CollectionSpec
+from services.vectors.records import CollectionSpec
 from tests.fakes import vector_of
+from tests.memory_store import MemoryStore
 from tests.query_service import COLLECTION, DIMENSION, WORDS, fake_encoder, fill, row, rows
 from tests.waiting import started, until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.vectors.milvus.schema import _INDEX_PARAMETERS as PARAMETERS
-from services.vectors.store import estimated_bytes
+from services.vectors.records import estimated_bytes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sizing.md").read_text()
 DIMENSION = 512

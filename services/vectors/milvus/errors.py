@@ -79,7 +79,7 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
     if error.code in _INDEX_MISSING:
         return IndexMissing(f"collection {collection!r} has no vector index")
     if "already exist" in message or "duplicate collection" in message:
-        return AlreadyExists(f"collection {collection!r} stands already")
+        return AlreadyExists(f"collection {collection!r} already exists")
     if expression and _blames_filter(error, message):
         return invalid_filter(message)
     if any(phrase in message for phrase in _LATE):

@@ -19,7 +19,7 @@ from services.common.tasks import concurrently
 from services.vectors.bounds import MAX_WINDOW
 from services.vectors.milvus import row_requests, schema
 from services.vectors.milvus.connection import MilvusCall
-from services.vectors.store import Consistency, ScoredRow
+from services.vectors.records import Consistency, ScoredRow
 
 _WINDOWS = tuple(128 * 2**step for step in range(8))  # the last is MAX_WINDOW
 _MAX_ROWS = 4_096  # of one answer without attributes; reading it holds the event loop for 0.01 s

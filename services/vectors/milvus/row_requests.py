@@ -11,7 +11,7 @@ from services.common.tasks import concurrently
 from services.vectors import filters
 from services.vectors.milvus import schema
 from services.vectors.milvus.connection import MilvusCall
-from services.vectors.store import Consistency, Row
+from services.vectors.records import Consistency, Row
 
 _MAX_ROWS = 500  # of one request; encoding them holds the event loop for 0.025 s
 _MAX_BYTES = 32 * 1024 * 1024  # of one request; Milvus takes 64 MiB

@@ -11,7 +11,7 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType, FieldSchema
 from pymilvus.milvus_client.index import IndexParams
 
-from services.vectors.store import CollectionSpec, IndexKind, Metric, Row
+from services.vectors.records import CollectionSpec, IndexKind, Metric, Row
 
 MARKS = "glimpse"
 INDEX_NAME = "vector"

@@ -27,15 +27,15 @@ from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
 from services.common.tasks import concurrently, run_within
 from services.vectors import bounds, filters
+from services.vectors.filters import AnyFilter
 from services.vectors.milvus import errors, row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
 from services.vectors.milvus.known_collections import KnownCollections
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.ranking import Search, Span
-from services.vectors.store import (
+from services.vectors.records import (
     ALL_FIELDS,
     NOT_LOADED,
-    AnyFilter,
     CollectionInfo,
     CollectionSpec,
     Consistency,
@@ -110,7 +110,7 @@ class MilvusStore:
             # Milvus takes a second collection of the same shape for the first, and says nothing.
             with contextlib.suppress(NotFound):
                 await call("describe_collection", spec.name)
-                raise AlreadyExists(f"collection {spec.name!r} stands already")
+                raise AlreadyExists(f"collection {spec.name!r} already exists")
             marks = schema.Marks(
                 model_name=spec.model_name,
                 model_fingerprint=spec.model_fingerprint,

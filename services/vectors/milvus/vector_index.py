@@ -10,7 +10,7 @@ from typing import Any
 
 from services.vectors.milvus import errors, schema
 from services.vectors.milvus.connection import Backend, MilvusCall
-from services.vectors.store import IndexKind
+from services.vectors.records import IndexKind
 
 # Up to here Milvus Lite is fastest with FLAT, beyond it with HNSW.
 _LITE_FLAT_ROWS = 10_000

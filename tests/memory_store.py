@@ -1,26 +1,36 @@
-"""The vector store in memory: exact, for tests and trials; nothing of it outlives the process.
+"""The vector store in memory: exact, and limited to typed filters.
 
-It takes typed filters whole, and of Milvus' expressions what expressions.py reads.
+Milvus' language is Milvus' to read; a test whose filter is text says what that text means.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpse.errors import AlreadyExists, NotFound
+from glimpse.errors import AlreadyExists, InvalidInput, NotFound
 from services.common.deadline import Deadline
 from services.vectors import bounds, filters
-from services.vectors.expressions import parse
-from services.vectors.store import (
-    ALL_FIELDS,
+from services.vectors.filters import (
+    And,
     AnyFilter,
+    AnyOf,
+    Exists,
+    Filter,
+    Not,
+    Or,
+    Path,
+    Prefix,
+    Scalar,
+)
+from services.vectors.records import (
+    ALL_FIELDS,
     CollectionInfo,
     CollectionSpec,
     Consistency,
@@ -49,8 +59,10 @@ class _Collection:
 class MemoryStore:
     """A VectorStore. No call waits, so calls of one event loop never overlap."""
 
-    def __init__(self) -> None:
+    def __init__(self, meanings: Mapping[str, Filter] | None = None) -> None:
+        """`meanings` are the filters that are known as text, besides the empty one."""
         self._collections: dict[str, _Collection] = {}
+        self._meanings = meanings or {}
 
     async def ready(self, *, deadline: Deadline) -> None:
         deadline.left_s()
@@ -59,7 +71,7 @@ class MemoryStore:
         deadline.left_s()
         bounds.check_spec(spec, INDEX_KINDS)
         if spec.name in self._collections:
-            raise AlreadyExists(f"collection {spec.name!r} stands already")
+            raise AlreadyExists(f"collection {spec.name!r} already exists")
         self._collections[spec.name] = _Collection(spec, time.time_ns() // 1_000_000)
 
     async def describe_collection(
@@ -122,7 +134,7 @@ class MemoryStore:
 
     async def delete_where(self, name: str, filter: AnyFilter, *, deadline: Deadline) -> int:
         filters.check_given(filter)
-        takes = _predicate(filter)
+        takes = self._predicate(filter)
         collection = self._collection(name, deadline)
         return _delete(collection, [row.id for row in collection.rows.values() if takes(row)])
 
@@ -141,7 +153,7 @@ class MemoryStore:
     ) -> list[list[ScoredRow]]:
         bounds.check_window(limit, offset, len(exclude_ids))
         bounds.check_fields(fields, ALL_FIELDS)
-        takes = _predicate(filter)
+        takes = self._predicate(filter)
         excluded = frozenset(exclude_ids)
         collection = self._collection(name, deadline)
         queries = bounds.check_queries(vectors, collection.spec.dimension)
@@ -160,7 +172,7 @@ class MemoryStore:
         return answers
 
     async def count(self, name: str, filter: AnyFilter = "", *, deadline: Deadline) -> int:
-        takes = _predicate(filter)
+        takes = self._predicate(filter)
         return sum(map(takes, self._collection(name, deadline).rows.values()))
 
     async def settle(self, name: str, *, deadline: Deadline) -> None:
@@ -168,6 +180,15 @@ class MemoryStore:
 
     async def close(self) -> None:
         self._collections.clear()
+
+    def _predicate(self, filter: AnyFilter) -> Callable[[Row], bool]:
+        expression = filters.render(filter)  # checks it
+        if not expression:
+            return lambda _: True
+        typed = self._meanings.get(expression) if isinstance(filter, str) else filter
+        if typed is None:
+            raise InvalidInput("filter", "is text, which means nothing", reason="INVALID_FILTER")
+        return lambda row: matches(typed, vars(row))
 
     def _collection(self, name: str, deadline: Deadline) -> _Collection:
         deadline.left_s()
@@ -187,9 +208,54 @@ def _fields(row: Row, fields: Sequence[str]) -> dict[str, Any]:
     return {name: copy.deepcopy(getattr(row, name)) for name in fields}
 
 
-def _predicate(filter: AnyFilter) -> Callable[[Row], bool]:
-    if isinstance(filter, str) and not filter.strip():
-        return lambda _: True
-    filters.render(filter)  # checks it
-    typed = parse(filter) if isinstance(filter, str) else filter
-    return lambda row: filters.matches(typed, vars(row))
+def matches(filter: Filter, row: Mapping[str, Any]) -> bool:
+    """Whether the filter, checked before, takes the row: its fields by name."""
+    if isinstance(filter, And):
+        return all(matches(term, row) for term in filter.terms)
+    if isinstance(filter, Or):
+        return any(matches(term, row) for term in filter.terms)
+    if isinstance(filter, Not):
+        return not matches(filter.term, row)
+    if isinstance(filter, Exists):
+        return _value(row["metadata"], filter.path)[0]
+    exists, value = _value(row[filter.field], filter.path)
+    if not exists:
+        return False
+    if isinstance(filter, AnyOf):
+        return any(_compare(value, "==", other) for other in filter.values)
+    if isinstance(filter, Prefix):
+        return isinstance(value, str) and value.startswith(filter.prefix)
+    return _compare(value, filter.operator, filter.value)
+
+
+def _value(value: Any, path: Path) -> tuple[bool, Any]:
+    """Whether there is something at the path, and what."""
+    for step in path:
+        if isinstance(step, str):
+            if not isinstance(value, dict) or step not in value:
+                return False, None
+            value = value[step]
+        else:
+            if not isinstance(value, list) or step >= len(value):
+                return False, None
+            value = value[step]
+    return True, value
+
+
+def _compare(value: Any, operator: str, other: Scalar) -> bool:
+    if _kind(value) != _kind(other):
+        return operator == "!="
+    return {
+        "==": lambda: value == other,
+        "!=": lambda: value != other,
+        "<": lambda: value < other,
+        "<=": lambda: value <= other,
+        ">": lambda: value > other,
+        ">=": lambda: value >= other,
+    }[operator]()
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number"
+    return type(value).__name__
