@@ -1,4 +1,4 @@
-"""Processor time by process while a load runs, from /proc; what the load was is not its job."""
+"""Processor time by process while a load runs, from /proc."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Generator:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the load generator has died; what it wrote stands above")
+            raise RuntimeError("the load generator has died; see its output above")
         return Answers(**json.loads(line))
 
 

@@ -1,4 +1,4 @@
-"""Figures, their bars, the table and the JSON file of a run; measuring is not its job."""
+"""Figures, their bars, the table and the JSON file of a run."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def _index(client: Client, collection: str, images: list[ImageFile]) -> Ingested
     except FailedPrecondition as error:
         if error.reason != "MODEL_MISMATCH":
             raise
-        say(f"{error}. The demo's collection is made anew.")
+        say(f"{error}. The demo's collection is recreated.")
         client.drop_collection(collection)
         return _index_once(client, collection, images)
 

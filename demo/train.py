@@ -181,11 +181,11 @@ def train(training: Training, pictures: dataset.Pictures, every: int, folder: Pa
 
 
 def main() -> None:
-    """Train the bundled model, or go on with a run that was stopped."""
+    """Train the bundled model, or continue a stopped run."""
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="default: %(default)s")
-    parser.add_argument("--resume", type=Path, help="go on from this training.pt")
+    parser.add_argument("--resume", type=Path, help="continue from this training.pt")
     parser.add_argument("--every", type=int, default=200, help="steps between progress lines")
     parser.add_argument(
         "--folder", type=Path, default=Path("build/train"), help="pictures and saved states"

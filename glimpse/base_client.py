@@ -31,7 +31,7 @@ class BaseClient:
     its bound: within about a second where the service is out of reach, at the times that it asks
     for where it is overloaded. A service that most calls fail at for long gets each only once.
 
-    `tls_ca` is the PEM file of the authorities that the services' certificates must descend from,
+    `tls_ca` is the PEM file of the authorities that the services' certificates must be issued by,
     and turns TLS on; `tls_cert` and `tls_key` are shown to services that ask for a certificate.
     `token` is sent with each call: the token itself, or the path of its file. Files are read again
     when they change. The constructor raises UnusableCredentials.

@@ -1,4 +1,4 @@
-"""Between the client's plain values and the contracts' messages; making calls is not its job."""
+"""Between the client's plain values and the contracts' messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def terms_of(
     if terms is None:
         return [Term(text=text, image=image, image_id=image_id, vector=vector)]
     if any(given is not None for given in (text, image, image_id, vector)):
-        raise ValueError("terms stand alone: put text, image, image_id and vector into them")
+        raise ValueError(
+            "terms exclude other queries: put text, image, image_id and vector into them"
+        )
     return terms
 
 

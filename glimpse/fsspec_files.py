@@ -71,5 +71,5 @@ def _missing(url: str, why: str) -> UnreadableFile:
 def _unreadable(url: str, error: Exception) -> UnreadableFile:
     why = str(error) or type(error).__name__
     if isinstance(error, FileNotFoundError):
-        why = "there is no such object"
+        why = "no such object"
     return UnreadableFile(f"{url} cannot be read: {why}", reason="FILE_UNREADABLE", field="url")

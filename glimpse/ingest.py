@@ -168,7 +168,7 @@ class Ingest(Iterator[Acknowledgement]):
         if self._reader_error is not None:
             raise self._reader_error
         if error is None:
-            error = errors.Unavailable(f"{self._peer} ended the stream before its work")
+            error = errors.Unavailable(f"{self._peer} ended the stream too early")
         if not (_is_resumable(error) and self._has_patience()):
             raise error
 

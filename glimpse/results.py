@@ -1,4 +1,4 @@
-"""What goes into the client's calls and comes out of them, as plain values; gRPC is not its job."""
+"""What goes into the client's calls and comes out of them, as plain values."""
 
 from __future__ import annotations
 

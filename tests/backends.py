@@ -1,5 +1,4 @@
-"""Processes that tests stop, kill and freeze, Milvus Lite's server and a Milvus server among them;
-asking them is not its job.
+"""Processes that tests stop, kill and freeze, Milvus Lite's server and a Milvus server among them.
 
 Milvus Lite comes with the development environment. The Milvus server is the package `milvus`, which
 needs an environment of its own: `make milvus-server` makes it.

@@ -1,4 +1,4 @@
-"""A Dockerfile's instructions, as far as glimpse's use them; carrying them out is not its job."""
+"""A Dockerfile's instructions, as far as glimpse's use them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m deploy.docker.replay [--model FILE] [SERVICE ...]
 
 For machines without a container engine: a dependency that is missing in an image, or too much in
-it, shows here. What only an engine can tell, such as file systems and users, is not its job.
+it, shows here. What only an engine can tell.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ QueryOption = Annotated[
         "--query",
         envvar="GLIMPSE_QUERY",
         metavar="HOST:PORT",
-        help=f"The query service; without it, what `glimpse up` wrote down, or {DEFAULT_QUERY}.",
+        help=f"The query service; without it, as recorded by `glimpse up`, or {DEFAULT_QUERY}.",
     ),
 ]
 IndexerOption = Annotated[
@@ -32,7 +32,7 @@ IndexerOption = Annotated[
         "--indexer",
         envvar="GLIMPSE_INDEXER",
         metavar="HOST:PORT",
-        help=f"The indexer; without it, what `glimpse up` wrote down, or {DEFAULT_INDEXER}.",
+        help=f"The indexer; without it, as recorded by `glimpse up`, or {DEFAULT_INDEXER}.",
     ),
 ]
 DataOption = Annotated[

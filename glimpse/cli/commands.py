@@ -18,8 +18,8 @@ COMMANDS = {
     "similar": ("search", "Search pictures that look like a given one."),
     "delete": ("manage", "Delete images from a collection by id or by filter."),
     "collections": ("manage", "List the collections: model, rows, index, size."),
-    "drop": ("manage", "Remove a collection and all that is in it, for good."),
-    "status": ("manage", "Tell whether the services are healthy, and which collections there are."),
+    "drop": ("manage", "Permanently remove a collection and all its images."),
+    "status": ("manage", "Show the services' health and the collections."),
     "token": ("token", "Make tokens for callers."),
 }
 """By name: the module of glimpse.cli that has it, and the first sentence of its help."""

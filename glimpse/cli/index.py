@@ -54,18 +54,18 @@ def index(
         ),
     ] = IdFrom.CONTENT,
     force: Annotated[
-        bool, typer.Option("--force", help="Encode and write again what is there unchanged.")
+        bool, typer.Option("--force", help="Also encode and write unchanged images.")
     ] = False,
     failures: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write failed paths and reasons here, for @FILE later."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell which pictures would be sent.")
+        bool, typer.Option("--dry-run", help="Only list the pictures that would be sent.")
     ] = False,
     patience: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How long to go on without any progress."),
+        typer.Option(min=0, metavar="SECONDS", help="How long to continue without progress."),
     ] = 120.0,
     indexer: addresses.IndexerOption = None,
     data: addresses.DataOption = None,
@@ -75,7 +75,7 @@ def index(
     Folders are walked: files in them are taken when their name ends like a picture's (.jpg, .jpeg,
     .png, .webp, .gif, .bmp, .tif, .tiff ...), hidden ones never. Files named one by one, or by a
     pattern, are always sent: what is in them decides, not their name. What is indexed already and
-    has not changed is skipped. A connection that is cut is taken up again.
+    has not changed is skipped. A cut connection is resumed.
 
     URLs of object stores, s3://BUCKET/FOLDER and whatever fsspec knows, are taken in the same way;
     they need: pip install fsspec s3fs.
@@ -98,7 +98,7 @@ def index(
         say(f"{len(pictures):,} pictures would be sent to {collection!r}.")
         return
     if not pictures:
-        raise CommandError("there is no picture in what was named; see: glimpse index --help")
+        raise CommandError("the arguments name no picture; see: glimpse index --help")
     with ExitStack() as stack:
         failure_file = _open_failures(failures, stack)
         client = stack.enter_context(addresses.connect("", indexer, data))
@@ -130,7 +130,7 @@ def _tell_unused(
     unused = entries.keys() - {picture.address for picture in pictures}
     if unused:
         say(
-            f"{len(unused):,} of {len(entries):,} entries of {source} fit none of the pictures, "
+            f"{len(unused):,} of {len(entries):,} entries of {source} match none of the pictures, "
             f"such as the one for {printable(min(unused))}"
         )
 
@@ -162,7 +162,7 @@ def _follow(ingest: Ingest, counter: Counter, failure_file: Any) -> list[Acknowl
 
 
 def _interruptions(ingest: Ingest) -> str:
-    return f", taken up again {ingest.interruptions}x" if ingest.interruptions else ""
+    return f", resumed {ingest.interruptions}x" if ingest.interruptions else ""
 
 
 def _failure(acknowledgement: Acknowledgement) -> dict[str, str]:

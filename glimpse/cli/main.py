@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("GLIMPSE_DEBUG"):
             raise
         return _fail(
-            f"this is a fault of glimpse: {type(error).__name__}: {error} "
+            f"this is a bug in glimpse: {type(error).__name__}: {error} "
             "(GLIMPSE_DEBUG=1 shows where)"
         )
     return 0

@@ -32,7 +32,7 @@ def collections(
     with addresses.connect("", indexer, data, timeout) as client:
         found = client.collections()
     if not found:
-        say("There are no collections yet; glimpse index makes one.")
+        say("There are no collections yet; glimpse index creates one.")
         return
     _show_collections(found)
 
@@ -44,7 +44,7 @@ def drop(
     indexer: addresses.IndexerOption = None,
     data: addresses.DataOption = None,
 ) -> None:
-    """Remove a collection and all that is in it, for good. Picture files are not touched.
+    """Permanently remove a collection and all its images. Picture files are not touched.
 
     \b
     Example:
@@ -61,7 +61,7 @@ def delete(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids.")] = None,
     filter: Annotated[
         str | None,
-        typer.Option(metavar="EXPRESSION", help="Delete what fits, in place of ids."),
+        typer.Option(metavar="EXPRESSION", help="Delete matching images, in place of ids."),
     ] = None,
     collection: addresses.CollectionOption = addresses.DEFAULT_COLLECTION,
     yes: YesOption = False,
@@ -79,7 +79,7 @@ def delete(
     if bool(ids) == (filter is not None):
         raise typer.BadParameter("give either ids or --filter")
     if filter is not None:
-        _make_sure(f"Delete everything in {collection!r} that fits {filter}?", yes)
+        _make_sure(f"Delete everything in {collection!r} that matches {filter}?", yes)
     with addresses.connect("", indexer, data, timeout) as client:
         deleted = client.delete(collection, ids=ids or None, filter=filter)
     say(f"{deleted:,} deleted.")
@@ -91,7 +91,7 @@ def status(
     indexer: addresses.IndexerOption = None,
     data: addresses.DataOption = None,
 ) -> None:
-    """Tell whether the services are healthy, and which collections there are.
+    """Show the services' health and the collections.
 
     The exit code is 1 when one of them is not. An encoder is looked at only where `glimpse up`
     wrote its address down.
@@ -143,5 +143,5 @@ def _make_sure(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CommandError("nobody can be asked here; --yes does it without asking")
+        raise CommandError("cannot ask for confirmation here; use --yes to skip it")
     typer.confirm(question, abort=True, err=True)

@@ -36,7 +36,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
                 raise CommandError(f'{path} line {number}: has no "{_KEY}"')
             address = key if fsspec_files.is_url(key) else os.path.abspath(path.parent / key)
             if address in found:
-                raise CommandError(f"{path} line {number}: {key} stands in it twice")
+                raise CommandError(f"{path} line {number}: {key} is listed twice")
             found[address] = entry
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
@@ -54,9 +54,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 entry = json.loads(line)
             except ValueError as error:
-                raise CommandError(f"{path} line {number}: is no JSON: {error}") from None
+                raise CommandError(f"{path} line {number}: is not JSON: {error}") from None
             if not isinstance(entry, dict):
-                raise CommandError(f"{path} line {number}: is no JSON object")
+                raise CommandError(f"{path} line {number}: is not a JSON object")
             yield number, entry
 
 
@@ -75,7 +75,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     {n: v if n == _KEY else _typed(v) for n, v in values.items()},
                 )
         except csv.Error as error:
-            raise CommandError(f"{path} line {rows.line_num}: is no CSV: {error}") from None
+            raise CommandError(f"{path} line {rows.line_num}: is not CSV: {error}") from None
 
 
 def _typed(value: str) -> str | int | float:

@@ -1,4 +1,4 @@
-"""Whether a process of the stack answers; waiting until it does is not its job."""
+"""Whether a process of the stack answers."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ def options(
         _file(
             "--tls-ca",
             "GLIMPSE_TLS_CA",
-            "Authorities that the services' certificates must descend from, PEM; turns TLS on.",
+            "Authorities that the services' certificates must be issued by, PEM; turns TLS on.",
         ),
     ] = None,
     tls_cert: Annotated[
         Path | None,
-        _file("--tls-cert", "GLIMPSE_TLS_CERT", "The certificate to show to the services, PEM."),
+        _file("--tls-cert", "GLIMPSE_TLS_CERT", "The certificate to present to the services, PEM."),
     ] = None,
     tls_key: Annotated[
         Path | None, _file("--tls-key", "GLIMPSE_TLS_KEY", "That certificate's key, PEM.")

@@ -26,7 +26,8 @@ FilterOption = Annotated[
     ),
 ]
 MinScoreOption = Annotated[
-    float | None, typer.Option("--min-score", metavar="SCORE", help="Leave out hits below this.")
+    float | None,
+    typer.Option("--min-score", metavar="SCORE", help="Exclude hits below this score."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 SheetOption = Annotated[
@@ -58,7 +59,7 @@ def search(
     with addresses.connect(query, "", data, timeout) as client:
         result = client.search(collection, text, limit=limit, filter=filter, min_score=min_score)
     if result.text_truncated:
-        say("The text is longer than the model reads: its end was left out.")
+        say("The text is longer than the model reads: its end was cut off.")
     _show(result, text, as_json, sheet)
 
 

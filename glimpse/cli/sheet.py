@@ -1,4 +1,4 @@
-"""A contact sheet: thumbnails with score and caption; finding pictures is not its job."""
+"""A contact sheet: thumbnails with score and caption."""
 
 from __future__ import annotations
 

@@ -99,8 +99,8 @@ class Stack:
         try:
             if taken := self._taken_ports():
                 raise StackError(
-                    f"port {taken[0]} is in use; stop what listens there, or choose others "
-                    "with --ports (0 takes free ones)"
+                    f"port {taken[0]} is in use; stop the process there, or choose others "
+                    "with --ports (0: free ones)"
                 )
             self._guard = Guard(self._lock_fd)
             self._fetch_weights(self._guard)

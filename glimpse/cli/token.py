@@ -19,13 +19,13 @@ def _group() -> None:
 
 @token.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Whose token it is; stands in logs.")],
+    name: Annotated[str, typer.Argument(help="The token's owner; appears in logs.")],
     scopes: Annotated[
         list[str],
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"What it allows: {', '.join(tokens.SCOPES)}; may be given several times.",
+            help=f"Its permissions: {', '.join(tokens.SCOPES)}; may be given several times.",
         ),
     ],
 ) -> None:

@@ -26,7 +26,7 @@ def up(
         typer.Option(
             envvar="GLIMPSE_DATA",
             metavar="FOLDER",
-            help="Where images' vectors, logs and addresses are kept.",
+            help="Folder for vectors, logs and addresses.",
             show_default="~/.local/share/glimpse",
         ),
     ] = None,
@@ -53,7 +53,7 @@ def up(
         ),
     ] = None,
     start_timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="How long the start may take.")
+        float, typer.Option(min=1, metavar="SECONDS", help="Timeout of the start.")
     ] = 120.0,
 ) -> None:
     """Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C.

@@ -1,4 +1,4 @@
-"""Which pictures a command line means, in files or behind URLs; reading them is not its job."""
+"""Which pictures a command line means, in files or behind URLs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _named_by(argument: str) -> Iterator[Path | str]:
             elif "**" not in argument:  # ** lists what is below by itself
                 yield from _below(Path(match))
     else:
-        raise CommandError(f"{argument}: there is no such file or folder")
+        raise CommandError(f"{argument}: no such file or folder")
 
 
 def _behind(url: str) -> Iterator[str]:
@@ -67,7 +67,7 @@ def _behind(url: str) -> Iterator[str]:
     except UnreadableFile as error:
         raise CommandError(str(error)) from error
     if not found:
-        raise CommandError(f"{url}: there is no such object, and no picture in such a folder")
+        raise CommandError(f"{url}: no such object, and no picture in such a folder")
     yield from found
 
 
@@ -108,4 +108,6 @@ def _listed(path: Path) -> Iterator[Path | str]:
         try:
             yield _picture(json.loads(line)["path"])
         except (ValueError, KeyError, TypeError):
-            raise CommandError(f'@{path} line {number}: is no JSON object with a "path"') from None
+            raise CommandError(
+                f'@{path} line {number}: is not a JSON object with a "path"'
+            ) from None

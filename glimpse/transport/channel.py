@@ -1,4 +1,4 @@
-"""How glimpse's peers reach each other: one gRPC channel per peer; calls are not its job."""
+"""How glimpse's peers reach each other: one gRPC channel per peer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Who a caller is and whom it trusts: certificates and tokens; the channel that uses them, and
-what a server asks for, are not its job."""
+"""Who a caller is and whom it trusts: certificates and tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 class Credentials:
     """How a channel is protected; without any of it, it is plaintext and anonymous.
 
-    `tls_ca` is the file with the certificates that the server's must descend from, and turns TLS
+    `tls_ca` is the file with the certificates that the server's must be issued by, and turns TLS
     on; `tls_cert` and `tls_key` are files for servers that ask for a certificate; `token` is sent
     with each call, or `token_file` is the file that it stands in. Files are PEM, and are read again
     when they change. `names` are what errors call these five, where not by their own names.
@@ -97,7 +96,7 @@ def check_authorities(name: str, content: bytes) -> None:
             cadata=content.decode("ascii")
         )
     except (ssl.SSLError, ValueError):
-        raise UnusableCredentials(f"{name}: holds no certificates in PEM") from None
+        raise UnusableCredentials(f"{name}: contains no certificates in PEM") from None
 
 
 def check_key_pair(cert_name: str, cert: os.PathLike[str], key_name: str, key: Path) -> None:
@@ -110,7 +109,9 @@ def check_key_pair(cert_name: str, cert: os.PathLike[str], key_name: str, key: P
         if error.reason == "KEY_VALUES_MISMATCH":
             problem = f"{key_name}: is not the key of the certificate in {cert_name}"
         else:
-            problem = f"{cert_name} and {key_name}: are no certificate and unencrypted key in PEM"
+            problem = (
+                f"{cert_name} and {key_name}: are not a certificate and an unencrypted key in PEM"
+            )
         raise UnusableCredentials(problem) from None
     except OSError as error:
         why = (error.strerror or str(error)).lower()

@@ -51,11 +51,11 @@ class FileWatcher(Generic[Value]):
             contents = self._read()
             if contents != self._contents:
                 self._value, self._contents = self._parsed(contents), contents
-                log.info("read anew: %s", ", ".join(self._paths))
+                log.info("reloaded: %s", ", ".join(self._paths))
             self._problem = ""
         except UnusableCredentials as error:
             if str(error) != self._problem:
-                log.warning("%s; what was read before stays in use", error)
+                log.warning("%s; the previous version remains in use", error)
             self._problem = str(error)
 
     def _read(self) -> dict[str, bytes]:

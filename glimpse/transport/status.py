@@ -54,7 +54,7 @@ def code_of(kind: type[GlimpseError]) -> int:
 def to_status(error: BaseException) -> status_pb2.Status:
     """The google.rpc.Status of an error; a foreign one becomes INTERNAL and tells nothing more."""
     if not isinstance(error, GlimpseError):
-        error = GlimpseError("internal error; the service's log says more")
+        error = GlimpseError("internal error; the service's log has details")
     message = _shortened(str(error))
     reason = error.reason or type(error).reason
     details: list[any_pb2.Any] = [
@@ -111,9 +111,9 @@ def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"{peer} did not answer in time"
     elif code is grpc.StatusCode.CANCELLED:
-        message = f"{peer}: the call was cut off"
+        message = f"{peer}: the call was interrupted"
     elif code is grpc.StatusCode.UNIMPLEMENTED:
-        message = f"{peer} does not know this call; is it another service, or another version?"
+        message = f"{peer} does not implement this call; is it another service or version?"
     else:
         details: str = error.details() or ""  # type: ignore[attr-defined]
         message = f"{peer}: {details or code.value[1]}"

@@ -1,4 +1,4 @@
-"""How many calls are worked on at once, in all and for each caller; what they do is not its job."""
+"""How many calls are worked on at once, in all and for each caller."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Admission:
         retry_after_s = _RETRY_STREAM_S if streaming else _RETRY_CALL_S
         if 0 < self._max_in_flight <= self._in_flight:
             raise Overloaded(
-                f"{self._max_in_flight} calls are under way; try again shortly",
+                f"{self._max_in_flight} calls are in progress; retry shortly",
                 retry_after_s=retry_after_s,
             )
         for count, most, what in self._counts(streaming):
             if 0 < most <= count[caller]:
                 raise Overloaded(
-                    f"{most} {what} of this caller are under way; try again shortly",
+                    f"{most} {what} of this caller are in progress; retry shortly",
                     reason="CALLER_LIMIT",
                     retry_after_s=retry_after_s,
                 )

@@ -46,7 +46,7 @@ class _Entry:
 
 
 class Authenticator:
-    """Knows the tokens of a file, which is read again when it changes; `setting` names it.
+    """Knows the tokens of a file, which is re-read when it changes; `setting` names it.
 
     The format is that of glimpse.tokens. Raises UnusableCredentials; a file that is wrong after a
     change leaves the tokens of before in force.
@@ -69,7 +69,7 @@ class Authenticator:
             if hmac.compare_digest(entry.digest, presented):
                 found = entry
         if found is None:
-            raise Unauthenticated("the token is not known here", reason="TOKEN_UNKNOWN")
+            raise Unauthenticated("the token is unknown", reason="TOKEN_UNKNOWN")
         scope = required_scope(method)
         if scope is None or scope not in found.scopes:
             needed = f"the scope {scope}" if scope else "a scope that no token has"

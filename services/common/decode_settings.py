@@ -14,7 +14,7 @@ class DecodeSettings(ServiceSettings):
     """What encoder and indexer have in common."""
 
     decode_threads: int = Field(
-        0, ge=0, le=256, description="picture files that are decoded at once; 0: one per CPU"
+        0, ge=0, le=256, description="picture files decoded concurrently; 0: one per CPU"
     )
     max_decode_bytes: int = Field(
         4 * 2**30,

@@ -1,4 +1,4 @@
-"""The encoder as query and indexer see it: arrays and errors; when to call is not its job."""
+"""The encoder as query and indexer see it: arrays and errors."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _ours(error: errors.GlimpseError, raw: grpc.aio.AioRpcError) -> errors.Glimp
         return errors.Unavailable(f"{error}: {raw.details()}")
     if isinstance(error, errors.PermissionDenied):  # it is not their token that it refuses
         return errors.Unavailable(
-            f"the encoder does not let this service in: {error}", reason="ENCODER_REFUSES"
+            f"the encoder refuses this service's credentials: {error}", reason="ENCODER_REFUSES"
         )
     return error
 

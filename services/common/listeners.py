@@ -1,5 +1,4 @@
-"""Opens the ports of a service, gRPC's and that of its metrics; what is served there is not its
-job."""
+"""Opens the ports of a service, gRPC's and that of its metrics."""
 
 from __future__ import annotations
 

@@ -22,19 +22,19 @@ class PeerSettings(ServiceSettings):
     encoder_tls_ca_file: Path | None = Field(
         None,
         description=(
-            "PEM file of the authorities that the encoder's certificate must descend from; "
-            "turns TLS to the encoder on; read again when it changes"
+            "PEM file of the authorities that the encoder's certificate must be issued by; "
+            "turns TLS to the encoder on; re-read when it changes"
         ),
     )
     encoder_tls_cert_file: Path | None = Field(
         None,
-        description="PEM file of the certificate shown to the encoder (mTLS); read again likewise",
+        description="PEM file of the certificate presented to the encoder (mTLS); also re-read",
     )
     encoder_tls_key_file: Path | None = Field(
-        None, description="PEM file of that certificate's key, unencrypted; read again likewise"
+        None, description="PEM file of that certificate's key, unencrypted; also re-read"
     )
     encoder_token_file: Path | None = Field(
-        None, description="file of the token for the encoder, scope encode; read again likewise"
+        None, description="file of the token for the encoder, scope encode; also re-read"
     )
     milvus_uri: str = Field(
         "http://127.0.0.1:19530",
@@ -47,16 +47,16 @@ class PeerSettings(ServiceSettings):
     milvus_tls_ca_file: Path | None = Field(
         None,
         description=(
-            "PEM file of the authorities that Milvus' certificate must descend from, where the URI "
-            "is https://; none: the public ones; read again when it changes"
+            "PEM file of the authorities that Milvus' certificate must be issued by, where the URI "
+            "is https://; none: the public ones; re-read when it changes"
         ),
     )
     milvus_tls_cert_file: Path | None = Field(
         None,
-        description="PEM file of the certificate shown to Milvus (mTLS); read again likewise",
+        description="PEM file of the certificate presented to Milvus (mTLS); also re-read",
     )
     milvus_tls_key_file: Path | None = Field(
-        None, description="PEM file of that certificate's key, unencrypted; read again likewise"
+        None, description="PEM file of that certificate's key, unencrypted; also re-read"
     )
 
     def contradictions(self) -> Iterator[str]:

@@ -74,7 +74,7 @@ def decode(
         except (ValueError, OSError) as error:
             raise InvalidImage(
                 _FIELD,
-                f"colours of mode {image.mode} cannot be shown as RGB",
+                f"colour mode {image.mode} cannot be converted to RGB",
                 reason=IMAGE_UNSUPPORTED,
             ) from error
         file_format = image.format or ""
@@ -91,7 +91,7 @@ def _opened(content: bytes, max_pixels: int) -> Image.Image:
         if image.width * image.height > max_pixels:
             raise InvalidImage(
                 _FIELD,
-                f"{image.width} x {image.height} pixels; at most {max_pixels} are taken",
+                f"{image.width} x {image.height} pixels; at most {max_pixels} are allowed",
                 reason=IMAGE_TOO_LARGE,
             )
         return image
@@ -117,7 +117,7 @@ def _translated(max_pixels: int) -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidImage(
-            _FIELD, f"more pixels than the {max_pixels} that are taken", reason=IMAGE_TOO_LARGE
+            _FIELD, f"more pixels than the {max_pixels} allowed", reason=IMAGE_TOO_LARGE
         ) from error
     except Image.UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
@@ -130,7 +130,7 @@ def _translated(max_pixels: int) -> Iterator[None]:
 
 def _unreadable(error: Exception) -> InvalidImage:
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        return InvalidImage(_FIELD, "the file is cut short", reason=IMAGE_TRUNCATED)
+        return InvalidImage(_FIELD, "the file is truncated", reason=IMAGE_TRUNCATED)
     return InvalidImage(_FIELD, "the file is damaged", reason=IMAGE_UNREADABLE)
 
 
@@ -142,7 +142,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
         raise InvalidImage(
             _FIELD,
-            "samples of 32 bits have no known white; take 8 or 16 bits",
+            "the white level of 32-bit samples is unknown; use 8 or 16 bits",
             reason=IMAGE_UNSUPPORTED,
         )
     return Image.fromarray(((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""A service's gRPC server: health, reflection, ordered stop; what it serves is not its job."""
+"""A service's gRPC server: health, reflection, ordered stop."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Server:
         if not (
             settings.tls_client_ca_file or settings.tokens_file or is_loopback(settings.listen)
         ):
-            log.warning("callers are not authenticated: whoever reaches the port may call")
+            log.warning("callers are not authenticated: anyone who can reach the port can call")
         return port
 
     async def set_serving(self, serving: bool) -> None:

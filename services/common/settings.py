@@ -43,12 +43,12 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    listen: HostPort = Field(description="address of the gRPC port; port 0 takes a free one")
+    listen: HostPort = Field(description="address of the gRPC port; port 0 selects a free one")
     metrics_listen: HostPort = Field(
-        description="address of the HTTP port for /metrics; port 0 takes a free one"
+        description="address of the HTTP port for /metrics; port 0 selects a free one"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="least severe log line that is written"
+        "INFO", description="minimum severity of log lines"
     )
     log_format: Literal["json", "text"] = Field(
         "json", description="json for machines, text for people"
@@ -57,56 +57,59 @@ class ServiceSettings(BaseSettings):
         None,
         pattern=r"^https?://[^/]+:\d+$",
         description=(
-            "where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317; https:// for TLS; "
-            "none: nothing is traced"
+            "OTLP endpoint (gRPC) for traces, such as http://127.0.0.1:4317; https:// for TLS; "
+            "none: no tracing"
         ),
     )
     trace_ratio: float = Field(
         1.0,
         ge=0,
         le=1,
-        description="share of the calls that is traced where the caller has not decided on it",
+        description="share of calls traced if the caller has not decided",
     )
     max_message_bytes: int = Field(
-        64 * 2**20, ge=2**20, le=2**30, description="largest gRPC message taken or sent, in bytes"
+        64 * 2**20,
+        ge=2**20,
+        le=2**30,
+        description="largest gRPC message received or sent, in bytes",
     )
     default_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="time that a call gets whose caller sets no deadline"
+        30.0, gt=0, le=3600, description="timeout of calls without a deadline"
     )
     drain_s: float = Field(
-        0.0, ge=0, le=300, description="time between NOT_SERVING and refusing calls, at a stop"
+        0.0, ge=0, le=300, description="at shutdown, time between NOT_SERVING and refusing calls"
     )
     grace_s: float = Field(
-        10.0, ge=0, le=600, description="time that running calls get to end, at a stop"
+        10.0, ge=0, le=600, description="at shutdown, time for running calls to finish"
     )
     max_connection_age_s: float = Field(
         0.0,
         ge=0,
-        description="age at which a connection is closed so that callers spread anew; 0: never",
+        description="age at which a connection is closed, so that callers rebalance; 0: never",
     )
-    reflection: bool = Field(True, description="whether gRPC server reflection answers")
+    reflection: bool = Field(True, description="whether gRPC server reflection is enabled")
     tls_cert_file: Path | None = Field(
         None,
         description=(
             "PEM file of the server's certificate, and those between it and its authority; "
-            "turns TLS on; read again when it changes"
+            "turns TLS on; re-read when it changes"
         ),
     )
     tls_key_file: Path | None = Field(
-        None, description="PEM file of that certificate's key, unencrypted; read again likewise"
+        None, description="PEM file of that certificate's key, unencrypted; also re-read"
     )
     tls_client_ca_file: Path | None = Field(
         None,
         description=(
-            "PEM file of authorities; set, callers must show a certificate of one of them (mTLS); "
-            "read again likewise"
+            "PEM file of authorities; set, callers need a certificate of one of them (mTLS); "
+            "also re-read"
         ),
     )
     tokens_file: Path | None = Field(
         None,
         description=(
-            "file of the tokens that callers may have, lines as `glimpse token new` prints; set, "
-            "each call needs one, but for health and reflection; read again when it changes"
+            "file of callers' tokens, lines as printed by `glimpse token new`; set, "
+            "each call except health and reflection needs one; re-read when it changes"
         ),
     )
     insecure: bool = Field(
@@ -119,13 +122,13 @@ class ServiceSettings(BaseSettings):
     )
     channelz: bool = Field(
         False,
-        description="whether gRPC channelz answers: every peer's address; a token needs admin",
+        description="whether gRPC channelz is enabled: every peer's address; a token needs admin",
     )
     max_in_flight: int = Field(
         1024,
         ge=1,
         le=100_000,
-        description="calls that are worked on at once; further ones get RESOURCE_EXHAUSTED",
+        description="maximum concurrent calls; further calls get RESOURCE_EXHAUSTED",
     )
     max_in_flight_per_caller: int = Field(
         0,
@@ -133,7 +136,7 @@ class ServiceSettings(BaseSettings):
         le=100_000,
         description=(
             "those of one caller, which is a token's name, else a certificate's, else an address; "
-            "0: as many as of all"
+            "0: the same as the total"
         ),
     )
     max_metadata_bytes: int = Field(
@@ -159,7 +162,7 @@ class ServiceSettings(BaseSettings):
         protected = self.tls_cert_file or self.tokens_file or is_loopback(self.listen)
         if not (protected or self.insecure):
             yield (
-                f"{prefix}LISTEN: {self.listen} can be reached from elsewhere: "
+                f"{prefix}LISTEN: {self.listen} is reachable from other machines: "
                 f"set {prefix}TLS_CERT_FILE or {prefix}TOKENS_FILE, "
                 f"or {prefix}INSECURE=true to serve it unprotected"
             )

@@ -40,7 +40,7 @@ class RpcMetrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.calls = Counter(
-            "glimpse_rpc_calls", "Calls that ended", ["method", "code"], registry=registry
+            "glimpse_rpc_calls", "Completed calls", ["method", "code"], registry=registry
         )
         self.latency_s = Histogram(
             "glimpse_rpc_latency_seconds",
@@ -50,7 +50,7 @@ class RpcMetrics:
             registry=registry,
         )
         self.in_flight = Gauge(
-            "glimpse_rpc_in_flight", "Calls under way", ["method"], registry=registry
+            "glimpse_rpc_in_flight", "Calls in progress", ["method"], registry=registry
         )
 
 

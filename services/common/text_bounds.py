@@ -1,4 +1,4 @@
-"""Which texts can be looked for; turning them into vectors is not its job."""
+"""Which texts can be looked for."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def check_text(field: str, text: str, max_characters: int = MAX_TEXT_CHARACTERS)
     if len(text) > max_characters:
         raise InvalidInput(
             field,
-            f"has {len(text)} characters; at most {max_characters} are taken",
+            f"has {len(text)} characters; at most {max_characters} are allowed",
             reason="TEXT_TOO_LONG",
         )
     if not text.strip():
-        raise InvalidInput(field, "must hold more than white space", reason="TEXT_EMPTY")
+        raise InvalidInput(field, "must contain more than white space", reason="TEXT_EMPTY")
     found = _NOT_IN_TEXTS.search(text)
     if found is not None:
         raise InvalidInput(
             field,
-            f"must not hold control characters (U+{ord(found[0]):04X} at {found.start()})",
+            f"must not contain control characters (U+{ord(found[0]):04X} at {found.start()})",
             reason="TEXT_CONTROL_CHARACTER",
         )

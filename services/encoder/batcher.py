@@ -220,7 +220,7 @@ class Batcher:
     def _expire(self, batch: Batch) -> None:
         self.figures.expired += len(batch.expired)
         for item in batch.expired:
-            error = DeadlineExceeded("the deadline was over before the device was free")
+            error = DeadlineExceeded("the deadline passed before the device was free")
             self._answer(item, error, batch.taken_s, 0)
 
     def _answer(

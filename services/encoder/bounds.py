@@ -12,7 +12,7 @@ from services.common import preprocess
 def check_count(field: str, count: int, max_count: int) -> None:
     """Raises InvalidInput unless a call has 1 to `max_count` of something."""
     if not 1 <= count <= max_count:
-        raise InvalidInput(field, f"takes 1 to {max_count}, not {count}")
+        raise InvalidInput(field, f"must have 1 to {max_count}, not {count}")
 
 
 def check_file(field: str, content: bytes, max_bytes: int) -> None:
@@ -30,5 +30,5 @@ def check_pixels(field: str, content: bytes, size: int) -> None:
     expected_bytes = size * size * 3
     if len(content) != expected_bytes:
         raise InvalidImage(
-            field, f"has {len(content)} bytes; {size} x {size} x 3 = {expected_bytes} are taken"
+            field, f"has {len(content)} bytes; {size} x {size} x 3 = {expected_bytes} are required"
         )

@@ -72,7 +72,7 @@ def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoin
         if expected_sha256 not in (None, sha256):
             raise CheckpointError(
                 f"{path}: SHA-256 is {sha256}, expected {expected_sha256} for {name}; "
-                "remove the file and start again"
+                "remove the file and restart"
             )
         weights = _weights(path)
         return Checkpoint(name, weights, _shape(weights), sha256)
@@ -80,17 +80,17 @@ def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoin
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except KeyError as error:
         raise CheckpointError(
-            f"{path}: no model in the format of openai/CLIP: {error} is missing"
+            f"{path}: not a model in openai/CLIP's format: {error} is missing"
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused, because it is no file of weights alone; take a saved "
+            f"{path}: refused, because it contains more than weights; use a saved "
             "`model.state_dict()`, an archive published by openai/CLIP, or safetensors"
         ) from error
     except CheckpointError:
         raise
     except Exception as error:  # broken files make the readers raise almost every exception
-        raise CheckpointError(f"{path}: no readable weights: {error}") from error
+        raise CheckpointError(f"{path}: the weights cannot be read: {error}") from error
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

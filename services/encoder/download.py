@@ -88,7 +88,9 @@ def locate(model: str, cache_dir: Path, base_url: str) -> WeightsFile:
     path = Path(model).expanduser()
     if not path.is_file():
         names = ", ".join(official_names())
-        raise DownloadError(f"{model!r} is no file and no model: take demo, a path, or {names}")
+        raise DownloadError(
+            f"{model!r} is neither a file nor a model: use demo, a path, or {names}"
+        )
     return WeightsFile(path.stem, path, None)
 
 
@@ -114,11 +116,11 @@ def fetch(
             found = file_sha256(part)
             if found != sha256:
                 part.unlink()
-                raise DownloadError(f"the file there has SHA-256 {found}")
+                raise DownloadError(f"the downloaded file has SHA-256 {found}")
             os.replace(part, path)
     except (requests.RequestException, OSError, DownloadError) as error:
         raise DownloadError(
-            f"cannot fetch the weights of {name} from {url}: {_in_short(error)}. "
+            f"cannot download the weights of {name} from {url}: {_in_short(error)}. "
             f"Put the file {path.name} (SHA-256 {sha256}) into {path.parent} and start again"
         ) from error
 
@@ -149,7 +151,7 @@ def _download_part(url: str, part: Path, pause: Callable[[float], None]) -> None
         except _CUT_OFF as error:
             if attempt == _ATTEMPTS:
                 raise
-            log.warning("%s was cut off, going on: %s", part.stem, _in_short(error))
+            log.warning("%s was interrupted, resuming: %s", part.stem, _in_short(error))
             pause(backoff_s(attempt, _FIRST_PAUSE_S))
         else:
             return

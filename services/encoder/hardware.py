@@ -29,10 +29,10 @@ def choose_precision(requested: RequestedPrecision, device_type: str) -> Precisi
     """
     if device_type != "cpu":
         if requested == "int8":
-            raise ValueError("precision int8 needs a CPU; a GPU takes auto, fp32, bf16 or fp16")
+            raise ValueError("precision int8 needs a CPU; a GPU supports auto, fp32, bf16 or fp16")
         return "fp16" if requested == "auto" else requested
     if requested == "fp16":
-        raise ValueError("precision fp16 needs a GPU; a CPU takes auto, fp32, bf16 or int8")
+        raise ValueError("precision fp16 needs a GPU; a CPU supports auto, fp32, bf16 or int8")
     if requested == "auto":
         return "bf16" if cpu_has_bf16() else "fp32"
     if requested == "bf16" and not cpu_has_bf16():

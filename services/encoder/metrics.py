@@ -76,7 +76,7 @@ class EncoderCollector(Collector):
         by_lane = (
             ("batches", "Batches that the device computed", figures.batches),
             ("items", "Items in these batches", figures.items),
-            ("busy_seconds", "Time that the device worked", figures.busy_s),
+            ("busy_seconds", "Time that the device was busy", figures.busy_s),
         )
         for name, meaning, values in by_lane:
             family = CounterMetricFamily(f"glimpse_encoder_{name}", meaning, labels=["lane"])
@@ -95,7 +95,7 @@ class EncoderCollector(Collector):
         for name, meaning, value in (
             (
                 "expired",
-                "Items whose deadline was over before the device was free",
+                "Items whose deadline passed before the device was free",
                 figures.expired,
             ),
             ("failed", "Items that failed on the device", figures.failed),

@@ -1,4 +1,4 @@
-"""CLIP's forward pass over its own weights, as fast as plain torch allows; batching is not its job.
+"""CLIP's forward pass over its own weights, as fast as plain torch allows.
 
 It computes what `clip.model.CLIP` computes (ResNets by that very class), with these differences,
 all exact but for rounding:
@@ -273,7 +273,7 @@ class _ResNetTower:
 def _unit(x: Tensor) -> NDArray[np.float32]:
     vectors = F.normalize(x.float(), dim=-1).cpu().numpy()
     if not np.isfinite(vectors).all():
-        raise FloatingPointError("the model gave a vector that is not finite")
+        raise FloatingPointError("the model returned a vector that is not finite")
     return vectors
 
 

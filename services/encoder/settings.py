@@ -21,27 +21,25 @@ class EncoderSettings(DecodeSettings):
     )
 
     listen: HostPort = Field(
-        "127.0.0.1:50051", description="address of the gRPC port; port 0 takes a free one"
+        "127.0.0.1:50051", description="address of the gRPC port; port 0 selects a free one"
     )
     metrics_listen: HostPort = Field(
         "127.0.0.1:9051",
-        description="address of the HTTP port for /metrics; port 0 takes a free one",
+        description="address of the HTTP port for /metrics; port 0 selects a free one",
     )
     model: str = Field(
         "demo",
         min_length=1,
         description=(
-            "demo (the bundled model), a name of openai/CLIP such as ViT-B/32 (fetched once), "
+            "demo (the bundled model), a name of openai/CLIP such as ViT-B/32 (downloaded once), "
             "or the path of a checkpoint in openai/CLIP's format"
         ),
     )
-    cache_dir: Path = Field(
-        Path("~/.cache/glimpse"), description="folder for the weights that are fetched"
-    )
+    cache_dir: Path = Field(Path("~/.cache/glimpse"), description="folder for downloaded weights")
     weights_url: str = Field(
         "https://openaipublic.azureedge.net/clip/models",
         pattern=r"^https?://",
-        description="where openai/CLIP's weights are fetched from, as URL/SHA-256/FILE",
+        description="download location of openai/CLIP's weights, as URL/SHA-256/FILE",
     )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
@@ -49,8 +47,8 @@ class EncoderSettings(DecodeSettings):
     precision: RequestedPrecision = Field(
         "auto",
         description=(
-            "fp32, bf16, fp16 (GPU), int8 (CPU), or auto: the fastest floating-point one that the "
-            "device is made for"
+            "fp32, bf16, fp16 (GPU), int8 (CPU), or auto: the device's "
+            "fastest floating-point precision"
         ),
     )
     min_int8_cosine: float = Field(
@@ -83,13 +81,16 @@ class EncoderSettings(DecodeSettings):
         256 * 2**20, ge=2**20, le=2**34, description="most pixel bytes in one such batch"
     )
     max_queued_texts: int = Field(
-        2048, ge=1, le=1_000_000, description="texts that wait; further ones: RESOURCE_EXHAUSTED"
+        2048,
+        ge=1,
+        le=1_000_000,
+        description="maximum waiting texts; further ones get RESOURCE_EXHAUSTED",
     )
     max_queued_images: int = Field(
         512,
         ge=1,
         le=1_000_000,
-        description="interactive and bulk images, each, that wait; further ones: as for texts",
+        description="maximum waiting images, interactive and bulk each; further ones as for texts",
     )
     max_cached_texts: int = Field(
         10_000,

@@ -1,4 +1,4 @@
-"""Reads the tensors out of a TorchScript archive without running it; what they mean is not its job.
+"""Reads the tensors out of a TorchScript archive without running it.
 
 openai/CLIP publishes its weights as TorchScript programs. `torch.jit.load` compiles such a program,
 and hands control to any `__setstate__` in it, before a single weight can be looked at. The weights
@@ -81,12 +81,14 @@ class _Unpickler(pickle.Unpickler):
             return _DTYPES[global_name]
         if module_name == "torch.jit._pickle":
             return _untagged
-        raise pickle.UnpicklingError(f"asks for {module_name}.{global_name}, which is no weight")
+        raise pickle.UnpicklingError(
+            f"refers to {module_name}.{global_name}, which is not a weight"
+        )
 
     def persistent_load(self, pid: Any) -> torch.Tensor:
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not str(key).isdigit():
-            raise pickle.UnpicklingError("refers to something that is no storage")
+            raise pickle.UnpicklingError("refers to something that is not a storage")
         if key not in self._storages:
             numbers = bytearray(self._archive.read(f"{self._root}data/{key}"))
             if len(numbers) != count * dtype.itemsize:

@@ -35,7 +35,7 @@ class Weights:
 
     def exact(self, name: str) -> Tensor:
         if name not in self.tensors:
-            raise CheckpointError(f"no model in the format of openai/CLIP: {name} is missing")
+            raise CheckpointError(f"not a model in openai/CLIP's format: {name} is missing")
         return self.tensors[name].to(self.device, torch.float32)
 
     def one(self, name: str, scale: float = 1.0) -> Tensor:

@@ -121,13 +121,13 @@ class WorkQueue:
                 after_s = min(max(wait_s, _MIN_RETRY_AFTER_S), _MAX_RETRY_AFTER_S)
                 raise Overloaded(
                     f"{waiting} of at most {bound} items wait in lane {lane.value}, "
-                    f"{len(items)} more do not fit",
+                    f"{len(items)} more exceed the limit",
                     retry_after_s=after_s,
                 )
             left_s = min(item.deadline.at_s for item in items) - self._clock()
             if left_s <= wait_s + self._least_batch_s.get(lane, 0.0):
                 raise DeadlineExceeded(
-                    f"{max(left_s, 0) * 1000:.0f} ms are left, too few for the work that waits"
+                    f"{max(left_s, 0) * 1000:.0f} ms remain, too few for the queued work"
                 )
             self._lanes[lane].update((item, None) for item in items)
             self._changed.notify()

@@ -75,7 +75,7 @@ def check_uri(uri: str) -> None:
             "image.uri", f"must have at most {MAX_URI_CHARACTERS} characters; it has {len(uri)}"
         )
     if CONTROL_CHARACTER.search(uri):
-        raise InvalidInput("image.uri", "must not have control characters")
+        raise InvalidInput("image.uri", "must not contain control characters")
 
 
 class MetadataBudget:

@@ -1,4 +1,4 @@
-"""How many bytes of images a stream may hold at once; whose bytes they are is not its job."""
+"""How many bytes of images a stream may hold at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collections as callers see them, each tied to the model that fills it; images are not its job."""
+"""Collections as callers see them, each tied to the model that fills it."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Catalog:
             with self._metrics.store_latency_s.labels("settle").time():
                 await self._store.settle(name, deadline=Deadline(self._settings.settle_timeout_s))
         except errors.GlimpseError as error:
-            log.warning("collection %s is slow to search until it has settled: %s", name, error)
+            log.warning("collection %s is slow to search until its index is built: %s", name, error)
 
     async def _spec(self, name: str) -> CollectionSpec:
         return await self._store.get_spec(name, deadline=Deadline(self._settings.milvus_timeout_s))

@@ -77,14 +77,14 @@ def acknowledgement(record: ImageResult, sequence: int | None = None) -> pb.Ackn
 def index_kind(value: int) -> IndexKind:
     """The store's name of an index kind; raises InvalidInput for a number that has none."""
     if value not in _INDEX_KINDS:
-        raise InvalidInput("index_kind", f"{value} is no kind of index")
+        raise InvalidInput("index_kind", f"{value} is not a kind of index")
     return _INDEX_KINDS[value]
 
 
 def metric(value: int) -> Metric:
     """The store's name of a metric; raises InvalidInput for a number that has none."""
     if value not in _METRICS:
-        raise InvalidInput("metric", f"{value} is no metric")
+        raise InvalidInput("metric", f"{value} is not a metric")
     return _METRICS[value]
 
 

@@ -37,7 +37,7 @@ class IndexerMetrics:
             registry=registry,
         )
         self.streams = Gauge(
-            "glimpse_indexer_streams", "Streams and batches under way", registry=registry
+            "glimpse_indexer_streams", "Streams and batches in progress", registry=registry
         )
         self.encoder_latency_s = Histogram(
             "glimpse_indexer_encoder_latency_seconds",

@@ -61,7 +61,7 @@ class Pipeline:
         max_streams = self._peers.settings.max_streams
         if len(self._streams) >= max_streams:
             raise errors.Overloaded(
-                f"{max_streams} streams are under way, the most that are taken", retry_after_s=1.0
+                f"{max_streams} streams are in progress, which is the limit", retry_after_s=1.0
             )
         stream = Stream(self._peers, target)
         self._streams.add(stream)

@@ -1,4 +1,4 @@
-"""The indexer's records of images and collections; what is done with them is not their job."""
+"""The indexer's records of images and collections."""
 
 from __future__ import annotations
 

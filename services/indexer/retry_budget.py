@@ -51,7 +51,7 @@ class RetryBudget:
         now_s = time.monotonic()
         if self._away_since_s is None:
             self._away_since_s = now_s
-            log.warning("%s is away, trying again: %s", self._peer, error)
+            log.warning("%s is unavailable, retrying: %s", self._peer, error)
         left_s = self._away_since_s + self._budget_s - now_s
         if left_s <= 0:
             raise errors.Unavailable(

@@ -64,7 +64,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             return await asyncio.wait_for(_options(requests), self._default_timeout_s)
         except asyncio.TimeoutError:
             timeout_s = self._default_timeout_s
-            raise DeadlineExceeded(f"options: did not come within {timeout_s:g} s") from None
+            raise DeadlineExceeded(f"options: not received within {timeout_s:g} s") from None
 
     async def BatchIndexImages(
         self, request: pb.BatchIndexImagesRequest, context: grpc.aio.ServicerContext
@@ -76,7 +76,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         try:
             acknowledgements = await asyncio.wait_for(self._index_batch(request), left_s)
         except asyncio.TimeoutError:
-            raise DeadlineExceeded(f"not done within {left_s:.1f} s") from None
+            raise DeadlineExceeded(f"not completed within {left_s:.1f} s") from None
         return pb.BatchIndexImagesResponse(acknowledgements=acknowledgements)
 
     async def _index_batch(

@@ -20,50 +20,53 @@ class IndexerSettings(DecodeSettings, PeerSettings):
     )
 
     listen: HostPort = Field(
-        "127.0.0.1:50052", description="address of the gRPC port; port 0 takes a free one"
+        "127.0.0.1:50052", description="address of the gRPC port; port 0 selects a free one"
     )
     metrics_listen: HostPort = Field(
         "127.0.0.1:9052",
-        description="address of the HTTP port for /metrics; port 0 takes a free one",
+        description="address of the HTTP port for /metrics; port 0 selects a free one",
     )
     encoder_timeout_s: float = Field(
-        30.0, gt=0, le=600, description="time that the encoder gets for one batch"
+        30.0, gt=0, le=600, description="timeout of the encoder for one batch"
     )
     milvus_timeout_s: float = Field(
-        30.0, gt=0, le=600, description="time that Milvus gets for one call"
+        30.0, gt=0, le=600, description="timeout of Milvus for one call"
     )
     retry_budget_s: float = Field(
         60.0,
         ge=0,
         le=3600,
-        description="how long a stream waits for an encoder or a Milvus that is away",
+        description="how long a stream waits for an unavailable encoder or Milvus",
     )
     settle: bool = Field(
-        True, description="whether a stream's end waits until what it wrote is searched fast"
+        True, description="whether a stream's end waits until its rows are indexed"
     )
     settle_timeout_s: float = Field(
-        300.0, gt=0, le=3600, description="how long a stream's end waits for that at most"
+        300.0, gt=0, le=3600, description="longest time that a stream's end waits for that"
     )
     max_streams: int = Field(
-        8, ge=1, le=1000, description="IndexImages and BatchIndexImages calls under way at once"
+        8, ge=1, le=1000, description="concurrent IndexImages and BatchIndexImages calls"
     )
     max_streams_per_caller: int = Field(
-        0, ge=0, le=1000, description="IndexImages calls of one caller; 0: as many as of all"
+        0, ge=0, le=1000, description="IndexImages calls of one caller; 0: the same as the total"
     )
     max_stream_bytes: int = Field(
         128 * 2**20,
         ge=2**20,
         le=2**34,
-        description="files, pixels and rows that one stream holds; a sender past it has to wait",
+        description="files, pixels and rows that one stream holds; a sender over it has to wait",
     )
     max_file_bytes: int = Field(
         32 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
     )
     max_encode_batch: int = Field(
-        32, ge=1, le=4096, description="most images in one call to the encoder, if it takes as many"
+        32,
+        ge=1,
+        le=4096,
+        description="most images in one call to the encoder, if it accepts that many",
     )
     max_encode_calls: int = Field(
-        4, ge=1, le=64, description="calls to the encoder that one stream has under way at once"
+        4, ge=1, le=64, description="one stream's concurrent calls to the encoder"
     )
     max_look_up_rows: int = Field(
         256, ge=1, le=5000, description="most rows that are compared with one read from Milvus"

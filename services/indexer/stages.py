@@ -126,7 +126,7 @@ class Stages:
             )
         if batch.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(
-                f"the encoder runs another model now (fingerprint {batch.model_fingerprint}) than "
+                f"the encoder now runs another model (fingerprint {batch.model_fingerprint}) than "
                 f"the collection {self._target.collection!r} was filled by: {model.name} "
                 f"({model.fingerprint})"
             )

@@ -295,7 +295,7 @@ class Stream:
 def stopping() -> errors.Unavailable:
     """The end of a stream at a stop of the service."""
     return errors.Unavailable(
-        "the indexer is stopping; send what was not acknowledged again", reason="RESUME"
+        "the indexer is stopping; send unacknowledged images again", reason="RESUME"
     )
 
 

@@ -1,4 +1,4 @@
-"""The order of one stream's images that share an id: the later one wins; writing is not its job."""
+"""The order of one stream's images that share an id: the later one wins."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class AnswerRoom:
             raise InvalidInput(
                 self._field,
                 f"the answer would take more than the {self._max_bytes} bytes that a message "
-                "holds: ask for less at once, or for fewer fields",
+                "holds: request fewer hits or fields",
                 reason="ANSWER_TOO_LARGE",
             )
 
@@ -165,7 +165,8 @@ def _check_text(field: str, characters: int, template_characters: int) -> None:
         around = " with options.prompt_template around it" if template_characters else ""
         raise InvalidInput(
             field,
-            f"has {prompt_characters} characters{around}; at most {MAX_TEXT_CHARACTERS} are taken",
+            f"has {prompt_characters} characters{around}; "
+            f"at most {MAX_TEXT_CHARACTERS} are allowed",
             reason="TEXT_TOO_LONG",
         )
 
@@ -201,9 +202,7 @@ def _check_condition(root: pb.Condition, field: str) -> None:
         if depth > MAX_CONDITION_DEPTH:
             raise _invalid_filter(at, f"is more than {MAX_CONDITION_DEPTH} levels deep")
         if conditions > MAX_CONDITIONS:
-            raise _invalid_filter(
-                at, f"is one more than the {MAX_CONDITIONS} conditions that are taken"
-            )
+            raise _invalid_filter(at, f"exceeds the limit of {MAX_CONDITIONS} conditions")
         kind = message.WhichOneof("kind")
         at = f"{at}.{kind}"
         if kind == "comparison":

@@ -1,4 +1,4 @@
-"""Queries become unit vectors: by cache, encoder, store; searching with them is not its job."""
+"""Queries become unit vectors: by cache, encoder, store."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Query:
         if length < _ZERO * sum(abs(term.weight) for term in self.terms):
             raise InvalidInput(
                 self.field,
-                "the terms cancel each other out: nothing is left to look for",
+                "the terms cancel each other out",
                 reason="ZERO_QUERY",
             )
         return (total / length).astype(np.float32)

@@ -1,7 +1,7 @@
 """Calls of many callers become few: what waits when a call can go out, goes out together.
 
 There is no fixed wait: alone, a call goes out at once; under load, calls grow by themselves. What
-is called, and what may share a call, is not its job.
+is called.
 """
 
 from __future__ import annotations

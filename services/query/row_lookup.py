@@ -1,4 +1,4 @@
-"""Rows by their ids, fresh and fast; which rows a query needs is not its job."""
+"""Rows by their ids, fresh and fast."""
 
 from __future__ import annotations
 

@@ -252,6 +252,6 @@ def _in_request(error: GlimpseError, options: Options) -> GlimpseError:
         return error.at(field)
     if error.field == "vectors":
         return Unavailable(
-            "the collection was made anew during the call", reason="COLLECTION_CHANGED"
+            "the collection was recreated during the call", reason="COLLECTION_CHANGED"
         )
     return error

@@ -15,17 +15,17 @@ class QuerySettings(PeerSettings):
     model_config = SettingsConfigDict(env_prefix="QUERY_", frozen=True)
 
     listen: HostPort = Field(
-        "127.0.0.1:50053", description="address of the gRPC port; port 0 takes a free one"
+        "127.0.0.1:50053", description="address of the gRPC port; port 0 selects a free one"
     )
     metrics_listen: HostPort = Field(
         "127.0.0.1:9053",
-        description="address of the HTTP port for /metrics; port 0 takes a free one",
+        description="address of the HTTP port for /metrics; port 0 selects a free one",
     )
     max_in_flight: int = Field(
         48,
         ge=1,
         le=100_000,
-        description="calls that are worked on at once; further ones get RESOURCE_EXHAUSTED",
+        description="maximum concurrent calls; further calls get RESOURCE_EXHAUSTED",
     )
     max_image_bytes: int = Field(
         16 * 2**20, ge=1, le=2**30, description="largest picture file in a query, in bytes"
@@ -40,15 +40,15 @@ class QuerySettings(PeerSettings):
         5.0,
         ge=0,
         le=3600,
-        description="time for which a collection's description is trusted; 0: ask for each call",
+        description="how long a collection's description is cached; 0: not at all",
     )
     page_token_key: SecretStr = Field(
         SecretStr(""),
         description=(
             "secret that signs page tokens; several replicas behind one name need the same one; "
-            "empty: a random one, so that tokens hold within this process only"
+            "empty: a random one, so that tokens are only valid within this process"
         ),
     )
     health_interval_s: float = Field(
-        2.0, gt=0, le=300, description="time between two looks at whether Milvus answers"
+        2.0, gt=0, le=300, description="interval of Milvus' health checks"
     )

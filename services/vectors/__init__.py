@@ -1,4 +1,4 @@
-"""The vector store behind one small interface; what a vector means is not its job.
+"""The vector store behind one small interface.
 
 store.py     the interface
 records.py   what it holds: collections and rows

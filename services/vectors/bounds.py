@@ -39,7 +39,8 @@ def check_spec(spec: CollectionSpec, index_kinds: Sequence[str]) -> None:
         raise InvalidInput("dimension", f"must be 1 to {MAX_DIMENSION}; it is {spec.dimension}")
     if spec.index_kind not in index_kinds:
         raise InvalidInput(
-            "index_kind", f"{spec.index_kind!r} is none of {', '.join(index_kinds)} of this store"
+            "index_kind",
+            f"{spec.index_kind!r} is not one of {', '.join(index_kinds)} of this store",
         )
     if spec.metric not in ("IP", "COSINE"):
         raise InvalidInput("metric", f"must be IP or COSINE; it is {spec.metric!r}")
@@ -77,7 +78,7 @@ def unique_rows(rows: Sequence[Row], dimension: int) -> list[Row]:
 def check_fields(fields: Sequence[str], known: Sequence[str]) -> None:
     for name in fields:
         if name not in known:
-            raise InvalidInput("fields", f"{name!r} is none of {', '.join(known)}")
+            raise InvalidInput("fields", f"{name!r} is not one of {', '.join(known)}")
 
 
 def check_queries(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
@@ -148,7 +149,7 @@ def _check_unicode(value: str, field: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(field, "must be text that UTF-8 can carry") from error
+        raise InvalidInput(field, "must be text that can be encoded as UTF-8") from error
 
 
 def _check_integer(value: Any, field: str, maximum: int) -> None:

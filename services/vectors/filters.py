@@ -1,4 +1,4 @@
-"""Typed filters: their check and their Milvus expression; running them is not its job.
+"""Typed filters: their check and their Milvus expression.
 
     Comparison("width", ">=", 640)
     Comparison("metadata", "==", "Leica", path=("camera", "make"))
@@ -162,12 +162,12 @@ def check(filter: Filter, depth: int = 1) -> None:
     elif isinstance(filter, Comparison):
         _check_field(filter.field, filter.path)
         if filter.operator not in OPERATORS:
-            raise _invalid(f"{filter.operator!r} is none of {', '.join(OPERATORS)}")
+            raise _invalid(f"{filter.operator!r} is not one of {', '.join(OPERATORS)}")
         if isinstance(filter.value, bool) and filter.operator not in ("==", "!="):
             raise _invalid(f"{filter.field}: true and false have no order")
         _check_value(filter.field, filter.value)
     else:
-        raise _invalid(f"{filter!r} is no filter")
+        raise _invalid(f"{filter!r} is not a filter")
 
 
 def _check_length(expression: str) -> None:
@@ -192,7 +192,7 @@ def _check_nesting(expression: str) -> None:
 
 def _check_field(field: str, path: Path) -> None:
     if field not in FILTER_FIELDS:
-        raise _invalid(f"{field!r} is none of {', '.join(FILTER_FIELDS)}")
+        raise _invalid(f"{field!r} is not one of {', '.join(FILTER_FIELDS)}")
     if field != "metadata":
         if path:
             raise _invalid(f"{field}: only metadata has a path")

@@ -84,4 +84,4 @@ def test_a_folder_of_ones_own_is_searched_and_again_without_encoding_anything_an
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
     answer = run(tmp_path, "--images", str(tmp_path / "gone"))
     assert answer.returncode == 1
-    assert answer.stderr == f"demo: {tmp_path}/gone: there is no such file or folder\n"
+    assert answer.stderr == f"demo: {tmp_path}/gone: no such file or folder\n"

@@ -1,5 +1,5 @@
 """Every field of every request, found in the contracts' descriptors, and requests that are
-well-formed but for one of them; what is put there is not its job.
+well-formed but for one of them.
 
 Requests are put together as bytes: what is wrong with them no protobuf library would write.
 """

@@ -1,4 +1,4 @@
-"""Text that is worst for what reads it, so many characters long; where it is put is not its job."""
+"""Text that is worst for what reads it, so many characters long."""
 
 from __future__ import annotations
 

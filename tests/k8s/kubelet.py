@@ -2,7 +2,7 @@
 
 A container's command is started with exactly its image's and its manifest's variables. Addresses of
 Services become ports of the loopback interface, mounted volumes become folders, and no home folder
-exists, as on a read-only root file system. Users, limits and networks are not its job.
+exists, as on a read-only root file system. Users.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ async def test_broken_tokens_file_leaves_those_of_before_in_force(service, token
     secret = new_token()
     replaced(tokens.path, f"encode {secret} careless".encode())
     ends_s = time.monotonic() + 30
-    while "stays in use" not in caplog.text:
+    while "remains in use" not in caplog.text:
         assert await outcome(service, encode, tokens.tokens["service"]) is None
         assert time.monotonic() < ends_s
     assert "SMALL_TOKENS_FILE: line 1 must be SCOPES SHA-256 NAME" in caplog.text

@@ -134,7 +134,7 @@ def test_a_search_needs_exactly_one_thing_to_look_for(connect):
             client.search("c")
         with pytest.raises(ValueError, match="exactly one"):
             client.search("c", "a dog", image_id="i")
-        with pytest.raises(ValueError, match="terms stand alone"):
+        with pytest.raises(ValueError, match="terms exclude other queries"):
             client.search("c", "a dog", terms=[Term(text="a cat")])
         with pytest.raises(errors.InvalidInput, match="32 bits"):
             client.search("c", "a dog", limit=2**40)

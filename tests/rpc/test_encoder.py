@@ -463,7 +463,7 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
     ("settings", "words"),
     [
         ({"model": "ViT-Z/99"}, "ENCODER_MODEL: 'ViT-Z/99' is no file and no model"),
-        ({"model": __file__}, "no file of weights alone"),
+        ({"model": __file__}, "contains more than weights"),
         ({"precision": "fp16"}, "precision fp16 needs a GPU"),
         (
             {"precision": "int8", "min_int8_cosine": 1},

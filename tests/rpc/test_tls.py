@@ -167,7 +167,7 @@ async def test_key_that_does_not_fit_leaves_the_certificate_in_use(
     async with small_service(**server_files) as service:
         replaced(server_files["tls_key_file"], authority.pair("localhost").key)
         ends_s = time.monotonic() + 30
-        while "stays in use" not in caplog.text and time.monotonic() < ends_s:
+        while "remains in use" not in caplog.text and time.monotonic() < ends_s:
             await call(service.target, caller)
         assert "SMALL_TLS_KEY_FILE: is not the key" in caplog.text
 
@@ -248,14 +248,14 @@ async def test_threads_that_share_a_channel_lose_no_call_while_it_is_renewed(
         ({"tls_cert": "server.pem"}, "tls_cert and tls_key: give both, or neither"),
         ({"tls_cert": "server.pem", "tls_key": "server.key"}, "tls_cert: needs tls_ca"),
         ({"tls_ca": "absent.pem"}, "absent.pem cannot be read: no such file"),
-        ({"tls_ca": "server.key"}, "tls_ca: holds no certificates in PEM"),
+        ({"tls_ca": "server.key"}, "tls_ca: contains no certificates in PEM"),
         (
             {"tls_ca": "ca.pem", "tls_cert": "server.pem", "tls_key": "caller.key"},
             "tls_key: is not the key of the certificate in tls_cert",
         ),
         (
             {"tls_ca": "ca.pem", "tls_cert": "server.pem", "tls_key": "ca.pem"},
-            "tls_cert and tls_key: are no certificate and unencrypted key in PEM",
+            "tls_cert and tls_key: are not a certificate and an unencrypted key in PEM",
         ),
     ],
 )

@@ -57,9 +57,9 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         (["similar", "gone.jpg", "--query", NOBODY], "gone.jpg cannot be read"),
         (["collections", "--indexer", NOBODY], f"the indexer at {NOBODY} cannot be reached"),
         (["index", "{picture}", "--indexer", NOBODY], f"the indexer at {NOBODY} cannot be reached"),
-        (["index", "gone"], "gone: there is no such file or folder"),
+        (["index", "gone"], "gone: no such file or folder"),
         (["index", "{picture}", "--metadata", "gone.csv"], "gone.csv: the metadata cannot be read"),
-        (["delete", "--filter", "width > 1"], "--yes does it without asking"),
+        (["delete", "--filter", "width > 1"], "use --yes to skip it"),
         (["search", "a dog", "--data", "nowhere"], "no running stack is known in nowhere"),
         (["status", "--query", NOBODY, "--indexer", NOBODY], "not healthy: indexer, query"),
     ],
@@ -83,7 +83,7 @@ def test_an_error_that_nobody_foresaw_is_still_a_sentence(monkeypatch, capsys):
 
     monkeypatch.setattr("glimpse.cli.index.find_pictures", fail)
     assert main(["index", "x"]) == 1
-    assert capsys.readouterr().err.startswith("glimpse: this is a fault of glimpse: ZeroDivision")
+    assert capsys.readouterr().err.startswith("glimpse: this is a bug in glimpse: ZeroDivision")
 
 
 def test_a_dry_run_lists_pictures_and_needs_no_service(tmp_path, capsys):

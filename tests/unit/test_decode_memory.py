@@ -1,4 +1,4 @@
-"""The bytes of the pictures that are decoded at once: who gets them, and when."""
+"""The bytes of the pictures decoded concurrently: who gets them, and when."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_picture_gives_its_bytes_back_decoded_or_not():
     file = io.BytesIO()
     Image.effect_noise((64, 48), 90).convert("RGB").save(file, "JPEG")
     memory = DecodeMemory(64 * 48 * preprocess.MAX_BYTES_PER_PIXEL)
-    with pytest.raises(InvalidImage, match="cut short"):
+    with pytest.raises(InvalidImage, match="truncated"):
         preprocess.decode(file.getvalue()[:900], 32, 10**6, memory)
     assert preprocess.decode(file.getvalue(), 32, 10**6, memory).width == 64
     with memory.reserved(64 * 48 * preprocess.MAX_BYTES_PER_PIXEL):

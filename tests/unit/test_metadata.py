@@ -37,10 +37,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("m.jsonl", '{"path": "a"}\n{oops', "line 2: is no JSON"),
-        ("m.jsonl", "[1]", "line 1: is no JSON object"),
+        ("m.jsonl", '{"path": "a"}\n{oops', "line 2: is not JSON"),
+        ("m.jsonl", "[1]", "line 1: is not a JSON object"),
         ("m.jsonl", '{"year": 1}', 'line 1: has no "path"'),
-        ("m.jsonl", '{"path": "a"}\n{"path": "./a"}', "line 2: ./a stands in it twice"),
+        ("m.jsonl", '{"path": "a"}\n{"path": "./a"}', "line 2: ./a is listed twice"),
         ("m.csv", "name\na\n", 'line 2: has no "path"'),
         ("m.csv", "path,a\nx,1,2\n", "line 2: has more or fewer values"),
         ("m.csv", "path,a\nx\n", "line 2: has more or fewer values"),

@@ -141,7 +141,7 @@ async def test_a_failure_is_shared_and_not_remembered(known, milvus):
 async def test_a_collection_of_others_is_refused(known, milvus):
     (waiting,) = await asked(known, milvus)
     milvus.questions.popleft().set_result({"description": "theirs", "fields": []})
-    with pytest.raises(FailedPrecondition, match="not made by glimpse"):
+    with pytest.raises(FailedPrecondition, match="not created by glimpse"):
         await waiting
 
 

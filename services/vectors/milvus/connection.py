@@ -1,4 +1,4 @@
-"""The connection to one Milvus, and requests within a deadline; what they ask is not its job."""
+"""The connection to one Milvus, and requests within a deadline."""
 
 from __future__ import annotations
 

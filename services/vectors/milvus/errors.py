@@ -1,4 +1,4 @@
-"""The one place where what pymilvus raises becomes one of our errors; retrying is not its job."""
+"""The one place where what pymilvus raises becomes one of our errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
     if error.code == _COLLECTION_MISSING:
         return NotFound(f"no collection {collection!r}", reason="COLLECTION_NOT_FOUND")
     if error.code in _NOT_LOADED:
-        return NotLoaded(f"Milvus has collection {collection!r} not loaded")
+        return NotLoaded(f"Milvus has not loaded collection {collection!r}")
     if any(code in _RATE_LIMITED for code in codes):
         return Overloaded(f"Milvus: {message}", retry_after_s=1.0)
     if error.code in _INDEX_MISSING:
@@ -111,7 +111,7 @@ def _from_grpc(status: grpc.StatusCode, error: BaseException) -> GlimpseError:
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("Milvus did not answer in time")
     if status is grpc.StatusCode.UNIMPLEMENTED:
-        return Unsupported("this Milvus does not have the call")
+        return Unsupported("this Milvus does not support the call")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded("Milvus has no resources left", retry_after_s=1.0)
     if status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):

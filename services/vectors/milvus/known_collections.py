@@ -92,6 +92,7 @@ async def _describe(call: MilvusCall) -> schema.Known:
     known = schema.known_of(await call("describe_collection", call.collection))
     if known is None:
         raise FailedPrecondition(
-            f"collection {call.collection!r} was not made by glimpse", reason="FOREIGN_COLLECTION"
+            f"collection {call.collection!r} was not created by glimpse",
+            reason="FOREIGN_COLLECTION",
         )
     return known

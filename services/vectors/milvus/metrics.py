@@ -1,5 +1,4 @@
-"""What Milvus is asked, how long it takes and how it ends, for metrics and traces; asking is not
-its job."""
+"""What Milvus is asked, how long it takes and how it ends, for metrics and traces."""
 
 from __future__ import annotations
 

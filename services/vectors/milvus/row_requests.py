@@ -30,7 +30,7 @@ async def write(call: MilvusCall, rows: Sequence[Row]) -> None:
 async def _upsert(call: MilvusCall, rows: Sequence[Row]) -> None:
     answer = await call("upsert", call.collection, [schema.entity_of(row) for row in rows])
     if answer.get("upsert_count") != len(rows):
-        raise Unavailable(f"Milvus took {answer.get('upsert_count')} of {len(rows)} rows")
+        raise Unavailable(f"Milvus accepted {answer.get('upsert_count')} of {len(rows)} rows")
 
 
 async def fetch(

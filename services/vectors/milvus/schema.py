@@ -1,4 +1,4 @@
-"""How collections and rows lie in Milvus: schema, marks, parameters; sending is not its job."""
+"""How collections and rows lie in Milvus: schema, marks, parameters."""
 
 from __future__ import annotations
 
