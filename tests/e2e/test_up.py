@@ -55,7 +55,7 @@ def test_up_leaves_no_process_behind_however_it_ends(tmp_path, how):
         assert up.poll() is None, up.communicate()
         assert len(of_stack(data)) == 5  # up itself and four more
         up.send_signal(how)
-        output, message = up.communicate(timeout=60)
+        output, message = up.communicate()
     finally:
         up.kill()
     wait_until(lambda: not of_stack(data), "processes were left behind")
@@ -80,7 +80,7 @@ def test_up_ends_with_a_sentence_when_a_process_dies(tmp_path):
         wait_until(lambda: (data / "addresses.json").exists() or up.poll() is not None, "start")
         (indexer,) = [p for p in children(up.pid) if "services.indexer" in p[1]]
         os.kill(indexer[0], signal.SIGKILL)
-        _, message = up.communicate(timeout=60)
+        _, message = up.communicate()
     finally:
         up.kill()
     assert up.returncode == 1
@@ -104,7 +104,7 @@ def children(parent: int) -> list[tuple[int, str]]:
 def test_a_model_that_is_not_there_is_one_sentence_and_nothing_is_left_running(tmp_path):
     data = tmp_path / "data"
     up = start_up(data, "--model", "no-such-model.pt")
-    _, message = up.communicate(timeout=60)
+    _, message = up.communicate()
     assert up.returncode == 1
     assert "glimpse: 'no-such-model.pt' is no file and no model" in message
     assert "Traceback" not in message
