@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ CALM_TIMEOUT_S = 10.0
 """After which a service is taken to be stuck."""
 
 _FIRST_CALM_TIMEOUT_S = 60.0
-_LOOKS, _LOOK_S = 10, 0.02
+_LOOKS, _WORKING_LOOKS, _LOOK_S = 10, 7, 0.02
 
 
 class Watch:
@@ -53,14 +54,15 @@ class Watch:
         return {name: round(now[name] - s, 2) for name, s in since.by_process_s.items()}
 
     def _works(self) -> bool:
-        """Whether a thread has something to do at every look: calls of neighbours are short."""
-        running = set(self._running())
-        for _ in range(_LOOKS):
-            if not running:
-                return False
+        """Whether a thread has something to do at most looks: calls of neighbours are short."""
+        seen: Counter[Path] = Counter()
+        for looks_left in reversed(range(_LOOKS)):
+            seen.update(self._running())
+            most = max(seen.values(), default=0)
+            if most >= _WORKING_LOOKS or most + looks_left < _WORKING_LOOKS:
+                return most >= _WORKING_LOOKS
             time.sleep(_LOOK_S)  # there is nothing to wait on: it is seen from outside
-            running &= set(self._running())
-        return True
+        return False
 
     def _running(self) -> Iterator[Path]:
         """Threads that run, or would if there were a processor for them."""
