@@ -14,6 +14,7 @@ from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.results import Outcome
 from services.common.interceptors import deadline_of, is_repeated
+from services.common.tasks import run_within
 from services.indexer import bounds, converters
 from services.indexer.catalog import Catalog
 from services.indexer.pipeline import Pipeline
@@ -61,7 +62,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     async def _options(self, requests: AsyncIterator[pb.IndexImagesRequest]) -> pb.IndexOptions:
         """The stream's first message; a caller who never sends it holds no place for ever."""
         try:
-            return await asyncio.wait_for(_options(requests), self._default_timeout_s)
+            return await run_within(self._default_timeout_s, _options(requests))
         except asyncio.TimeoutError:
             timeout_s = self._default_timeout_s
             raise DeadlineExceeded(f"options: not received within {timeout_s:g} s") from None
@@ -74,7 +75,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         deadline = deadline_of(context, self._default_timeout_s)
         left_s = deadline.left_s()
         try:
-            acknowledgements = await asyncio.wait_for(self._index_batch(request), left_s)
+            acknowledgements = await run_within(left_s, self._index_batch(request))
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"not completed within {left_s:.1f} s") from None
         return pb.BatchIndexImagesResponse(acknowledgements=acknowledgements)
