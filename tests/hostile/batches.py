@@ -17,7 +17,7 @@ from glimpse.query.v1 import query_pb2
 from tests.hostile import pictures, sizes
 from tests.hostile.attacks import Assault, Attack, Calls
 from tests.hostile.contracts import ATTACKED, short_name
-from tests.hostile.ties import DIFFERENT, TEXT, TIES
+from tests.hostile.ties import DIFFERENT, ROWS, TEXT, TIES
 from tests.robustness.messages import METHODS, Method, picture
 
 Make = Callable[[Random, int], Message | list[Message]]
@@ -153,7 +153,7 @@ def _batch_of_long_texts(rng: Random, _: int) -> Message:
 
 def _batch_of_ids(rng: Random, call: int) -> Message:
     # Different ids are left out of each query's hits.
-    ids = [f"row{(call + n) % 5_000}" for n in range(sizes.MAX_BATCH_QUERIES)]
+    ids = [f"{(call + n) % ROWS}" for n in range(sizes.MAX_BATCH_QUERIES)]
     batch = _batch([query_pb2.BatchQuery(image_id=each) for each in ids])
     batch.collection = TIES  # type: ignore[attr-defined]
     return batch
@@ -221,7 +221,7 @@ def _template(rng: Random, _: int) -> Message:
 
 
 def _get_ties(rng: Random, _: int) -> Message:
-    ids = [f"row{n}" for n in range(sizes.MAX_IDS)]
+    ids = [f"{n}" for n in range(sizes.MAX_IDS)]
     return query_pb2.GetImagesRequest(collection=TIES, ids=ids, output_fields=_ALL_FIELDS)
 
 
