@@ -462,7 +462,7 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"model": "ViT-Z/99"}, "ENCODER_MODEL: 'ViT-Z/99' is no file and no model"),
+        ({"model": "ViT-Z/99"}, "ENCODER_MODEL: 'ViT-Z/99' is neither a file nor a model"),
         ({"model": __file__}, "contains more than weights"),
         ({"precision": "fp16"}, "precision fp16 needs a GPU"),
         (

@@ -35,7 +35,7 @@ def cut_once(stream, seen, context):
 def test_a_cut_stream_is_taken_up_again_and_what_was_skipped_is_told(folder, capsys):
     assert index(Indexer(cut_once), folder) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("19 indexed, 1 unchanged, 0 failed in 'images', taken up again 1x, ")
+    assert line.startswith("19 indexed, 1 unchanged, 0 failed in 'images', resumed 1x, ")
 
 
 def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch):
@@ -44,7 +44,7 @@ def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch):
     assert index(Indexer(cut_once), folder) == 0
     shown = capsys.readouterr().err
     assert f"{COUNT}/{COUNT}" in shown
-    assert "1 unchanged, 0 failed, taken up again 1x" in shown
+    assert "1 unchanged, 0 failed, resumed 1x" in shown
 
 
 def test_an_id_made_of_the_path_stays_when_the_file_changes(folder):

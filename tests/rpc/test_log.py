@@ -40,6 +40,7 @@ async def test_every_line_is_an_object_while_callers_send_what_is_no_call(tmp_pa
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     process = await started(
         "query",
+        ("-m", "tests.memory_service", "query"),
         LOG_FORMAT="json",
         LISTEN=addresses[0],
         HEALTH_LISTEN=addresses[1],
