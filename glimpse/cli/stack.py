@@ -112,8 +112,9 @@ class Stack:
 
     def stop(self) -> None:
         """Stops everything, in order; nothing to do when it is stopped."""
-        with contextlib.suppress(OSError):
-            (self.options.data / ADDRESSES_FILE).unlink()
+        if self._lock_fd is not None:  # otherwise it is another stack's file
+            with contextlib.suppress(OSError):
+                (self.options.data / ADDRESSES_FILE).unlink()
         for process in reversed(self.processes.values()):
             process.stop(self.options.grace_s)
         if self._guard is not None:

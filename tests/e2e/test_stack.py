@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from glimpse import Client, ImageFile, Outcome
+from glimpse.cli import addresses
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
 from glimpse.cli.stack import Stack, StackError, StackOptions
@@ -190,9 +191,12 @@ def test_an_ingest_goes_on_when_services_are_killed_under_it(stack, client):
 
 
 def test_a_second_stack_on_the_same_folder_is_refused(stack):
+    second = Stack(options(stack.options.data))
     with pytest.raises(StackError, match="already running"):
-        Stack(options(stack.options.data)).start()
+        second.start()
+    second.stop()  # as `glimpse up` does at any end
     assert is_serving(stack.query)
+    assert addresses.find(stack.options.data)["query"] == stack.query, "commands still find it"
 
 
 @pytest.fixture
