@@ -63,7 +63,7 @@ def process_of(
     return MilvusServer(directory, tls)
 
 
-@pytest.fixture(scope="session", params=["memory", "lite", "milvus"])
+@pytest.fixture(scope="module", params=["memory", "lite", "milvus"])
 def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:

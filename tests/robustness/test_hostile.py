@@ -30,7 +30,7 @@ from tests.hostile.run import ENVIRONMENT, Outcome, Run
 from tests.robustness.messages import METHODS, Method
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(600)
 
 NOTICEABLE_MS = 250.0
 
