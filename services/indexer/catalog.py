@@ -10,6 +10,7 @@ import time
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
+from services.common.tasks import concurrently
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
@@ -84,7 +85,7 @@ class Catalog:
         # Those that hang leave time to tell of the others.
         soon = deadline.within(deadline.left_s() * _DESCRIBING_SHARE)
         places = asyncio.Semaphore(_MAX_DESCRIBED_AT_ONCE)
-        listed = await asyncio.gather(
+        listed = await concurrently(
             *(self._describe_listed(name, places, soon) for name in names[:size])
         )
         last_name = names[size - 1] if len(names) > size else ""

@@ -177,7 +177,7 @@ class MilvusStore:
         while names and (limit is None or len(ours) < limit):
             asked, names = names[:_ASKED_AT_ONCE], names[_ASKED_AT_ONCE:]
             soon = deadline.within(deadline.left_s() / 2)  # one that hangs leaves time for others
-            are_ours = await asyncio.gather(*(self._is_ours(name, soon) for name in asked))
+            are_ours = await concurrently(*(self._is_ours(name, soon) for name in asked))
             ours += [name for name, is_ours in zip(asked, are_ours, strict=True) if is_ours]
         return ours[:limit]
 
