@@ -14,8 +14,8 @@ from google.protobuf import struct_pb2
 from glimpse.errors import GlimpseError, InvalidInput
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import to_status
+from services.common.event_loop import paced
 from services.query import bounds
-from services.query.pacing import paced
 from services.query.queries import (
     DEFAULT_FIELDS,
     Given,

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
+from services.common.event_loop import paced
 from services.common.tasks import concurrently
 from services.query.metrics import QueryMetrics, SearchTiming
-from services.query.pacing import paced
 from services.query.queries import (
     Given,
     IndexedImage,
@@ -24,9 +24,8 @@ from services.query.queries import (
     Vector,
 )
 from services.query.request_coalescer import RequestCoalescer
-from services.query.row_lookup import find_rows
 from services.vectors.records import CollectionSpec
-from services.vectors.store import VectorStore
+from services.vectors.store import VectorStore, find_rows
 
 Item = TypeVar("Item", str, bytes)
 

@@ -11,16 +11,15 @@ import numpy as np
 
 from glimpse.errors import GlimpseError, InvalidInput, Unavailable
 from services.common.deadline import Deadline
+from services.common.event_loop import paced
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics, SearchTiming
-from services.query.pacing import paced
 from services.query.queries import Options, Query, Vector, check_fields
 from services.query.request_coalescer import RequestCoalescer
-from services.query.row_lookup import find_rows
 from services.vectors import bounds
 from services.vectors.filters import AnyFilter
 from services.vectors.records import CollectionSpec, Consistency, ScoredRow
-from services.vectors.store import VectorStore
+from services.vectors.store import VectorStore, find_rows
 
 # With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
 _MAX_CARRIED_ROWS = 4_096

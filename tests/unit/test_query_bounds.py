@@ -18,10 +18,10 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
+from services.common.event_loop import paced
 from services.query import bounds
 from services.query.main import build
 from services.query.metrics import QueryMetrics
-from services.query.pacing import paced
 from services.query.settings import QuerySettings
 from services.vectors.records import CollectionSpec
 from tests.memory_store import MemoryStore
