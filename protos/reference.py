@@ -6,6 +6,7 @@ python -m protos.reference build/protos.binpb > docs/api.md
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-# ruff: noqa: E501 (the tables of the introduction)
+# ruff: noqa: E501 (the table of the introduction)
 _INTRODUCTION = """\
 # The contracts
 
@@ -33,18 +34,19 @@ Failed calls carry `google.rpc.ErrorInfo` with the domain `glimpse` and a `reaso
 
 | status | reason | when |
 |---|---|---|
-| INVALID_ARGUMENT | INVALID_INPUT, or one that the call names | a field violates its bounds; `google.rpc.BadRequest` has its path |
+| INVALID_ARGUMENT | INVALID_INPUT, or one the call names | a field violates its bounds: `google.rpc.BadRequest` |
 | UNAUTHENTICATED | TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN | the service requires tokens |
 | PERMISSION_DENIED | SCOPE_MISSING | the token does not allow this call |
-| RESOURCE_EXHAUSTED | OVERLOADED, CALLER_LIMIT | too many calls in progress, in total or of this caller; see `google.rpc.RetryInfo` |
+| RESOURCE_EXHAUSTED | OVERLOADED, CALLER_LIMIT | too many calls in progress, in all or of this caller; see RetryInfo |
 | RESOURCE_EXHAUSTED | none | the message is larger than the service's limit |
-| UNAVAILABLE | UNAVAILABLE, or one that the service names | retry; see `google.rpc.RetryInfo` |
-| DEADLINE_EXCEEDED | DEADLINE_EXCEEDED | the caller's deadline has passed, or the service's default if the caller set none |
+| UNAVAILABLE | UNAVAILABLE, or one that the service names | retry after `google.rpc.RetryInfo` |
+| DEADLINE_EXCEEDED | DEADLINE_EXCEEDED | the deadline has passed; the service's own if the caller set none |
 | INTERNAL | INTERNAL | a bug in glimpse; the service's log has details |
 
 Clients retry UNAVAILABLE; every unary call can be repeated safely.
 """
 
+_WIDTH = 120  # of a line of docs
 _FIELD = FieldDescriptorProto
 _LABELS = {_FIELD.LABEL_REPEATED: "repeated "}
 # Numbers of the fields of FileDescriptorProto and below, which make up the paths of comments.
@@ -87,7 +89,7 @@ def _service(
         gives = _link(method.output_type, package)
         takes = f"stream of {takes}" if method.client_streaming else takes
         gives = f"stream of {gives}" if method.server_streaming else gives
-        yield f"#### {service.name}.{method.name}\n\n{takes} → {gives}\n"
+        yield f"#### {service.name}.{method.name}\n\n{takes}\n→ {gives}\n"
         yield f"{_text(comments[(*path, _MEMBER, number)])}\n"
 
 
@@ -97,7 +99,6 @@ def _message(
     yield f"{_heading(package, message.name)}\n\n{_text(comments[path])}\n"
     if not message.field:
         return
-    yield "| field | type | |\n|---|---|---|"
     told: set[int] = set()
     for number, field in enumerate(message.field):
         group = field.oneof_index
@@ -105,10 +106,9 @@ def _message(
         if in_group and group not in told:
             told.add(group)
             name = message.oneof_decl[group].name
-            yield f"| *one of* {name} | | {_cell(comments[(*path, _ONEOF, group)])} |"
-        name = f"{'· ' if in_group else ''}{field.name}"
-        text = _cell(comments[(*path, _MEMBER, number)])
-        yield f"| {name} | {_type(field, package)} | {text} |"
+            yield _item(f"one of *{name}*", comments[(*path, _ONEOF, group)])
+        name = f"**{field.name}**, {_type(field, package)}"
+        yield _item(name, comments[(*path, _MEMBER, number)], level=1 if in_group else 0)
     yield ""
 
 
@@ -116,10 +116,8 @@ def _enum(
     enum: EnumDescriptorProto, comments: Comments, path: tuple[int, ...], package: str
 ) -> Iterator[str]:
     yield f"{_heading(package, enum.name)}\n\n{_text(comments[path])}\n"
-    yield "| value | number | |\n|---|---|---|"
     for number, value in enumerate(enum.value):
-        text = _cell(comments[(*path, _MEMBER, number)])
-        yield f"| {value.name} | {value.number} | {text} |"
+        yield _item(f"**{value.name}** = {value.number}", comments[(*path, _MEMBER, number)])
     yield ""
 
 
@@ -150,9 +148,18 @@ def _text(comment: str) -> str:
     return "\n".join(lines)
 
 
-def _cell(comment: str) -> str:
-    """A comment as one line of a table."""
-    return " ".join(_text(comment).split()).replace("|", "\\|")
+def _item(name: str, comment: str, level: int = 0) -> str:
+    """An entry of a list: a name, and what is said of it."""
+    words = f"- {name}: {' '.join(_text(comment).split())}"
+    margin = "  " * level
+    return textwrap.fill(
+        words,
+        _WIDTH,
+        initial_indent=margin,
+        subsequent_indent=f"{margin}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _escaped(line: str) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "api.md").read_text()
+PAGE = " ".join((ROOT / "docs" / "api.md").read_text().split())
 GIVEN = re.compile(r'reason(?:: str)? ?= ?"([A-Z_]+)"|^(IMAGE_[A-Z]+) = "', re.MULTILINE)
 
 
