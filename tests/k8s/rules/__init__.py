@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tests.k8s.manifests import Manifests
-from tests.k8s.rules import addresses, network, rollout, schema, security, settings, wiring
+from tests.k8s.rules import (
+    addresses,
+    network,
+    rollout,
+    schema,
+    security,
+    settings,
+    storage,
+    wiring,
+)
 
 Rule = Callable[[Manifests], Iterator[str]]
 
@@ -25,6 +34,7 @@ RULES: dict[str, Rule] = {
     "disruptions": rollout.disruptions,
     "roll-outs": rollout.roll_outs,
     "autoscaling": rollout.autoscaling,
+    "storage": storage.storage,
     "pod security": security.pod_security,
     "images": security.images,
     "network": network.edges,

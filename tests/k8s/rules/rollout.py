@@ -70,6 +70,8 @@ def disruptions(manifests: Manifests) -> Iterator[str]:
         for item in own:
             if _allowed(item["spec"], _min_replicas(manifests, pod)) < 1:
                 yield f"{pod.name}: its disruption budget never lets a pod go"
+            if item["spec"].get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+                yield f"{pod.name}: a pod that is not ready holds up every drain of its node"
 
 
 def _allowed(spec: dict, replicas: int) -> int:
@@ -111,6 +113,8 @@ def roll_outs(manifests: Manifests) -> Iterator[str]:
             yield f"{pod.name}: a roll-out waits for a second GPU or volume: take Recreate"
         if not alone and (surge == 0 or rolling.get("maxUnavailable", "25%") != 0):
             yield f"{pod.name}: a roll-out takes a pod away before the next one is ready"
+        if rolling and "type" not in strategy:
+            yield f"{pod.name}: a strategy without its type is another one at every apply"
 
 
 def autoscaling(manifests: Manifests) -> Iterator[str]:
