@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,16 @@ def render(*folders: Path) -> Manifests:
         for item in yaml.load_all(_rendered(folder), Loader=loader)
         if item
     ]
-    return Manifests(objects)
+    return Manifests(objects, folders)
+
+
+def kustomizations(folder: Path) -> Iterator[tuple[Path, Object]]:
+    """The kustomization of a folder and of each that it is made of, with their folders."""
+    spec = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    yield folder, spec
+    for path in (*spec.get("resources", ()), *spec.get("components", ())):
+        if (folder / path).is_dir():
+            yield from kustomizations((folder / path).resolve())
 
 
 def deployment(name: str) -> Manifests:
@@ -138,10 +147,11 @@ class Container:
 
 
 class Manifests:
-    """Rendered objects, to be asked for by kind."""
+    """Rendered objects, to be asked for by kind, and the folders that they were rendered from."""
 
-    def __init__(self, objects: list[dict[str, Any]]) -> None:
+    def __init__(self, objects: list[dict[str, Any]], folders: Sequence[Path]) -> None:
         self.objects = objects
+        self.folders = tuple(folders)
 
     def of(self, *kinds: str) -> list[dict[str, Any]]:
         return [item for item in self.objects if item["kind"] in kinds]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from tests.k8s.manifests import Manifests
 from tests.k8s.rules import (
     addresses,
+    layers,
     network,
     rollout,
     schema,
@@ -22,6 +23,7 @@ RULES: dict[str, Rule] = {
     "selectors": wiring.selectors,
     "ports": wiring.ports,
     "references": wiring.references,
+    "last word": layers.last_word,
     "settings": settings.settings,
     "page tokens": settings.page_tokens,
     "protection": settings.protection,
