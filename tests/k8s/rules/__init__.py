@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     "grace periods": rollout.grace_periods,
     "disruptions": rollout.disruptions,
     "roll-outs": rollout.roll_outs,
+    "dns": rollout.dns,
     "autoscaling": rollout.autoscaling,
     "storage": storage.storage,
     "pod security": security.pod_security,

@@ -14,6 +14,9 @@ from tests.k8s.manifests import Manifests, Pod, matches
 from tests.k8s.rules.settings import read
 
 GPU = "nvidia.com/gpu"
+_DNS_LIFE_S = 30  # CoreDNS as clusters install it: ttl 30, cache 30
+_DNS_MARGIN_S = 5  # until an endpoint that comes or goes has got to DNS
+_UNKNOWN = f"for up to {_DNS_LIFE_S} s, callers may know no pod that is still there"
 _CLOSE_S = 5  # what the services' own stop takes after the last call
 _MIN_MODEL_LOAD_S = 300
 
@@ -115,6 +118,20 @@ def roll_outs(manifests: Manifests) -> Iterator[str]:
             yield f"{pod.name}: a roll-out takes a pod away before the next one is ready"
         if rolling and "type" not in strategy:
             yield f"{pod.name}: a strategy without its type is another one at every apply"
+
+
+def dns(manifests: Manifests) -> Iterator[str]:
+    """Pods come and go more slowly than the answers live by which callers know their addresses."""
+    needed_s = _DNS_LIFE_S + _DNS_MARGIN_S
+    for pod in manifests.services:
+        found = read(pod.main.service, manifests.environment(pod.main))
+        spec = pod.owner["spec"]
+        if isinstance(found, str) or spec.get("strategy", {}).get("type") == "Recreate":
+            continue  # a pod that goes before the next one comes is missed anyway
+        if (ready_s := spec.get("minReadySeconds", 0)) < needed_s:
+            yield f"{pod.name}: the next one goes {ready_s} s after a new one is ready: {_UNKNOWN}"
+        if found.drain_s < needed_s:
+            yield f"{pod.name}: serves {found.drain_s:.0f} s longer when it stops: {_UNKNOWN}"
 
 
 def autoscaling(manifests: Manifests) -> Iterator[str]:
