@@ -29,6 +29,8 @@ DEPLOYMENTS = {
     "production": ("overlays/production",),
     "production, indexing a bucket": ("overlays/production", "jobs/production"),
     "production, making users": ("overlays/production", "jobs/milvus-users"),
+    "production, encoders sharing GPUs": ("../../tests/k8s/combinations/shared-gpus",),
+    "production, encoders on partitions": ("../../tests/k8s/combinations/gpu-partitions",),
 }
 
 HOW_TO_GET_KUSTOMIZE = (
@@ -146,6 +148,17 @@ class Container:
         return {mount["mountPath"]: volumes.get(mount["name"], {}) for mount in mounts}
 
 
+@dataclass(frozen=True)
+class Autoscaler:
+    """What sets a Deployment's number of pods, by Kubernetes alone or through KEDA."""
+
+    kind: str
+    target: str
+    min_replicas: int
+    thresholds: Mapping[str, float]
+    """By metric, from which figure per pod it asks for more of them."""
+
+
 class Manifests:
     """Rendered objects, to be asked for by kind, and the folders that they were rendered from."""
 
@@ -175,6 +188,29 @@ class Manifests:
     def services(self) -> list[Pod]:
         """The pods of encoder, indexer and query."""
         return [pod for pod in self.pods if pod.main.service]
+
+    @property
+    def autoscalers(self) -> list[Autoscaler]:
+        found = []
+        for item in self.of("HorizontalPodAutoscaler"):
+            spec = item["spec"]
+            thresholds = {
+                metric["pods"]["metric"]["name"]: float(metric["pods"]["target"]["averageValue"])
+                for metric in spec["metrics"]
+                if metric["type"] == "Pods"
+            }
+            target = spec["scaleTargetRef"]["name"]
+            found.append(Autoscaler(item["kind"], target, spec["minReplicas"], thresholds))
+        for item in self.of("ScaledObject"):
+            spec = item["spec"]
+            thresholds = {
+                metric: float(trigger["metadata"]["threshold"])
+                for trigger in spec["triggers"]
+                for metric in re.findall(r"glimpse_\w+", trigger["metadata"]["query"])
+            }
+            target = spec["scaleTargetRef"]["name"]
+            found.append(Autoscaler(item["kind"], target, spec["minReplicaCount"], thresholds))
+        return found
 
     def environment(self, container: Container, secret: str = "secret:value") -> dict[str, str]:
         """A container's variables; each value from a Secret is `secret`."""

@@ -1,15 +1,12 @@
 """What docs/kubernetes.md tells people to apply is there; what it has them write is right."""
 
-import os
 import re
 import shlex
-import textwrap
 
 import pytest
 
 from glimpse.cli.commands import LazyCommands
-from tests.k8s.manifests import K8S, ROOT, Manifests, render
-from tests.k8s.rules import RULES
+from tests.k8s.manifests import K8S, ROOT, render
 
 PAGES = (ROOT / "docs" / "kubernetes.md", K8S / "README.md")
 TEXT = PAGES[0].read_text()
@@ -31,20 +28,9 @@ def test_what_is_applied_can_be_rendered():
         assert render(K8S / folder).objects
 
 
-@pytest.mark.parametrize("name", ["disruptions", "roll-outs", "schema"])
-def test_more_encoders_as_described_keep_the_rules(tmp_path, name):
-    manifests = _more_encoders(tmp_path)
-    encoder = manifests.find("Deployment", "encoder")
-    assert encoder["spec"]["replicas"] == 2
-    assert list(RULES[name](manifests)) == []
-
-
-def _more_encoders(folder) -> Manifests:
-    section = TEXT.split("### More encoders")[1]
-    patches = textwrap.dedent(re.search(r"^    patches:\n(?:    .*\n)+", section, re.MULTILINE)[0])
-    base = os.path.relpath(K8S / "overlays" / "production", folder)
-    (folder / "kustomization.yaml").write_text(f"resources: [{base}]\n{patches}")
-    return render(folder)
+def test_components_that_the_page_has_people_add_are_in_their_order():
+    listed = re.findall(r"^      - \.\./\.\./\.\./components/([\w-]+)$", TEXT, re.MULTILINE)
+    assert listed == ["several-encoders", "encoder-autoscaling"]
 
 
 def test_every_secret_is_in_the_commands():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from tests.k8s.manifests import Manifests
 from tests.k8s.rules import (
     addresses,
+    autoscaling,
     layers,
     network,
     rollout,
@@ -36,7 +37,7 @@ RULES: dict[str, Rule] = {
     "disruptions": rollout.disruptions,
     "roll-outs": rollout.roll_outs,
     "dns": rollout.dns,
-    "autoscaling": rollout.autoscaling,
+    "autoscaling": autoscaling.autoscaling,
     "storage": storage.storage,
     "pod security": security.pod_security,
     "images": security.images,

@@ -1,19 +1,17 @@
-"""Whether pods start, stop, move and multiply as the services are made for."""
+"""Whether pods start, stop and move as the services are made for."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry
-
 from services.common.server import LIVENESS
-from services.common.telemetry import RpcMetrics
-from services.query.settings import QuerySettings
 from tests.k8s.manifests import Manifests, Pod, matches
 from tests.k8s.rules.settings import read
 
-GPU = "nvidia.com/gpu"
+GPU = "nvidia.com/"
+"""What names of GPUs begin with, whole ones, shares and partitions."""
+
 _DNS_LIFE_S = 30  # CoreDNS as clusters install it: ttl 30, cache 30
 _DNS_MARGIN_S = 5  # until an endpoint that comes or goes has got to DNS
 _UNKNOWN = f"for up to {_DNS_LIFE_S} s, callers may know no pod that is still there"
@@ -90,9 +88,9 @@ def _count(value: int | str, replicas: int) -> int:
 
 
 def _min_replicas(manifests: Manifests, pod: Pod) -> int:
-    for item in manifests.of("HorizontalPodAutoscaler"):
-        if item["spec"]["scaleTargetRef"]["name"] == pod.name:
-            return item["spec"]["minReplicas"]
+    for scaler in manifests.autoscalers:
+        if scaler.target == pod.name:
+            return scaler.min_replicas
     return pod.max_replicas
 
 
@@ -102,7 +100,8 @@ def roll_outs(manifests: Manifests) -> Iterator[str]:
         strategy = pod.owner["spec"].get("strategy", {})
         rolling = strategy.get("rollingUpdate", {})
         surge = 0 if strategy.get("type") == "Recreate" else rolling.get("maxSurge", "25%")
-        alone = GPU in pod.main.spec["resources"].get("limits", {})
+        limits = pod.main.spec["resources"].get("limits", {})
+        alone = any(name.startswith(GPU) for name in limits)
         for volume in pod.main.mounts.values():
             claim = manifests.find(
                 "PersistentVolumeClaim",
@@ -132,37 +131,3 @@ def dns(manifests: Manifests) -> Iterator[str]:
             yield f"{pod.name}: the next one goes {ready_s} s after a new one is ready: {_UNKNOWN}"
         if found.drain_s < needed_s:
             yield f"{pod.name}: serves {found.drain_s:.0f} s longer when it stops: {_UNKNOWN}"
-
-
-def autoscaling(manifests: Manifests) -> Iterator[str]:
-    """The autoscaler owns the number, its metrics exist, and it acts before calls are refused."""
-    exported = {metric.name for metric in _metrics().collect()}
-    for item in manifests.of("HorizontalPodAutoscaler"):
-        spec = item["spec"]
-        target = manifests.find("Deployment", spec["scaleTargetRef"]["name"], "glimpse")
-        if target is None:
-            yield f"HorizontalPodAutoscaler: there is no {spec['scaleTargetRef']['name']}"
-            continue
-        if "replicas" in target["spec"]:
-            yield f"{target['metadata']['name']}: replicas and an autoscaler set the same number"
-        if spec["minReplicas"] < 2:
-            yield f"{target['metadata']['name']}: one pod alone cannot be replaced unnoticed"
-        (pod,) = [pod for pod in manifests.services if pod.owner is target]
-        found = read(pod.main.service, manifests.environment(pod.main))
-        for metric in spec["metrics"]:
-            if metric["type"] != "Pods":
-                continue
-            name, at = (
-                metric["pods"]["metric"]["name"],
-                int(metric["pods"]["target"]["averageValue"]),
-            )
-            if name not in exported:
-                yield f"HorizontalPodAutoscaler: no service exports {name}"
-            if isinstance(found, QuerySettings) and at >= found.max_in_flight:
-                yield f"HorizontalPodAutoscaler: {at} calls per pod are never reached"
-
-
-def _metrics() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    RpcMetrics(registry)
-    return registry

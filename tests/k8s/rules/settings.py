@@ -61,10 +61,7 @@ def settings(manifests: Manifests) -> Iterator[str]:
 def page_tokens(manifests: Manifests) -> Iterator[str]:
     """Where more than one query pod answers, they sign pages with the same key."""
     for pod in manifests.services:
-        scaled = any(
-            item["spec"]["scaleTargetRef"]["name"] == pod.name
-            for item in manifests.of("HorizontalPodAutoscaler")
-        )
+        scaled = any(scaler.target == pod.name for scaler in manifests.autoscalers)
         several = scaled or pod.max_replicas > 1
         signed = manifests.environment(pod.main).get("QUERY_PAGE_TOKEN_KEY")
         if pod.main.service == "query" and several and not signed:
