@@ -7,8 +7,9 @@
 Values are escaped in one place (`_literal`), so no value can become part of an expression.
 
 A comparison with a metadata value that is missing or of another type does not hold, `!=` included.
-Whether its negation by Not holds is the store's: Milvus says yes, Milvus Lite says no. Milvus takes
-null for a value that exists, Milvus Lite does not.
+Whether its negation by Not holds is the store's: Milvus says yes, Milvus Lite says no. Milvus up to
+2.4 takes null for a value that exists; newer ones and Milvus Lite do not, and from 2.6 on neither
+does an object or an array of nothing.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Backend:
         kinds = ("AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW")
         if not self.version.endswith("-lite"):  # the Python package with the server in it
             kinds = (*kinds, "DISKANN")
-        if not self.version.startswith(("v2.3", "v2.4")):
+        if not self.version.removeprefix("v").startswith(("2.3", "2.4")):
             kinds = (*kinds, "HNSW_SQ")
         return kinds
 

@@ -21,21 +21,23 @@ from glimpse.errors import (
 # What `connection` catches; everything else is a bug of ours and stays as it is.
 FOREIGN = (MilvusException, grpc.RpcError, asyncio.TimeoutError)
 
-# Codes of Milvus 2.3 and newer, and where they differ those that Milvus Lite gives.
+# Codes of Milvus 2.3.5 to 2.6, and of Milvus Lite 3.2 where it has one; decision 0040 says where
+# they stand in its sources.
+_UNREACHABLE = 2  # of pymilvus, and of a server's parts that do not reach each other
 _COLLECTION_MISSING = 100
-_NOT_LOADED = (101, 103)
-_RATE_LIMITED = (8, 9, 49)
-_ILLEGAL_ARGUMENT = (5, 6, 1100)
-_INDEX_MISSING = (11, 700)
-_BAD_FILTER = (
-    "parse expression",
-    "query plan",
-    "boolean expression",
-    "unsupported expr",
-    "not supported in execution backend",
-)
-# What its parts tell each other when the request's deadline has passed on the way.
-_LATE = ("Retry timeout", "context canceled", "context deadline exceeded")
+_NOT_LOADED = (101, 103, 106)  # not, not wholly, not yet again
+# Memory, queue, disk, rate, quota, time ticks that come late, resources.
+_OVERLOADED = (3, 4, 7, 8, 9, 11, 12)
+_INDEX_MISSING = 700
+_ILLEGAL_ARGUMENT = (6, 1100)  # of Milvus Lite, of a server
+_ACCESS_DENIED = (1400, 1401)
+_LATE = (10_000, 10_001)
+_UNEXPECTED = (1, 65_535)  # anything: of Milvus Lite and pymilvus, of a server
+
+# Read only in answers of unexpected errors. What parts of Milvus 2.3 tell each other when the
+# request's deadline has passed on the way, and pymilvus where it waits by itself.
+_LATE_WORDS = ("Retry timeout", "context canceled", "context deadline exceeded")
+_TAKEN_WORDS = ("already exist", "duplicate collection")
 
 
 class NotLoaded(Unavailable):
@@ -68,24 +70,27 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
     if status is not None:
         return _from_grpc(status, error)
     assert isinstance(error, MilvusException)
-    codes = (error.code, error.compatible_code)
     message = str(error.message)
+    if error.code == _UNREACHABLE:
+        return Unavailable(f"Milvus cannot be reached: {message}")
     if error.code == _COLLECTION_MISSING:
         return NotFound(f"no collection {collection!r}", reason="COLLECTION_NOT_FOUND")
     if error.code in _NOT_LOADED:
         return NotLoaded(f"Milvus has not loaded collection {collection!r}")
-    if any(code in _RATE_LIMITED for code in codes):
+    if error.code in _OVERLOADED:
         return Overloaded(f"Milvus: {message}", retry_after_s=1.0)
-    if error.code in _INDEX_MISSING:
+    if error.code == _INDEX_MISSING:
         return IndexMissing(f"collection {collection!r} has no vector index")
-    if "already exist" in message or "duplicate collection" in message:
-        return AlreadyExists(f"collection {collection!r} already exists")
-    if expression and _blames_filter(error, message):
-        return invalid_filter(message)
-    if any(phrase in message for phrase in _LATE):
+    if error.code in _ACCESS_DENIED:
+        return _access_denied()
+    if error.code in _LATE:
         return DeadlineExceeded("Milvus did not answer in time")
-    if "Fail connecting" in message:
-        return Unavailable("Milvus cannot be reached")
+    if expression and error.code in _ILLEGAL_ARGUMENT:
+        return invalid_filter(message)
+    if error.code in _UNEXPECTED and any(words in message for words in _TAKEN_WORDS):
+        return AlreadyExists(f"collection {collection!r} already exists")
+    if error.code in _UNEXPECTED and any(words in message for words in _LATE_WORDS):
+        return DeadlineExceeded("Milvus did not answer in time")
     return MilvusFailed(f"Milvus: {message or error!r}")
 
 
@@ -93,8 +98,8 @@ def invalid_filter(message: str) -> InvalidInput:
     return InvalidInput("filter", message, reason="INVALID_FILTER")
 
 
-def _blames_filter(error: MilvusException, message: str) -> bool:
-    return error.code in _ILLEGAL_ARGUMENT or any(phrase in message for phrase in _BAD_FILTER)
+def _access_denied() -> FailedPrecondition:
+    return FailedPrecondition("Milvus refuses the token", reason="MILVUS_ACCESS_DENIED")
 
 
 def _grpc_status(error: BaseException) -> grpc.StatusCode | None:
@@ -115,7 +120,7 @@ def _from_grpc(status: grpc.StatusCode, error: BaseException) -> GlimpseError:
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded("Milvus has no resources left", retry_after_s=1.0)
     if status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return FailedPrecondition("Milvus refuses the token", reason="MILVUS_ACCESS_DENIED")
+        return _access_denied()
     if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return Unavailable("Milvus cannot be reached")
     details = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
