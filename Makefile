@@ -26,7 +26,7 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
+.PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
 	bench-compare \
 	load capacity ghz grpcurl kustomize milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there constraints clean
@@ -41,6 +41,12 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 # they compute, those of the Milvus server most of all: one more process than there are processors.
 test: $(VENV)/.dev milvus-server ghz grpcurl kustomize example-go-if-there ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
+
+# The server's own address and token come from the environment or from the command line, and are not shown:
+# make contract MILVUS_URI=https://milvus:19530 MILVUS_TOKEN=root:…
+contract: $(VENV)/.dev $(if $(MILVUS_URI),,milvus-server) ## hold the stores to their contract; MILVUS_URI=… a server of yours
+	@GLIMPSE_TEST_MILVUS_URI="$$MILVUS_URI" GLIMPSE_TEST_MILVUS_TOKEN="$$MILVUS_TOKEN" \
+		$(BIN)/python -m pytest tests/contract $(if $(MILVUS_URI),-k remote)
 
 bench: ## measure encoder, indexing and searches; one table; docs/benchmarks.md's section for this machine
 	$(MAKE) bench-encoder bench-ingest bench-search

@@ -17,7 +17,7 @@ class Scheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        store = re.search(r"[\[-](memory|lite|milvus)[]-]", test)
+        store = re.search(r"[\[-](memory|lite|milvus|remote)[]-]", test)
         if store and (store[1] == "milvus" or file.startswith("tests/contract/")):
             return store[1]
         return file

@@ -1,12 +1,20 @@
 """The three stores that must keep one contract, and a collection in each; the Milvus server talks
-mTLS, as in production."""
+mTLS, as in production.
+
+A fourth, `remote`, is there only where GLIMPSE_TEST_MILVUS_URI names a server that somebody has, as
+`make contract` does. Its collections get a prefix of their own, and are dropped in the end.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,35 +29,47 @@ from services.vectors.records import CollectionSpec, Row
 from services.vectors.store import VectorStore
 from tests.authority import Authority, write
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
+from tests.contract.prefixed_store import PrefixedStore
 from tests.memory_store import MemoryStore
 
 T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
 DIMENSION = 8
 
-TEXT_FILTERS = pytest.mark.parametrize("backend", ["lite", "milvus"], indirect=True)
-"""Marks tests of filters in Milvus' language, which the store in memory does not read."""
+_REMOTE_URI = os.environ.get("GLIMPSE_TEST_MILVUS_URI", "")
+_REMOTE_TOKEN = os.environ.get("GLIMPSE_TEST_MILVUS_TOKEN", "")
+_SERVERS = ["milvus", "remote"] if _REMOTE_URI else ["milvus"]
+
+ON_MILVUS = pytest.mark.parametrize("backend", ["lite", *_SERVERS], indirect=True)
+"""Marks tests of what the store in memory does not do: filters in Milvus' language, say."""
+
+ON_SERVERS = pytest.mark.parametrize("backend", _SERVERS, indirect=True)
+"""Marks tests of what Milvus Lite does not do either."""
 
 
 @dataclass(frozen=True)
 class Backend:
     name: str
-    uri: str
-    process: MilvusLite | MilvusServer | None
+    kind: Literal["memory", "lite", "milvus"]
+    uri: str = ""
+    process: MilvusLite | MilvusServer | None = None
     credentials: Credentials = PLAINTEXT
+    token: str = ""
+    prefix: str = ""
 
     def open(self) -> VectorStore:
-        if self.process is None:
+        if self.kind == "memory":
             return MemoryStore()
-        return MilvusStore(self.uri, "", self.credentials)
+        store = MilvusStore(self.uri, self.token, self.credentials)
+        return PrefixedStore(store, self.prefix) if self.prefix else store
 
     def client(self) -> MilvusClient:
-        """pymilvus' own client, for what a store does not do."""
-        files = self.credentials
-        if not files:
-            return MilvusClient(self.uri, timeout=T)
-        names = {"ca_pem_path": files.tls_ca, "client_pem_path": files.tls_cert}
-        names["client_key_path"] = files.tls_key
-        return MilvusClient(self.uri, timeout=T, **{name: str(p) for name, p in names.items()})
+        """pymilvus' own client, for what a store does not do; it knows nothing of the prefix."""
+        options: dict[str, Any] = {"timeout": T, "token": self.token}
+        if files := self.credentials:
+            names = {"ca_pem_path": files.tls_ca, "client_pem_path": files.tls_cert}
+            names["client_key_path"] = files.tls_key
+            options |= {name: str(path) for name, path in names.items()}
+        return MilvusClient(self.uri, **options)
 
 
 def process_of(
@@ -63,12 +83,15 @@ def process_of(
     return MilvusServer(directory, tls)
 
 
-@pytest.fixture(scope="module", params=["memory", "lite", "milvus"])
+@pytest.fixture(scope="module", params=["memory", "lite", *_SERVERS])
 def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     if request.param == "memory":
-        yield Backend("memory", "", None)
+        yield Backend("memory", "memory")
+        return
+    if request.param == "remote":
+        yield from remote()
         return
     credentials, tls = PLAINTEXT, None
     if request.param == "milvus":
@@ -80,9 +103,20 @@ def backend(
         credentials, tls = Credentials(ca, caller.cert, caller.key), (server.cert, server.key, ca)
     process = process_of(request.param, tmp_path_factory, tls)
     process.start()
-    yield Backend(request.param, process.uri, process, credentials)
+    yield Backend(request.param, request.param, process.uri, process, credentials)
     process.stop()
     shutil.rmtree(process.directory)
+
+
+def remote() -> Iterator[Backend]:
+    prefix = f"contract_{secrets.token_hex(4)}_"
+    backend = Backend("remote", "milvus", _REMOTE_URI, token=_REMOTE_TOKEN, prefix=prefix)
+    with contextlib.closing(backend.client()) as client:
+        is_lite = client.get_server_version().startswith("milvus_lite")
+        yield replace(backend, kind="lite") if is_lite else backend
+        for name in client.list_collections():
+            if name.startswith(prefix):
+                client.drop_collection(name)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
-from tests.contract.conftest import TEXT_FILTERS
+from tests.contract.conftest import ON_MILVUS
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -99,7 +99,7 @@ async def test_conditions_choose_images(query):
         assert ids(await search(query, {"condition": condition}, text="a")) == expected
 
 
-@TEXT_FILTERS
+@ON_MILVUS
 async def test_filters_in_milvus_language_choose_images(query):
     chosen = await search(query, {"filter": 'metadata["number"] == 3'}, text="a")
     assert ids(chosen) == ["fish"]
@@ -107,7 +107,7 @@ async def test_filters_in_milvus_language_choose_images(query):
     assert ids(wide) == ["star"]
 
 
-@TEXT_FILTERS
+@ON_MILVUS
 @pytest.mark.parametrize(
     "expression",
     [
@@ -178,7 +178,7 @@ async def test_an_unknown_collection_is_not_found(query):
     assert (type(error), error.reason) == (errors.NotFound, "COLLECTION_NOT_FOUND")
 
 
-@TEXT_FILTERS
+@ON_MILVUS
 async def test_a_filter_does_not_reach_into_another_collection(query, store):
     await made(store, OLDER, [row("old")], fingerprint="0" * 64)
     for expression in ('id == "old"', 'id == "old" or id != ""'):
@@ -187,7 +187,7 @@ async def test_a_filter_does_not_reach_into_another_collection(query, store):
 
 async def test_a_frozen_milvus_takes_no_more_than_the_callers_time_and_may_thaw(query, backend):
     if backend.process is None:
-        pytest.skip("the store in memory has no process to freeze")
+        pytest.skip("the store is in memory, or on a server that is not ours to freeze")
     calls = {
         "Search": pb.SearchRequest(collection=COLLECTION, image_id="dog"),
         "BatchSearch": pb.BatchSearchRequest(

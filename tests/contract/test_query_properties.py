@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glimpse.query.v1 import query_pb2 as pb
-from tests.contract.conftest import TEXT_FILTERS
+from tests.contract.conftest import ON_MILVUS
 from tests.query_requests import (
     PROPERTY,
     Service,
@@ -42,7 +42,7 @@ def test_any_search_request_gets_hits_or_a_named_status(service, message):
     assert_named(service.code("Search", message))
 
 
-@TEXT_FILTERS
+@ON_MILVUS
 @PROPERTY
 @given(expressions)
 @example("(" * 16_000)

@@ -20,7 +20,7 @@ from services.vectors.filters import (
     Or,
     Prefix,
 )
-from tests.contract.conftest import TEXT_FILTERS, T, axis, picture, spec
+from tests.contract.conftest import ON_MILVUS, T, axis, picture, spec
 from tests.memory_store import matches
 
 ROWS = [
@@ -58,7 +58,7 @@ async def taken(store, collection, filter) -> str:
     return "".join(hit.id for hit in hits)
 
 
-@TEXT_FILTERS
+@ON_MILVUS
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
@@ -152,7 +152,7 @@ async def test_no_value_becomes_part_of_an_expression(store, collection, value):
     assert await store.count(collection, deadline=Deadline(T)) == 1
 
 
-@TEXT_FILTERS
+@ON_MILVUS
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -1,0 +1,47 @@
+"""A store on a server that others use as well: its collections have a prefix, unknown to tests."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+from services.common.deadline import Deadline
+from services.vectors.bounds import COLLECTION_NAME
+from services.vectors.records import CollectionInfo, CollectionSpec
+from services.vectors.store import VectorStore
+
+
+class PrefixedStore:
+    """A VectorStore whose every name gets the prefix, except those that no collection may have."""
+
+    def __init__(self, store: VectorStore, prefix: str) -> None:
+        self._store, self._prefix = store, prefix
+
+    def __getattr__(self, method: str) -> Any:
+        """Of the calls, those that are told a collection's name first."""
+        call = getattr(self._store, method)
+        if "name" not in inspect.signature(call).parameters:
+            return call
+        return lambda name, *args, **options: call(self._full(name), *args, **options)
+
+    async def create_collection(self, spec: CollectionSpec, *, deadline: Deadline) -> None:
+        spec = replace(spec, name=self._full(spec.name))
+        await self._store.create_collection(spec, deadline=deadline)
+
+    async def describe_collection(self, name: str, **options: Any) -> CollectionInfo:
+        info = await self._store.describe_collection(self._full(name), **options)
+        return replace(info, name=name)
+
+    async def get_spec(self, name: str, **options: Any) -> CollectionSpec:
+        return replace(await self._store.get_spec(self._full(name), **options), name=name)
+
+    async def list_collections(self, *, after: str = "", **options: Any) -> list[str]:
+        """Names with the prefix stand together: what comes after them in a page is others'."""
+        after = self._prefix + after
+        names = await self._store.list_collections(after=after, **options)
+        ours = [name for name in names if name.startswith(self._prefix)]
+        return [name.removeprefix(self._prefix) for name in ours]
+
+    def _full(self, name: str) -> str:
+        return self._prefix + name if COLLECTION_NAME.fullmatch(name) else name
