@@ -25,7 +25,8 @@ class GlimpseError(Exception):
     """The root.
 
     Attributes:
-        reason: a constant to switch on; "" for an error of the connection, which no service sent.
+        reason: a constant to switch on; "" for an error of the connection, which no service sent
+            and whose cause cannot be seen from here.
         field: the path of the wrong field in the request, or "".
         retry_after_s: seconds after which another try makes sense; None: not known.
         metadata: further facts for programs.

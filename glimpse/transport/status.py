@@ -40,6 +40,7 @@ _TYPES_BY_REASON: dict[str, type[GlimpseError]] = {
     errors.ModelMismatch.reason: errors.ModelMismatch,
     errors.InvalidImage.reason: errors.InvalidImage,
 }
+_UNRESOLVED = ("errors resolving", "DNS resolution failed")
 _IMAGE_REASONS = "IMAGE_"  # begins every more precise reason of InvalidImage
 
 # A status travels three times in a call's trailers, which gRPC refuses from 8 KiB on.
@@ -97,7 +98,8 @@ def from_status(status: status_pb2.Status) -> GlimpseError:
 def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
     """The error of a failed call to `peer`, such as "the query service at 127.0.0.1:50053".
 
-    An error without a `reason` came from the way to the peer, not from the peer.
+    An error without a `reason` came from the way to the peer, not from the peer; so did one whose
+    reason is NAME_UNRESOLVED.
     """
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     if status is not None:
@@ -106,6 +108,13 @@ def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
         found.request_id = metadata.get(REQUEST_ID, "")
         return found
     code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
+    details: str = error.details() or ""  # type: ignore[attr-defined]
+    if code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _UNRESOLVED):
+        unresolved = errors.Unavailable(
+            f"{peer} cannot be reached: its name cannot be resolved", reason="NAME_UNRESOLVED"
+        )
+        unresolved.code, unresolved.retry_after_s = code.value[0], None
+        return unresolved
     if code is grpc.StatusCode.UNAVAILABLE:
         message = f"{peer} cannot be reached"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -115,7 +124,6 @@ def from_rpc_error(error: grpc.RpcError, peer: str) -> GlimpseError:
     elif code is grpc.StatusCode.UNIMPLEMENTED:
         message = f"{peer} does not implement this call; is it another service or version?"
     else:
-        details: str = error.details() or ""  # type: ignore[attr-defined]
         message = f"{peer}: {details or code.value[1]}"
     return from_status(status_pb2.Status(code=code.value[0], message=message))
 

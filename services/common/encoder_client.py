@@ -19,6 +19,7 @@ from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from glimpse.transport.diagnosis import Diagnosis
 from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
 from services.common.deadline import Deadline
@@ -27,6 +28,7 @@ from services.common.telemetry import request_id
 if TYPE_CHECKING:
     Vector = npt.NDArray[np.float32]
 
+_PEER = "the encoder"
 _MAX_LOST_S = 2.0
 _MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
 
@@ -82,6 +84,7 @@ class EncoderClient:
         self._open = partial(
             open_aio_channel, target, max_message_bytes, retry=False, credentials=credentials
         )
+        self._diagnosis = Diagnosis(_PEER, target, credentials)
         self._channel = self._open()
         self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
         self._lost_at_s: float | None = None
@@ -140,9 +143,17 @@ class EncoderClient:
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
                     self._renew_if_lost()
-                raise _ours(from_rpc_error(error, "the encoder"), error) from error
+                raise await self._explained(error, method) from error
         self._lost_at_s = None
         return answer
+
+    async def _explained(self, raw: grpc.aio.AioRpcError, method: str) -> errors.GlimpseError:
+        """What this service's callers are told, and its log: GetModel is asked by who waits for the
+        encoder, and is given the time for a look at why it is away."""
+        error = from_rpc_error(raw, _PEER)
+        if method == "GetModel":
+            error = await asyncio.to_thread(self._diagnosis.explained, error)
+        return _ours(error, raw)
 
     def _renew_if_lost(self) -> None:
         now_s = time.monotonic()
@@ -159,7 +170,6 @@ class EncoderClient:
 
 
 def _ours(error: errors.GlimpseError, raw: grpc.aio.AioRpcError) -> errors.GlimpseError:
-    """What this service's callers are told."""
     if isinstance(error, errors.Unavailable) and not error.reason:
         return errors.Unavailable(f"{error}: {raw.details()}")
     if isinstance(error, errors.PermissionDenied):  # it is not their token that it refuses
