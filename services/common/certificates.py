@@ -1,9 +1,12 @@
-"""Until when the certificates that the settings name are valid, for Prometheus; what they are used
-for is the job of services.common.tls and glimpse.transport.credentials."""
+"""Until when the certificates that the settings name are valid, for Prometheus and the log; what
+they are used for is the job of services.common.tls and glimpse.transport.credentials."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -12,6 +15,9 @@ from prometheus_client.registry import Collector
 from services.common.settings import ServiceSettings
 
 _SUFFIXES = ("_cert_file", "_ca_file")
+_SOON_S = 14 * 86_400.0  # as the alert GlimpseCertificateExpires
+
+log = logging.getLogger(__name__)
 
 
 class CertificateCollector(Collector):
@@ -27,6 +33,20 @@ class CertificateCollector(Collector):
             for name, value in settings
             if name.endswith(_SUFFIXES) and value is not None
         }
+
+    def log_expiry(self) -> None:
+        """Says which have expired, or will within two weeks; for the start."""
+        for setting, path in self._paths.items():
+            not_after_s = _first_expiry_s(path)
+            if not_after_s is None or not_after_s - time.time() > _SOON_S:
+                continue
+            when = datetime.fromtimestamp(not_after_s, timezone.utc).isoformat(timespec="seconds")
+            if not_after_s < time.time():
+                log.error(
+                    "%s: a certificate in %s expired at %s: peers refuse it", setting, path, when
+                )
+            else:
+                log.warning("%s: a certificate in %s expires at %s", setting, path, when)
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(

@@ -102,7 +102,9 @@ class Server:
         if settings.health_listen is not None:
             with self._opening("HEALTH_LISTEN", settings.health_listen):
                 self.health_port = listeners.bind(self._probes, settings.health_listen)
-        self._registry.register(CertificateCollector(settings))
+        certificates = CertificateCollector(settings)
+        certificates.log_expiry()
+        self._registry.register(certificates)
         with self._opening("METRICS_LISTEN", settings.metrics_listen):
             self.metrics_port = listeners.serve_metrics(settings.metrics_listen, self._registry)
         await self.set_serving(False)
