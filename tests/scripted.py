@@ -131,6 +131,10 @@ class Indexer(indexer_pb2_grpc.IndexerServicer):
         self.deleted.append(list(request.ids.ids))
         return indexer_pb2.DeleteImagesResponse(deleted=len(request.ids.ids))
 
+    def CountImages(self, request, context):
+        self.filters.append(request.filter)
+        return indexer_pb2.CountImagesResponse(count=len(self.taken))
+
 
 class Query(query_pb2_grpc.QueryServicer):
     """Answers every call with one answer, or fails it with one status; the first few with

@@ -115,6 +115,15 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             raise InvalidInput("selector", "ids or filter must be set")
         return pb.DeleteImagesResponse(deleted=deleted)
 
+    async def CountImages(
+        self, request: pb.CountImagesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CountImagesResponse:
+        name = bounds.check_collection(request.collection)
+        bounds.check_filter(len(request.filter))
+        deadline = deadline_of(context, self._default_timeout_s)
+        count = await self._store.count(name, request.filter, deadline=deadline)
+        return pb.CountImagesResponse(count=count)
+
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.CreateCollectionResponse:

@@ -41,6 +41,7 @@ _CHARACTERS = {
     "prompt_template": 1_024,
     "SearchOptions.filter": 16_384,
     "DeleteImagesRequest.filter": 65_536,
+    "CountImagesRequest.filter": 65_536,
 }
 _COUNTS = {
     "texts": MAX_TEXTS,

@@ -584,7 +584,14 @@ async def test_images_are_deleted_by_id_and_by_filter():
             request = pb.DeleteImagesRequest(collection=NAME, **selector)
             return (await service.stub.DeleteImages(request, timeout=T)).deleted
 
+        async def count(filter=""):
+            request = pb.CountImagesRequest(collection=NAME, filter=filter)
+            return (await service.stub.CountImages(request, timeout=T)).count
+
+        assert await count('metadata["n"] >= 6') == 2
+        before = await count()
         assert await delete(ids=pb.Ids(ids=["p0", "p1", "never"])) == 2
+        assert await count() == before - 2
         assert await delete(filter='metadata["n"] >= 6') == 2
         assert await store.count(NAME, deadline=Deadline(T)) == 4
 

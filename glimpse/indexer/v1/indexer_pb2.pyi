@@ -146,6 +146,20 @@ class DeleteImagesResponse(_message.Message):
     deleted: int
     def __init__(self, deleted: _Optional[int] = ...) -> None: ...
 
+class CountImagesRequest(_message.Message):
+    __slots__ = ("collection", "filter")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    filter: str
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ...) -> None: ...
+
+class CountImagesResponse(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("collection", "index_kind", "metric")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]

@@ -57,6 +57,11 @@ class IndexerStub:
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DeleteImagesRequest.SerializeToString,
                 response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DeleteImagesResponse.FromString,
                 _registered_method=True)
+        self.CountImages = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/CountImages',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesResponse.FromString,
+                _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/glimpse.indexer.v1.Indexer/CreateCollection',
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateCollectionRequest.SerializeToString,
@@ -119,6 +124,13 @@ class IndexerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountImages(self, request, context):
+        """CountImages counts images by filter, exactly: what DeleteImages would delete by it, for one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateCollection(self, request, context):
         """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS, except
         by what an earlier attempt of a call that gRPC retries has created. The encoder is unreachable: UNAVAILABLE.
@@ -168,6 +180,11 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.DeleteImages,
                     request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DeleteImagesRequest.FromString,
                     response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DeleteImagesResponse.SerializeToString,
+            ),
+            'CountImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountImages,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesResponse.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCollection,
@@ -279,6 +296,33 @@ class Indexer:
             '/glimpse.indexer.v1.Indexer/DeleteImages',
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DeleteImagesRequest.SerializeToString,
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DeleteImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/CountImages',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,
