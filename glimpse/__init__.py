@@ -12,8 +12,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glimpse import errors
     from glimpse.aio import AsyncClient
+    from glimpse.aio_ingest import AsyncIngest
     from glimpse.client import Client
-    from glimpse.errors import GlimpseError
+    from glimpse.errors import (
+        AlreadyExists,
+        DeadlineExceeded,
+        FailedPrecondition,
+        GlimpseError,
+        InvalidImage,
+        InvalidInput,
+        ModelMismatch,
+        NotFound,
+        Overloaded,
+        PermissionDenied,
+        Unauthenticated,
+        Unavailable,
+        UnreadableFile,
+        UnusableCredentials,
+    )
+    from glimpse.ingest import Ingest
     from glimpse.results import (
         Acknowledgement,
         Answer,
@@ -22,34 +39,58 @@ if TYPE_CHECKING:
         FoundImages,
         Hit,
         ImageFile,
+        Model,
         Outcome,
         SearchResult,
         StoredImage,
         Term,
+        Timing,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Acknowledgement",
+    "AlreadyExists",
     "Answer",
     "AsyncClient",
+    "AsyncIngest",
     "BatchSearchResult",
     "Client",
     "Collection",
+    "DeadlineExceeded",
+    "FailedPrecondition",
     "FoundImages",
     "GlimpseError",
     "Hit",
     "ImageFile",
+    "Ingest",
+    "InvalidImage",
+    "InvalidInput",
+    "Model",
+    "ModelMismatch",
+    "NotFound",
     "Outcome",
+    "Overloaded",
+    "PermissionDenied",
     "SearchResult",
     "StoredImage",
     "Term",
+    "Timing",
+    "Unauthenticated",
+    "Unavailable",
+    "UnreadableFile",
+    "UnusableCredentials",
     "errors",
 ]
 
-_MODULES = {"AsyncClient": "aio", "Client": "client", "GlimpseError": "errors"}
-"""Where names are defined that are not in results."""
+_MODULES = {
+    "AsyncClient": "aio",
+    "AsyncIngest": "aio_ingest",
+    "Client": "client",
+    "Ingest": "ingest",
+}
+"""Where names are defined that are neither in errors nor in results."""
 
 
 def __getattr__(name: str) -> object:
@@ -57,9 +98,12 @@ def __getattr__(name: str) -> object:
         return importlib.import_module("glimpse.errors")
     if name not in __all__:
         raise AttributeError(f"module 'glimpse' has no attribute {name!r}")
-    module = importlib.import_module(f"glimpse.{_MODULES.get(name, 'results')}")
-    value = globals()[name] = getattr(module, name)
-    return value
+    for module in (_MODULES[name],) if name in _MODULES else ("errors", "results"):
+        value = getattr(importlib.import_module(f"glimpse.{module}"), name, None)
+        if value is not None:
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'glimpse' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

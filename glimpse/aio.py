@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -9,7 +10,9 @@ import grpc
 
 from glimpse import calls
 from glimpse.aio_ingest import AsyncIngest
+from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
+from glimpse.errors import Unavailable
 from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import Collection, ImageFile
@@ -36,25 +39,27 @@ def _awaited(
 class AsyncClient(BaseClient):
     """BaseClient whose methods are awaited; arguments as BaseClient takes them.
 
-    Owned by the event loop that made it. Cancelling a call stops it in the service too. A picture
-    to search by that is given by its path is read at once: give bytes where that must not hold up
-    the loop.
+    Made anywhere, and owned by the event loop of its first call. Cancelling a call stops it in the
+    service too. A picture to search by that is given by its path is read at once: give bytes where
+    that must not hold up the loop.
     """
 
     _open = staticmethod(open_aio_channel)
+    _loop: asyncio.AbstractEventLoop | None = None
     _ingest_channel: grpc.Channel | None = None  # opened when first needed
 
     search = _awaited(calls.search)
     batch_search = _awaited(calls.batch_search)
     get_images = _awaited(calls.get_images)
+    count_images = _awaited(calls.count_images)
     create_collection = _awaited(calls.create_collection)
     get_collection = _awaited(calls.get_collection)
     drop_collection = _awaited(calls.drop_collection)
 
     async def close(self) -> None:
         """Closes the connections; calls under way fail."""
-        await self._query_channel.close()
-        await self._indexer_channel.close()
+        for channel in self._channels_to_close():
+            await channel.close()
         if self._ingest_channel is not None:
             self._ingest_channel.close()
 
@@ -87,6 +92,7 @@ class AsyncClient(BaseClient):
         deletions = calls.deletions(collection, ids, filter, timeout_s)
         return sum([await self._make(call) for call in deletions])
 
+    @checked
     def index(
         self,
         collection: str,
@@ -108,10 +114,22 @@ class AsyncClient(BaseClient):
         )
         if self._ingest_channel is None:
             self._ingest_channel = open_channel(
-                self._indexer, self._max_message_bytes, self._credentials
+                self._targets["indexer"], self._max_message_bytes, self._credentials
             )
-        return AsyncIngest(self._ingest_channel, self._names["indexer"], options, images, limits)
+        diagnosis = self._diagnoses["indexer"]
+        return AsyncIngest(self._ingest_channel, diagnosis, options, images, limits)
+
+    def _connection(self, service: str) -> tuple[Any, Any]:
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise RuntimeError("this AsyncClient belongs to another event loop: make one in each")
+        return super()._connection(service)
 
     async def _make(self, call: calls.UnaryCall[Result]) -> Result:
-        with self._begun(call) as answer:
-            return call.result(await answer)
+        try:
+            with self._begun(call) as answer:
+                return call.result(await answer)
+        except Unavailable as error:
+            explained = await asyncio.to_thread(self._diagnoses[call.service].explained, error)
+            raise explained from error.__cause__

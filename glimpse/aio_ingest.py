@@ -22,6 +22,7 @@ from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, ImageFile, Outcome
+from glimpse.transport.diagnosis import Diagnosis
 
 _Next = asyncio.Future[Acknowledgement | None]
 _Wanted = queue.SimpleQueue[tuple[contextvars.Context, _Next] | None]
@@ -37,7 +38,7 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
     def __init__(
         self,
         channel: grpc.Channel,
-        peer: str,
+        diagnosis: Diagnosis,
         options: indexer_pb2.IndexOptions,
         images: Iterable[ImageFile] | AsyncIterable[ImageFile],
         limits: IngestLimits,
@@ -45,7 +46,7 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
         if isinstance(images, AsyncIterable):
             images = _OnLoop(images)
         self._images = images
-        self._ingest = Ingest(channel, peer, options, images, limits)
+        self._ingest = Ingest(channel, diagnosis, options, images, limits)
         self._next: _Next | None = None
         self._wanted: _Wanted = queue.SimpleQueue()
         threading.Thread(

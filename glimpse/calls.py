@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from google.protobuf.message import Message
 
 from glimpse import converters
+from glimpse.arguments import checked
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
 from glimpse.results import (
@@ -37,11 +38,12 @@ class UnaryCall(Generic[Result]):
     timeout_s: float | None = None
 
 
+@checked
 def search(
     collection: str,
     text: str | None = None,
     *,
-    image: bytes | os.PathLike[str] | None = None,
+    image: bytes | str | os.PathLike[str] | None = None,
     image_id: str | None = None,
     vector: Sequence[float] | None = None,
     terms: Sequence[Term] | None = None,
@@ -80,6 +82,7 @@ def search(
     return UnaryCall("query", "Search", request, converters.search_result, timeout_s)
 
 
+@checked
 def batch_search(
     collection: str,
     queries: Sequence[str | Term | Sequence[Term]],
@@ -115,6 +118,7 @@ def batch_search(
     return UnaryCall("query", "BatchSearch", request, converters.batch_search_result, timeout_s)
 
 
+@checked
 def get_images(
     collection: str,
     ids: Sequence[str],
@@ -128,6 +132,7 @@ def get_images(
     return UnaryCall("query", "GetImages", request, converters.found_images, timeout_s)
 
 
+@checked
 def deletions(
     collection: str,
     ids: Sequence[str] | None,
@@ -152,6 +157,19 @@ def deletions(
     ]
 
 
+@checked
+def count_images(
+    collection: str, filter: str = "", timeout_s: float | None = None
+) -> UnaryCall[int]:
+    """How many images a filter takes, exactly; without one, all of them."""
+    request = indexer_pb2.CountImagesRequest(
+        collection=converters.checked_text("collection", collection),
+        filter=converters.checked_text("filter", filter),
+    )
+    return UnaryCall("indexer", "CountImages", request, lambda response: response.count, timeout_s)
+
+
+@checked
 def create_collection(
     collection: str,
     *,
@@ -168,18 +186,21 @@ def create_collection(
     return UnaryCall("indexer", "CreateCollection", request, _its_collection, timeout_s)
 
 
+@checked
 def get_collection(collection: str, timeout_s: float | None = None) -> UnaryCall[Collection]:
     """A collection, its rows counted exactly."""
     request = indexer_pb2.GetCollectionRequest(collection=collection)
     return UnaryCall("indexer", "GetCollection", request, _its_collection, timeout_s)
 
 
+@checked
 def collection_page(page_token: str, timeout_s: float | None) -> UnaryCall[CollectionPage]:
     """A page of the collections; the token is that of the page before, or empty."""
     request = indexer_pb2.ListCollectionsRequest(page_token=page_token)
     return UnaryCall("indexer", "ListCollections", request, converters.collection_page, timeout_s)
 
 
+@checked
 def drop_collection(collection: str, timeout_s: float | None = None) -> UnaryCall[None]:
     """Removes a collection and all its rows, for good."""
     request = indexer_pb2.DropCollectionRequest(collection=collection, confirm=collection)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from glimpse import calls
+from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
+from glimpse.errors import Unavailable
 from glimpse.in_flight import IngestLimits
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
@@ -40,14 +42,15 @@ class Client(BaseClient):
     search = _waiting(calls.search)
     batch_search = _waiting(calls.batch_search)
     get_images = _waiting(calls.get_images)
+    count_images = _waiting(calls.count_images)
     create_collection = _waiting(calls.create_collection)
     get_collection = _waiting(calls.get_collection)
     drop_collection = _waiting(calls.drop_collection)
 
     def close(self) -> None:
         """Closes the connections; calls under way fail."""
-        self._query_channel.close()
-        self._indexer_channel.close()
+        for channel in self._channels_to_close():
+            channel.close()
 
     def __enter__(self) -> Client:
         return self
@@ -81,6 +84,7 @@ class Client(BaseClient):
         deletions = calls.deletions(collection, ids, filter, timeout_s)
         return sum(self._make(call) for call in deletions)
 
+    @checked
     def index(
         self,
         collection: str,
@@ -105,8 +109,12 @@ class Client(BaseClient):
         limits = IngestLimits(
             max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
         )
-        return Ingest(self._indexer_channel, self._names["indexer"], options, images, limits)
+        channel, _ = self._connection("indexer")
+        return Ingest(channel, self._diagnoses["indexer"], options, images, limits)
 
     def _make(self, call: calls.UnaryCall[Result]) -> Result:
-        with self._begun(call) as answer:
-            return call.result(answer)
+        try:
+            with self._begun(call) as answer:
+                return call.result(answer)
+        except Unavailable as error:
+            raise self._diagnoses[call.service].explained(error) from error.__cause__

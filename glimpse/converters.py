@@ -33,7 +33,7 @@ _MAX_EXACT_WHOLE = 2**53
 
 def terms_of(
     text: str | None,
-    image: bytes | os.PathLike[str] | None,
+    image: bytes | str | os.PathLike[str] | None,
     image_id: str | None,
     vector: Sequence[float] | None,
     terms: Sequence[Term] | None,
@@ -104,7 +104,11 @@ def _term_fields(term: Term) -> dict[str, Any]:
     if term.image_id is not None:
         return {"image_id": term.image_id}
     assert term.vector is not None
-    return {"vector": query_pb2.Vector(values=[float(value) for value in term.vector])}
+    try:
+        values = [float(value) for value in term.vector]
+    except (TypeError, ValueError):
+        raise TypeError("vector: must be a list of numbers") from None
+    return {"vector": query_pb2.Vector(values=values)}
 
 
 def checked_text(field: str, text: str) -> str:
@@ -116,7 +120,7 @@ def checked_text(field: str, text: str) -> str:
     return text
 
 
-def _file_bytes(image: bytes | os.PathLike[str]) -> bytes:
+def _file_bytes(image: bytes | str | os.PathLike[str]) -> bytes:
     return image if isinstance(image, bytes) else ImageFile(path=Path(image)).read()
 
 

@@ -23,6 +23,7 @@ from glimpse.backoff import backoff_s
 from glimpse.in_flight import Entry, InFlight, IngestLimits
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from glimpse.results import Acknowledgement, ImageFile, Outcome
+from glimpse.transport.diagnosis import Diagnosis
 from glimpse.transport.status import from_rpc_error, from_status
 from glimpse.transport.tracing import calling
 
@@ -46,14 +47,15 @@ class Ingest(Iterator[Acknowledgement]):
     def __init__(
         self,
         channel: grpc.Channel,
-        peer: str,
+        diagnosis: Diagnosis,
         options: indexer_pb2.IndexOptions,
         images: Iterable[ImageFile],
         limits: IngestLimits,
     ) -> None:
         self._stub = indexer_pb2_grpc.IndexerStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
-        self._peer = peer
+        self._diagnosis = diagnosis
+        self._peer = diagnosis.peer
         self._options = options
         self._images = images
         self._limits = limits
@@ -122,7 +124,7 @@ class Ingest(Iterator[Acknowledgement]):
         except grpc.RpcError as error:
             failure = from_rpc_error(error, self._peer)
             if isinstance(failure, errors.Unavailable | errors.DeadlineExceeded):
-                raise failure from error
+                raise self._diagnosis.explained(failure) from error
 
     def _one_stream(self) -> Generator[Acknowledgement, None, errors.GlimpseError | None]:
         """One stream until its end; returns why it ended early, or None."""
@@ -170,7 +172,7 @@ class Ingest(Iterator[Acknowledgement]):
         if error is None:
             error = errors.Unavailable(f"{self._peer} ended the stream too early")
         if not (_is_resumable(error) and self._has_patience()):
-            raise error
+            raise self._diagnosis.explained(error)
 
     def _drain_unreadable(self) -> Iterator[Acknowledgement]:
         while self._unreadable:
@@ -196,6 +198,8 @@ class Ingest(Iterator[Acknowledgement]):
             self._in_flight.end()
 
     def _entry(self, sequence: int, image: ImageFile) -> Entry:
+        if not isinstance(image, ImageFile):
+            raise TypeError(f"images: must hold ImageFile, not {type(image).__name__}")
         content = image.read()
         message = converters.image_message(image, content, sequence)
         request = indexer_pb2.IndexImagesRequest(image=message)

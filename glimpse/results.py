@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glimpse import fsspec_files
+from glimpse.arguments import check_fields
 from glimpse.errors import GlimpseError, UnreadableFile
 
 Metadata = Mapping[str, Any]
@@ -19,16 +20,18 @@ Metadata = Mapping[str, Any]
 class Term:
     """One thing to look for, exactly one of text, image, image_id and vector, and its weight.
 
-    `image` is a picture file's bytes or path. A negative weight looks away from the term.
+    `image` is a picture file's bytes or path. A negative weight looks away from the term. Raises
+    TypeError or ValueError.
     """
 
     text: str | None = None
-    image: bytes | os.PathLike[str] | None = None
+    image: bytes | str | os.PathLike[str] | None = None
     image_id: str | None = None
     vector: Sequence[float] | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         values = (self.text, self.image, self.image_id, self.vector)
         given = sum(value is not None for value in values)
         if given != 1:
@@ -149,17 +152,18 @@ class ImageFile:
 
     A URL is any that fsspec knows, such as s3://bucket/name.jpg, and needs the extra `s3`. Without
     `id` a picture gets the first 32 hexadecimal digits of its content's SHA-256. Without `uri` it
-    gets its URL, or its absolute path.
+    gets its URL, or its absolute path. Raises TypeError or ValueError.
     """
 
-    path: Path | None = None
+    path: str | os.PathLike[str] | None = None
     content: bytes | None = None
     id: str = ""
     uri: str = ""
-    metadata: Metadata = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     url: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         given = sum(value is not None for value in (self.path, self.content, self.url))
         if given != 1:
             raise ValueError(f"give exactly one of path, content and url, not {given}")
@@ -179,7 +183,7 @@ class ImageFile:
             return fsspec_files.read(self.url)
         assert self.path is not None
         try:
-            return self.path.read_bytes()
+            return Path(self.path).read_bytes()
         except OSError as error:
             why = (error.strerror or type(error).__name__).lower()
             message = f"{self.path} cannot be read: {why}"

@@ -36,6 +36,11 @@ class Credentials:
     def __bool__(self) -> bool:
         return any((self.tls_ca, self.tls_cert, self.tls_key, self.token, self.token_file))
 
+    def check(self) -> None:
+        """Raises UnusableCredentials for what no channel can be opened with."""
+        self.watch_tls()
+        self.watch_token()
+
     def watch_tls(self) -> FileWatcher[grpc.ChannelCredentials] | None:
         """gRPC's credentials, None for plaintext. Raises UnusableCredentials."""
         ca, cert, key, *_ = self.names

@@ -1,0 +1,45 @@
+"""Each mistake with TLS has a sentence of its own, in both clients and the command."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+
+from tests.authority import Authority, write
+from tests.first_day import tls
+from tests.small_service import small_service
+
+
+async def test_mistakes_with_tls_are_told_apart(tmp_path):
+    mistakes = await tls.made(tmp_path)
+    wrong = {m.name: (m.sentences(), [e.reason for e in m.found]) for m in mistakes}
+    assert {name: wrong[name] for name in wrong if not _named(mistakes, name)} == {}
+    by_reason = {mistake.reason: mistake.sentences() for mistake in mistakes}
+    assert len({min(sentences) for sentences in by_reason.values()}) == len(by_reason)
+
+
+def _named(mistakes: list[tls.Mistake], name: str) -> bool:
+    return next(mistake for mistake in mistakes if mistake.name == name).is_named()
+
+
+@pytest.mark.parametrize(
+    ("from_days", "until_days", "level", "says"),
+    [
+        (-3, -2, logging.ERROR, r"SMALL_TLS_CERT_FILE: a certificate in .* expired at 20"),
+        (-3, 2, logging.WARNING, r"SMALL_TLS_CERT_FILE: a certificate in .* expires at 20"),
+        (-3, 30, None, ""),
+    ],
+    ids=["expired", "soon", "good"],
+)
+async def test_a_service_that_starts_with_a_certificate_past_its_time_says_so(
+    from_days, until_days, level, says, tmp_path, caplog
+):
+    pair = Authority().pair("localhost", from_days=from_days, until_days=until_days)
+    files = write(tmp_path, "server", pair)
+    async with small_service(tls_cert_file=files.cert, tls_key_file=files.key):
+        pass
+    lines = [r for r in caplog.records if r.name == "services.common.certificates"]
+    assert [line.levelno for line in lines] == ([level] if level else [])
+    assert all(re.match(says, line.getMessage()) for line in lines)
