@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,11 @@ class CommandError(Exception):
 def say(message: str) -> None:
     """A line for people, on standard error: standard output holds results only."""
     print(message, file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    """`value` for programs, indented for whoever looks at it."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

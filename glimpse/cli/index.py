@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -15,16 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glimpse.cli import addresses
-from glimpse.cli.console import CommandError, print_table, printable, say
+from glimpse.cli.console import CommandError, printable, say
 from glimpse.cli.metadata import read_metadata
+from glimpse.cli.ports import DEFAULT_INDEXER
 from glimpse.cli.progress import Counter
+from glimpse.cli.search import JsonOption
 from glimpse.cli.walk import find_pictures, image_file
-from glimpse.results import Acknowledgement, ImageFile, Outcome
+from glimpse.errors import GlimpseError, Unavailable
+from glimpse.results import ImageFile
 
 if TYPE_CHECKING:
-    from glimpse.ingest import Ingest
-
-_MAX_LISTED = 50
+    from glimpse.cli.tally import Tally
 
 
 class IdFrom(str, enum.Enum):
@@ -67,6 +67,7 @@ def index(
         float,
         typer.Option(min=0, metavar="SECONDS", help="How long to continue without progress."),
     ] = 120.0,
+    as_json: JsonOption = False,
     indexer: addresses.IndexerOption = None,
     data: addresses.DataOption = None,
 ) -> None:
@@ -99,18 +100,61 @@ def index(
         return
     if not pictures:
         raise CommandError("the arguments name no picture; see: glimpse index --help")
+    from glimpse.cli.tally import Tally  # gRPC is loaded when a call is made, not for a help text
+
     with ExitStack() as stack:
         failure_file = _open_failures(failures, stack)
-        client = stack.enter_context(addresses.connect("", indexer, data))
-        ingest = stack.enter_context(
-            client.index(collection, pictures, force=force, patience_s=patience)
-        )
-        counter = stack.enter_context(Counter("indexing", len(pictures), "images"))
-        failed = _follow(ingest, counter, failure_file)
-    _tell_summary(ingest, counter, collection)
-    if failed:
-        _tell_failed(failed)
+        counter = Counter("indexing", len(pictures), "images")
+        tally = Tally(collection, counter, failure_file)
+        try:
+            with counter:
+                _send(pictures, tally, collection, force, patience, indexer, data)
+        except (KeyboardInterrupt, GlimpseError) as end:
+            if tally.done or isinstance(end, KeyboardInterrupt):
+                tally.tell_stopped(as_json, force)
+            if isinstance(end, KeyboardInterrupt):
+                raise typer.Exit(130) from None
+            raise
+    tally.tell(as_json)
+    if tally.has_failures:
         raise typer.Exit(1)
+
+
+def _send(
+    pictures: list[ImageFile],
+    tally: Tally,
+    collection: str,
+    force: bool,
+    patience_s: float,
+    indexer: str | None,
+    data: Path | None,
+) -> None:
+    """Sends the pictures; where the stack is elsewhere when that fails, what is left goes there."""
+    where = _indexer_at(indexer, data)
+    while True:
+        left = [picture for picture in pictures if picture.address not in tally.done]
+        with addresses.connect("", where, None) as client:
+            ingest = client.index(collection, left, force=force, patience_s=patience_s)
+            with ingest:
+                try:
+                    tally.follow(ingest)
+                    return
+                except Unavailable:
+                    before, where = where, _indexer_now(where, indexer, data)
+                    if where == before:
+                        raise
+        tally.moved(where)
+
+
+def _indexer_at(indexer: str | None, data: Path | None) -> str:
+    return indexer or addresses.find(data).get("indexer", DEFAULT_INDEXER)
+
+
+def _indexer_now(before: str, indexer: str | None, data: Path | None) -> str:
+    try:
+        return _indexer_at(indexer, data)
+    except CommandError:  # no stack runs on that folder any more
+        return before
 
 
 def _image_files(
@@ -143,50 +187,3 @@ def _open_failures(path: Path | None, stack: ExitStack) -> Any:
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
         raise CommandError(f"{path}: failures cannot be written there: {why}") from error
-
-
-def _follow(ingest: Ingest, counter: Counter, failure_file: Any) -> list[Acknowledgement]:
-    failed = []
-    for acknowledgement in ingest:
-        if acknowledgement.error is not None:
-            failed.append(acknowledgement)
-            if failure_file is not None:
-                failure_file.write(json.dumps(_failure(acknowledgement)) + "\n")
-                failure_file.flush()
-        counts = ingest.counts
-        counter.step(
-            f"{counts[Outcome.UNCHANGED]:,} unchanged, {counts[Outcome.FAILED]:,} failed"
-            f"{_interruptions(ingest)}"
-        )
-    return failed
-
-
-def _interruptions(ingest: Ingest) -> str:
-    return f", resumed {ingest.interruptions}x" if ingest.interruptions else ""
-
-
-def _failure(acknowledgement: Acknowledgement) -> dict[str, str]:
-    error = acknowledgement.error
-    assert error is not None
-    path = acknowledgement.image.address
-    return {"path": path, "reason": error.reason, "message": str(error)}
-
-
-def _tell_summary(ingest: Ingest, counter: Counter, collection: str) -> None:
-    counts = ingest.counts
-    say(
-        f"{counts[Outcome.INDEXED]:,} indexed, {counts[Outcome.UNCHANGED]:,} unchanged, "
-        f"{counts[Outcome.FAILED]:,} failed in {collection!r}{_interruptions(ingest)}, "
-        f"{counter.seconds:.1f} s, {counter.per_second:,.0f} images/s."
-    )
-
-
-def _tell_failed(failed: list[Acknowledgement]) -> None:
-    ordered = sorted(failed, key=lambda acknowledgement: acknowledgement.image.address)
-    rows = []
-    for acknowledgement in ordered[:_MAX_LISTED]:
-        failure = _failure(acknowledgement)
-        rows.append((failure["path"], failure["reason"], failure["message"]))
-    print_table(("failed", "reason", "message"), rows)
-    if len(failed) > _MAX_LISTED:
-        say(f"and {len(failed) - _MAX_LISTED:,} more; --failures FILE keeps them all.")

@@ -22,12 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from glimpse.cli.commands import app  # imports typer, which may be missing
 
         app()(args=arguments, prog_name="glimpse")
+        sys.stdout.flush()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except (GlimpseError, CommandError) as error:
         return _fail(_sentence(error))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads the output wanted its beginning only, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
             return _fail(

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Annotated
 
 import typer
 
 from glimpse.cli import addresses, protection
-from glimpse.cli.console import CommandError, print_table, say
+from glimpse.cli.console import CommandError, print_json, print_table, say
 from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
-from glimpse.cli.probes import is_serving
+from glimpse.cli.search import JsonOption
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection
-from glimpse.transport.credentials import client_credentials
+
+_PEERS = {"encoder": "the encoder", "indexer": "the indexer", "query": "the query service"}
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def collections(
+    as_json: JsonOption = False,
     timeout: addresses.TimeoutOption = 10.0,
     indexer: addresses.IndexerOption = None,
     data: addresses.DataOption = None,
@@ -31,10 +34,12 @@ def collections(
     """
     with addresses.connect("", indexer, data, timeout) as client:
         found = client.collections()
-    if not found:
+    if as_json:
+        print_json({"collections": [_as_json(each) for each in found]})
+    elif found:
+        _show_collections(found)
+    else:
         say("There are no collections yet; glimpse index creates one.")
-        return
-    _show_collections(found)
 
 
 def drop(
@@ -78,23 +83,34 @@ def delete(
     """
     if bool(ids) == (filter is not None):
         raise typer.BadParameter("give either ids or --filter")
-    if filter is not None:
-        _make_sure(f"Delete everything in {collection!r} that matches {filter}?", yes)
     with addresses.connect("", indexer, data, timeout) as client:
+        if filter is not None and not yes:
+            _check_terminal()
+            count = client.count_images(collection, filter)
+            _make_sure(f"Delete {count:,} images of {collection!r}, which match {filter}?", yes)
         deleted = client.delete(collection, ids=ids or None, filter=filter)
     say(f"{deleted:,} deleted.")
 
 
 def status(
+    as_json: JsonOption = False,
     timeout: addresses.TimeoutOption = 5.0,
     query: addresses.QueryOption = None,
     indexer: addresses.IndexerOption = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            envvar="GLIMPSE_ENCODER",
+            metavar="HOST:PORT",
+            help="The encoder; without it, as recorded by `glimpse up`, or not looked at.",
+        ),
+    ] = None,
     data: addresses.DataOption = None,
 ) -> None:
     """Show the services' health and the collections.
 
-    The exit code is 1 when one of them is not. An encoder is looked at only where `glimpse up`
-    wrote its address down.
+    The exit code is 1 when one of them is not healthy. Health needs no token; the collections need
+    one with the scope index, where the services ask for tokens, and are left out without it.
 
     \b
     Example:
@@ -102,31 +118,71 @@ def status(
     """
     known = addresses.find(data)
     targets = {
-        "encoder": known.get("encoder", ""),
+        "encoder": encoder or known.get("encoder", ""),
         "indexer": indexer or known.get("indexer", DEFAULT_INDEXER),
         "query": query or known.get("query", DEFAULT_QUERY),
     }
-    told = protection.chosen()
-    credentials = client_credentials(told.tls_ca, told.tls_cert, told.tls_key, told.token)
-    health = {name: is_serving(target, credentials) for name, target in targets.items() if target}
-    rows = [(n, targets[n], "healthy" if ok else "not healthy") for n, ok in health.items()]
-    print_table(("service", "address", "health"), rows)
-    if health["indexer"]:
-        _try_collections(targets["query"], targets["indexer"], timeout)
-    if not all(health.values()):
-        bad = ", ".join(name for name, ok in health.items() if not ok)
+    targets = {name: target for name, target in targets.items() if target}
+    problems = _problems(targets)
+    found, problem = None, problems["indexer"]
+    if not problem:
+        found, problem = _try_collections(targets["query"], targets["indexer"], timeout)
+    if as_json:
+        print_json(_status_as_json(targets, problems, found))
+    else:
+        rows = [(n, t, problems[n] or "healthy") for n, t in targets.items()]
+        print_table(("service", "address", "health"), rows)
+        if found:
+            print()
+            _show_collections(found)
+    if found is None and not problems["indexer"]:
+        say(f"The collections are left out: {problem}")
+    if any(problems.values()):
+        bad = ", ".join(name for name, problem in problems.items() if problem)
         raise CommandError(f'not healthy: {bad}; "glimpse up" starts everything on this machine')
 
 
-def _try_collections(query: str, indexer: str, timeout_s: float) -> None:
+def _problems(targets: dict[str, str]) -> dict[str, str]:
+    """By service, why it is not healthy; "" where it is."""
+    # gRPC is loaded when a call is made, not for a help text.
+    from glimpse.cli.probes import why_not_serving
+    from glimpse.transport.credentials import client_credentials
+    from glimpse.transport.host_port import check_target
+
+    told = protection.chosen()
+    credentials = client_credentials(told.tls_ca, told.tls_cert, told.tls_key, told.token)
+    for name, target in targets.items():
+        check_target(name, target)
+    return {
+        name: why_not_serving(target, credentials, _PEERS[name]) for name, target in targets.items()
+    }
+
+
+def _try_collections(
+    query: str, indexer: str, timeout_s: float
+) -> tuple[list[Collection] | None, str]:
+    """The collections, or None and why there are none to show."""
     with addresses.connect(query, indexer, None, timeout_s) as client:
         try:
-            found = client.collections()
+            return client.collections(), ""
         except GlimpseError as error:
-            raise CommandError(f"the collections cannot be listed: {error}") from error
-    if found:
-        print()
-        _show_collections(found)
+            return None, str(error)
+
+
+def _status_as_json(
+    targets: dict[str, str], problems: dict[str, str], found: list[Collection] | None
+) -> dict[str, object]:
+    services = {
+        name: {"address": target, "healthy": not problems[name], "problem": problems[name] or None}
+        for name, target in targets.items()
+    }
+    listed = None if found is None else [_as_json(each) for each in found]
+    return {"services": services, "collections": listed}
+
+
+def _as_json(collection: Collection) -> dict[str, object]:
+    error = collection.error
+    return {**dataclasses.asdict(collection), "error": None if error is None else str(error)}
 
 
 def _show_collections(found: list[Collection]) -> None:
@@ -140,8 +196,12 @@ def _show_collections(found: list[Collection]) -> None:
 
 
 def _make_sure(question: str, yes: bool) -> None:
-    if yes:
-        return
+    if not yes:
+        _check_terminal()
+        typer.confirm(question, abort=True, err=True)
+
+
+def _check_terminal() -> None:
+    """Raises CommandError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise CommandError("cannot ask for confirmation here; use --yes to skip it")
-    typer.confirm(question, abort=True, err=True)

@@ -9,19 +9,37 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse.transport.channel import open_channel
 from glimpse.transport.credentials import PLAINTEXT, Credentials
+from glimpse.transport.diagnosis import Diagnosis
+from glimpse.transport.status import from_rpc_error
 
 _CALL_TIMEOUT_S = 2.0
 
 
 def is_serving(address: str, credentials: Credentials = PLAINTEXT) -> bool:
     """Whether the service at HOST:PORT says SERVING by grpc.health.v1."""
+    try:
+        return _says_serving(address, credentials)
+    except grpc.RpcError:
+        return False
+
+
+def why_not_serving(address: str, credentials: Credentials, peer: str) -> str:
+    """Why the service at HOST:PORT, which messages call `peer`, does not say SERVING; "" if it
+    does."""
+    try:
+        if _says_serving(address, credentials):
+            return ""
+    except grpc.RpcError as error:
+        found = from_rpc_error(error, peer)
+        return str(Diagnosis(peer, address, credentials).explained(found))
+    return f"{peer} is not ready: its log says what it waits for"
+
+
+def _says_serving(address: str, credentials: Credentials) -> bool:
     with contextlib.closing(open_channel(address, credentials=credentials)) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            request = health_pb2.HealthCheckRequest()
-            answer = stub.Check(request, timeout=_CALL_TIMEOUT_S)  # type: ignore[attr-defined]
-        except grpc.RpcError:
-            return False
+        request = health_pb2.HealthCheckRequest()
+        answer = stub.Check(request, timeout=_CALL_TIMEOUT_S)  # type: ignore[attr-defined]
         return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 

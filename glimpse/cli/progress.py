@@ -55,6 +55,8 @@ class Counter:
     ) -> None:
         if self._task is not None:
             self._progress.stop()
+        if error is not None and self._done:
+            say(f"{self._label}: stopped at {self._done:,} of {self._total:,} {self._unit}")
 
     @property
     def seconds(self) -> float:

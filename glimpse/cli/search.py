@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glimpse.cli import addresses
-from glimpse.cli.console import CommandError, print_table, say
+from glimpse.cli.console import CommandError, print_json, print_table, say
 from glimpse.results import Hit, SearchResult
 
 LimitOption = Annotated[
@@ -29,10 +28,12 @@ MinScoreOption = Annotated[
     float | None,
     typer.Option("--min-score", metavar="SCORE", help="Exclude hits below this score."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 SheetOption = Annotated[
     Path | None,
-    typer.Option("--sheet", metavar="FILE", help="Write a contact sheet (.png or .jpg) as well."),
+    typer.Option(
+        "--sheet", metavar="FILE", help="Write a contact sheet (.png, .jpg, .webp) as well."
+    ),
 ]
 
 
@@ -135,7 +136,7 @@ def _check_sheet(sheet: Path | None) -> None:
 
 def _show(result: SearchResult, title: str, as_json: bool, sheet: Path | None) -> None:
     if as_json:
-        print(json.dumps(_as_json(result), ensure_ascii=False, indent=2))
+        print_json(_as_json(result))
     elif result.hits:
         show_hits(result.hits)
     else:

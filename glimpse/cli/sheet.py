@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from glimpse.cli.fonts import Font, font_for
 from glimpse.results import Hit
 
 COLUMNS = 5
@@ -26,8 +27,6 @@ _BACKGROUND = (246, 246, 244)
 _EMPTY = (226, 226, 222)
 _INK = (38, 38, 40)
 _FAINT = (120, 120, 122)
-
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def contact_sheet(title: str, tiles: Sequence[Tile]) -> Image.Image:
     height = 2 * _MARGIN + _TITLE_HEIGHT + rows * (THUMBNAIL + _TEXT_HEIGHT) + (rows - 1) * _GAP
     sheet = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(26)
+    font, title = font_for(title, 26)
     title = _shortened(draw, title, font, width - 2 * _MARGIN)
     draw.text((_MARGIN, _MARGIN - 6), title, fill=_INK, font=font)
     for number, one in enumerate(tiles):
@@ -86,9 +85,10 @@ def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, one: Tile, left: int, 
         draw.text(centre, "no picture", fill=_FAINT, font=ImageFont.load_default(14), anchor="mm")
     else:
         sheet.paste(picture, (left, top), _rounded_mask())
-    score_font, caption_font = ImageFont.load_default(15), ImageFont.load_default(12)
+    score_font = ImageFont.load_default(15)
     draw.text((left, top + THUMBNAIL + 5), f"{one.score:.3f}", fill=_INK, font=score_font)
-    caption = "\n".join(_wrapped(draw, one.caption, caption_font, THUMBNAIL))
+    caption_font, caption = font_for(one.caption, 12)
+    caption = "\n".join(_wrapped(draw, caption, caption_font, THUMBNAIL))
     place = (left, top + THUMBNAIL + 24)
     draw.multiline_text(place, caption, fill=_FAINT, font=caption_font, spacing=2)
 
@@ -117,7 +117,7 @@ def _rounded_mask() -> Image.Image:
     return large.reduce(4)
 
 
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> list[str]:
+def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> list[str]:
     """`text` on at most two lines, broken between words, the last one cut with dots."""
     words, lines = text.split(), []
     while words and len(lines) < _CAPTION_LINES - 1:
@@ -129,7 +129,7 @@ def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> l
     return [*lines, _shortened(draw, " ".join(words), font, width)] if words else lines
 
 
-def _shortened(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> str:
+def _shortened(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
     """`text` on one line, cut with dots where it is wider than `width` pixels."""
     text = " ".join(text.split())
     if draw.textlength(text, font=font) <= width:

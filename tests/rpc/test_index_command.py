@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
+import json
+import os
+import threading
+
 import fsspec
 import grpc
 import pytest
@@ -80,3 +85,77 @@ def test_objects_behind_urls_take_the_same_path(tmp_path):
         ("memory:///bucket/a.png", b"a.png", {"caption": "a dog"}),
         ("memory:///bucket/deep/b.png", b"deep/b.png", {}),
     ]
+
+
+def interrupt_at_10(stream, seen, context):
+    if len(seen) == 10:
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        _thread.interrupt_main()  # as Ctrl-C does
+        ended.wait(20)
+
+
+def test_ctrl_c_says_what_is_in_and_how_to_go_on(folder, capsys):
+    assert index(Indexer(interrupt_at_10), folder) == 130
+    *_, counted, how = capsys.readouterr().err.splitlines()
+    assert counted.startswith("9 indexed, 0 unchanged, 0 failed in 'images'")
+    assert how == "Run the same command again to continue: what is in is skipped."
+
+
+def cut_always(stream, seen, context):
+    if len(seen) == 10:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+
+def test_giving_up_says_what_is_in_and_how_to_go_on(folder, capsys):
+    assert index(Indexer(cut_always), folder, "--patience", "0", "--force") == 1
+    *_, counted, how, why = capsys.readouterr().err.splitlines()
+    assert counted.startswith("9 indexed, 0 unchanged, 0 failed in 'images'")
+    assert how == ("Run the same command again without --force to continue: what is in is skipped.")
+    assert why.startswith("glimpse: the indexer at 127.0.0.1:")
+
+
+def test_a_bar_that_vanishes_leaves_a_line(folder, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert index(Indexer(cut_always), folder, "--patience", "0") == 1
+    assert "indexing: stopped at 9 of 20 images" in capsys.readouterr().err
+
+
+def test_a_program_gets_one_object(folder, capsys):
+    assert index(Indexer(cut_once), folder, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    told.pop("seconds")
+    assert told == {
+        "collection": "images",
+        "is_whole": True,
+        "indexed": 19,
+        "unchanged": 1,
+        "failed": 0,
+        "failures": [],
+        "resumed": 1,
+    }
+
+
+def test_it_goes_on_where_the_stack_is_now(folder, capsys, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    later = Indexer()
+    with serve(indexer=later) as elsewhere:
+
+        def move(stream, seen, context):
+            if len(seen) == 10:
+                publish(data, elsewhere)
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+        with serve(indexer=Indexer(move)) as first:
+            publish(data, first)
+            assert main(["index", str(folder), "--data", str(data), "--patience", "0"]) == 0
+    *_, moved, summary = capsys.readouterr().err.splitlines()
+    assert moved == f"The indexer is at {elsewhere} now: continuing there."
+    assert summary.startswith("20 indexed, 0 unchanged, 0 failed")
+    assert len(later.images) == 11  # what was acknowledged is not sent again
+
+
+def publish(data, address):
+    known = {"indexer": address, "pid": os.getpid()}
+    (data / "addresses.json").write_text(json.dumps(known))

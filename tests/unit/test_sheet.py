@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
-from glimpse.cli import sheet
+from glimpse.cli import fonts, sheet
+from glimpse.cli.fonts import font_for
 from glimpse.cli.sheet import THUMBNAIL, Tile, contact_sheet, local_path, tile
 from glimpse.results import Hit
 
@@ -102,3 +103,25 @@ def test_only_what_lies_on_this_machine_is_opened():
     assert local_path("https://example.org/a.jpg") is None
     assert local_path("s3://bucket/a.jpg") is None
     assert local_path("") is None
+
+
+def test_plain_names_are_set_in_pillows_own_font():
+    font, text = font_for("IMG_0001 (a dog).jpg", 12)
+    assert text == "IMG_0001 (a dog).jpg"
+    assert font.getname() == ImageFont.load_default(12).getname()
+
+
+def test_what_no_font_here_has_is_escaped_and_never_drawn_as_a_box(monkeypatch):
+    monkeypatch.setattr(fonts, "_FILES", ("no-such-font.ttf",))
+    fonts._of_this_machine.cache_clear()
+    try:
+        assert font_for("犬 café", 12)[1] == "\\u72ac cafe"
+    finally:
+        fonts._of_this_machine.cache_clear()
+
+
+def test_a_font_of_this_machine_is_taken_where_it_has_more(monkeypatch, tmp_path):
+    more = ImageFont.load_default(12)
+    monkeypatch.setattr(fonts, "_of_this_machine", lambda size: (more,))
+    monkeypatch.setattr(fonts, "_missing", lambda font, _: set() if font is more else {"犬"})
+    assert font_for("犬", 12) == (more, "犬")

@@ -1,0 +1,111 @@
+"""What became of the pictures of one `glimpse index`, counted over all its connections, and told;
+sending them is index's job."""
+
+from __future__ import annotations
+
+import json
+from typing import IO
+
+from glimpse.cli.console import print_json, print_table, say
+from glimpse.cli.progress import Counter
+from glimpse.ingest import Ingest
+from glimpse.results import Acknowledgement, Outcome
+
+_MAX_LISTED = 50
+
+
+class Tally:
+    """Counts by outcome, what failed, and the addresses of all that is done."""
+
+    def __init__(self, collection: str, counter: Counter, failure_file: IO[str] | None) -> None:
+        self._collection = collection
+        self._counter = counter
+        self._failure_file = failure_file
+        self._failed: list[Acknowledgement] = []
+        self._counts = dict.fromkeys(Outcome, 0)
+        self._interruptions = 0
+        self.done: set[str] = set()
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether any picture failed."""
+        return bool(self._failed)
+
+    def follow(self, ingest: Ingest) -> None:
+        """Takes an ingest's acknowledgements to its end. Raises what the ingest raises."""
+        before = self._interruptions
+        for acknowledgement in ingest:
+            self._interruptions = before + ingest.interruptions
+            self._counts[acknowledgement.outcome] += 1
+            self.done.add(acknowledgement.image.address)
+            if acknowledgement.error is not None:
+                self._keep(acknowledgement)
+            self._counter.step(
+                f"{self._counts[Outcome.UNCHANGED]:,} unchanged, "
+                f"{self._counts[Outcome.FAILED]:,} failed{self._resumed()}"
+            )
+
+    def _keep(self, acknowledgement: Acknowledgement) -> None:
+        self._failed.append(acknowledgement)
+        if self._failure_file is not None:
+            self._failure_file.write(json.dumps(_failure(acknowledgement)) + "\n")
+            self._failure_file.flush()
+
+    def moved(self, address: str) -> None:
+        """Says that it goes on with an indexer elsewhere."""
+        self._interruptions += 1
+        say(f"The indexer is at {address} now: continuing there.")
+
+    def tell(self, as_json: bool, *, is_whole: bool = True) -> None:
+        """What became of them: a summary and the failures, or one JSON object."""
+        if as_json:
+            print_json(self._as_json(is_whole))
+            return
+        counter = self._counter
+        say(
+            f"{self._summary()} in {self._collection!r}{self._resumed()}, "
+            f"{counter.seconds:.1f} s, {counter.per_second:,.0f} images/s."
+        )
+        if self._failed:
+            self._list_failed()
+
+    def tell_stopped(self, as_json: bool, force: bool) -> None:
+        """As tell, and how to go on, for an ingest that ends early."""
+        self.tell(as_json, is_whole=False)
+        without = " without --force" if force else ""
+        say(f"Run the same command again{without} to continue: what is in is skipped.")
+
+    def _summary(self) -> str:
+        counts = self._counts
+        return (
+            f"{counts[Outcome.INDEXED]:,} indexed, {counts[Outcome.UNCHANGED]:,} unchanged, "
+            f"{counts[Outcome.FAILED]:,} failed"
+        )
+
+    def _resumed(self) -> str:
+        return f", resumed {self._interruptions}x" if self._interruptions else ""
+
+    def _list_failed(self) -> None:
+        ordered = sorted(self._failed, key=lambda acknowledgement: acknowledgement.image.address)
+        failures = map(_failure, ordered[:_MAX_LISTED])
+        rows = [(each["path"], each["reason"], each["message"]) for each in failures]
+        print_table(("failed", "reason", "message"), rows)
+        if len(self._failed) > _MAX_LISTED:
+            say(f"and {len(self._failed) - _MAX_LISTED:,} more; --failures FILE keeps them all.")
+
+    def _as_json(self, is_whole: bool) -> dict[str, object]:
+        return {
+            "collection": self._collection,
+            "is_whole": is_whole,
+            **{outcome.value: count for outcome, count in self._counts.items()},
+            "failures": [_failure(acknowledgement) for acknowledgement in self._failed],
+            "resumed": self._interruptions,
+            "seconds": round(self._counter.seconds, 3),
+        }
+
+
+def _failure(acknowledgement: Acknowledgement) -> dict[str, str]:
+    error = acknowledgement.error
+    assert error is not None
+    path = acknowledgement.image.address
+    return {"path": path, "reason": error.reason, "message": str(error)}
