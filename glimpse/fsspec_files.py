@@ -42,7 +42,11 @@ def find(url: str, is_wanted: Callable[[str], bool]) -> list[str]:
             found = files.find(path)
             if found != [path]:
                 found = [name for name in found if is_wanted(name[len(path) :])]
+            if not found:
+                files.info(path)  # finds out why, where it is for no lack of pictures
     except Exception as error:
+        if _is_missing(error):
+            return []
         raise _unreadable(url, error) from error
     return sorted(str(files.unstrip_protocol(name)) for name in found)
 
@@ -69,7 +73,18 @@ def _missing(url: str, why: str) -> UnreadableFile:
 
 
 def _unreadable(url: str, error: Exception) -> UnreadableFile:
-    why = str(error) or type(error).__name__
-    if isinstance(error, FileNotFoundError):
+    if _is_missing(error):
         why = "no such object"
+    else:
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
+        why = str(cause) or type(cause).__name__
     return UnreadableFile(f"{url} cannot be read: {why}", reason="FILE_UNREADABLE", field="url")
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether nothing is there. fsspec's HTTP also says so where nobody answers, and why only in
+    the error's cause: one of the connection, or an answer with another status than 404."""
+    cause = error.__cause__
+    unreached = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
+    refused = getattr(cause, "status", 404) != 404
+    return isinstance(error, FileNotFoundError) and not (unreached or refused)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import sys
+import threading
 import uuid
 
 import pytest
@@ -99,3 +101,33 @@ def test_a_store_whose_package_is_missing_is_named_with_the_package():
 def test_an_unknown_protocol_is_named():
     with pytest.raises(CommandError, match="nonsense"):
         list(find_pictures(["nonsense://x"]))
+
+
+def test_a_web_server_that_is_away_is_no_missing_object():
+    with pytest.raises(UnreadableFile, match=r"127.0.0.1:1/a.jpg cannot be read: Cannot connect"):
+        fsspec_files.find("http://127.0.0.1:1/a.jpg", lambda _: True)
+    with pytest.raises(UnreadableFile, match="cannot be read: Cannot connect"):
+        fsspec_files.read("http://127.0.0.1:1/a.jpg")
+
+
+def test_a_picture_that_a_web_server_does_not_have_or_give_is_told_apart(tmp_path):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(403 if "secret" in self.path else 404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert fsspec_files.find(f"{url}/a.jpg", lambda _: True) == []
+            with pytest.raises(UnreadableFile, match="cannot be read: no such object"):
+                fsspec_files.read(f"{url}/a.jpg")
+            with pytest.raises(UnreadableFile, match="403"):
+                fsspec_files.find(f"{url}/secret.jpg", lambda _: True)
+        finally:
+            server.shutdown()
