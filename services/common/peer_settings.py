@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
+from glimpse.errors import InvalidInput
 from glimpse.transport.credentials import Credentials
+from glimpse.transport.host_port import check_target
 from services.common.settings import ServiceSettings
+
+
+def _target(value: str) -> str:
+    try:
+        check_target("", value)
+    except InvalidInput:
+        raise ValueError("must be HOST:PORT or dns:///NAME:PORT, such as 127.0.0.1:50051") from None
+    return value
+
+
+Target = Annotated[str, AfterValidator(_target)]
 
 
 class PeerSettings(ServiceSettings):
     """What query and indexer have in common."""
 
-    encoder: str = Field(
+    encoder: Target = Field(
         "127.0.0.1:50051",
-        min_length=1,
         description="the encoder: HOST:PORT, or dns:///NAME:PORT for every address of a name",
     )
     encoder_tls_ca_file: Path | None = Field(

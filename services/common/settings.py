@@ -6,6 +6,7 @@ What they mean to a service stands in that service's own settings module.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from glimpse.transport.host_port import is_loopback, split_host_port
+from services.common.setting_problems import words
 
 
 def _host_port(value: str) -> str:
@@ -192,7 +194,7 @@ def load(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settin
     """The settings of this process; exits with 0 after --help, with 2 on anything wrong."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(argument in ("-h", "--help") for argument in arguments):
-        print(describe(kind))
+        _print(describe(kind))
         raise SystemExit(0)
     if arguments:
         _refuse(
@@ -211,9 +213,8 @@ def _wrong(kind: type[ServiceSettings], error: ValidationError) -> dict[str, str
     for problem in error.errors():
         if problem["loc"]:
             field = str(problem["loc"][0])
-            message = problem["msg"].removeprefix("Value error, ")
             given = "" if _is_secret(kind, field) else f", not {problem['input']!r}"
-            found[field] = f"{kind.prefix()}{field.upper()}: {message}{given}"
+            found[field] = f"{kind.prefix()}{field.upper()}: {words(problem)}{given}"
     return found
 
 
@@ -227,7 +228,7 @@ def _contradictions(kind: type[ServiceSettings], wrong: Iterable[str]) -> Iterat
         kind(**{field: kind.model_fields[field].default for field in wrong})
     except ValidationError as error:
         for problem in error.errors():
-            for line in problem["msg"].removeprefix("Value error, ").splitlines():
+            for line in words(problem).splitlines():
                 if not problem["loc"] and names.isdisjoint(re.findall(r"\w+", line)):
                     yield line
 
@@ -257,6 +258,14 @@ def _shown(default: object) -> str:
 
 def _is_secret(kind: type[ServiceSettings], field: str) -> bool:
     return "SecretStr" in str(kind.model_fields[field].annotation)
+
+
+def _print(text: str) -> None:
+    """`text` on standard output, whose reader may want its beginning only, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse(*lines: str) -> NoReturn:

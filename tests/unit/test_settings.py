@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from services.common.settings import HostPort, ServiceSettings, describe, load
+from services.encoder.settings import EncoderSettings
+from services.indexer.settings import IndexerSettings
 from services.query.settings import QuerySettings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Settings(ServiceSettings):
@@ -120,3 +129,29 @@ def test_unknown_argument_is_refused(capsys):
 def test_settings_cannot_change_later():
     with pytest.raises(ValueError):
         load(Settings, []).listen = "127.0.0.1:3"
+
+
+@pytest.mark.parametrize("kind", [EncoderSettings, IndexerSettings, QuerySettings])
+@pytest.mark.parametrize("value", ["", "-1", "1e99", "nonsense", "9" * 5_000])
+def test_a_wrong_setting_is_told_in_words_of_ours(kind, value, monkeypatch, capsys):
+    for name in kind.model_fields:
+        monkeypatch.setenv(f"{kind.prefix()}{name.upper()}", value or " ")
+    with pytest.raises(SystemExit):
+        load(kind, [])
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) > 10
+    assert re.findall(r"(?i)\b(input|string|valid|should)\b", printed) == []
+
+
+@pytest.mark.parametrize("address", ["encoder", "http://encoder:50051", "dns:///encoder", ":50051"])
+def test_an_encoder_without_a_port_is_refused(address, monkeypatch, capsys):
+    monkeypatch.setenv("QUERY_ENCODER", address)
+    with pytest.raises(SystemExit):
+        load(QuerySettings, [])
+    assert capsys.readouterr().err.startswith("QUERY_ENCODER: must be HOST:PORT or dns:///NAME")
+
+
+def test_help_may_be_read_by_whoever_wants_its_beginning_only():
+    command = f"{sys.executable} -m services.query --help | head -n 1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("usage: python -m services.query\n", "")
