@@ -7,15 +7,25 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-NAME = reflection.SERVICE_NAME
+NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+"""Both versions have the same messages, field by field; grpcio's package has one of them."""
 
 
 def add_reflection(names: Sequence[str], server: grpc.aio.Server) -> None:
     """Lets callers ask `server` for the contracts of these services, and of reflection itself."""
     pool: Any = _Pool()
-    reflection.enable_server_reflection((*names, NAME), server, pool)
+    servicer: Any = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME), pool=pool)
+    answer = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": answer}
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(name, methods) for name in NAMES]
+    )
 
 
 class _Pool:

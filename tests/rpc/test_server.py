@@ -242,9 +242,12 @@ async def test_health_and_reflection_answer(channel):
         assert SERVICE in names
 
 
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
 @pytest.mark.parametrize("symbol", [SERVICE, f"{SERVICE}.EncodeTexts"])
-async def test_reflection_finds_a_service_by_its_name_and_by_that_of_a_method(channel, symbol):
-    (answer,) = await reflected(channel, symbol)
+async def test_reflection_finds_a_service_by_its_name_and_by_that_of_a_method(
+    channel, symbol, version
+):
+    (answer,) = await reflected(channel, symbol, version)
     file = descriptor_pb2.FileDescriptorProto()
     file.ParseFromString(answer.file_descriptor_response.file_descriptor_proto[0])
     assert file.service[0].name == "Encoder"
@@ -256,10 +259,16 @@ async def test_reflection_says_when_there_is_no_such_symbol(channel, symbol):
     assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-async def reflected(channel, symbol: str) -> list[reflection_pb2.ServerReflectionResponse]:
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+async def reflected(
+    channel, symbol: str, version: str = "v1alpha"
+) -> list[reflection_pb2.ServerReflectionResponse]:
+    ask = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
     request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
-    return [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    return [answer async for answer in ask(iter([request]))]
 
 
 async def test_sigterm_stops_the_service_with_exit_code_0(stopping, last_channel):
