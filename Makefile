@@ -29,7 +29,8 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 .PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
 	bench-compare \
 	load capacity ghz grpcurl kustomize milvus-server check format lint types docs protos api-docs protos-check protos-release \
-	k8s-check image-check example-go example-go-if-there constraints clean
+	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
+	example-java example-java-if-there constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,7 +40,8 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 
 # In their order, so that those that take long do not come last. Most tests wait for processes more than
 # they compute, those of the Milvus server most of all: one more process than there are processors.
-test: $(VENV)/.dev milvus-server ghz grpcurl kustomize example-go-if-there ## run every test that needs no GPU and no network
+test: $(VENV)/.dev milvus-server ghz grpcurl kustomize example-go-if-there example-typescript-if-there \
+	example-java-if-there ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
 # The server's own address and token come from the environment or from the command line, and are not shown:
@@ -201,11 +203,33 @@ build/go/.fetched: examples/go/go.mod
 	cd examples/go && go mod download
 	touch $@
 
+example-typescript: examples/typescript/build/search.js ## build the TypeScript example (needs Node.js 20 and npm)
+
+examples/typescript/build/search.js: $(addprefix examples/typescript/,package.json tsconfig.json search.ts) $(PROTOS)
+	cd examples/typescript && npm install --silent --fetch-retries=1 && npm run --silent build
+	touch $@
+
+example-java: examples/java/target/search.jar ## build the Java example (needs a JDK 17 and Maven)
+
+examples/java/target/search.jar: examples/java/pom.xml examples/java/src/main/java/search/Main.java $(PROTOS)
+	cd examples/java && MAVEN_OPTS=-XX:TieredStopAtLevel=1 mvn --quiet --batch-mode -Dmaven.test.skip package
+	touch $@
+
 # For `make test`: without Go, or where its modules cannot be fetched, the example's test is skipped.
 example-go-if-there:
 	@if command -v go >/dev/null && $(MAKE) --no-print-directory build/go/.fetched; \
 		then $(MAKE) --no-print-directory example-go; \
 		else rm -f build/go/search; echo "there is no Go here: its example's test is skipped" >&2; fi
+
+example-typescript-if-there:
+	@if command -v npm >/dev/null && $(MAKE) --no-print-directory example-typescript; then :; \
+		else rm -rf examples/typescript/build; \
+		echo "the TypeScript example is not built here: its test is skipped" >&2; fi
+
+example-java-if-there:
+	@if command -v mvn >/dev/null && $(MAKE) --no-print-directory example-java; then :; \
+		else rm -f examples/java/target/search.jar; \
+		echo "the Java example is not built here: its test is skipped" >&2; fi
 
 constraints: $(VENV)/.uv ## pin the newest versions of all dependencies
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 \

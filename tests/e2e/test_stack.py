@@ -24,6 +24,11 @@ from tests import photographs, programs, readme
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
 GO_CALLER = programs.BUILT / "search"
+BUILT_CALLERS = {
+    "typescript": (["node"], ROOT / "examples" / "typescript" / "build" / "search.js"),
+    "java": (["java", "-jar"], ROOT / "examples" / "java" / "target" / "search.jar"),
+}
+"""What runs a caller, and what `make` builds of it."""
 
 
 def options(data: Path, **changes) -> StackOptions:
@@ -234,6 +239,16 @@ def test_the_go_caller_prints_the_best_hits(stack, expected):
     caller = [str(GO_CALLER), "-address", stack.query]
     assert printed(stack, *caller, "a", "white", "dog") == expected
     assert printed(stack, *caller, "-limit", "2", "a white dog") == expected[:2]
+
+
+@pytest.mark.parametrize("language", BUILT_CALLERS)
+def test_callers_in_other_languages_print_the_best_hits(stack, expected, language):
+    program, built = BUILT_CALLERS[language]
+    if not built.exists():
+        pytest.skip(f"no {language} caller: `make example-{language}` did not build it")
+    caller = [*program, str(built), "--address", stack.query]
+    assert printed(stack, *caller, "a", "white", "dog") == expected
+    assert printed(stack, *caller, "--limit", "2", "a white dog") == expected[:2]
 
 
 @pytest.mark.skipif(not programs.find("grpcurl"), reason=programs.missing("grpcurl"))
