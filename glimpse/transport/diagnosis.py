@@ -52,18 +52,22 @@ class Diagnosis:
         """`error`, or one that names the cause where it came from the connection and shows one."""
         if not isinstance(error, Unavailable) or error.reason:
             return error
+        cause = self.cause()
+        if cause is None:
+            return error
+        explained = Unavailable(cause.message, reason=cause.reason)
+        explained.code, explained.retry_after_s = error.code, error.retry_after_s
+        return explained
+
+    def cause(self) -> Cause | None:
+        """Why connections fail now; None where that cannot be seen."""
         if time.monotonic() >= self._good_until_s and self._looking.acquire(blocking=False):
             try:
                 self._cause = self._look()
                 self._good_until_s = time.monotonic() + _KEPT_S
             finally:
                 self._looking.release()
-        cause = self._cause
-        if cause is None:
-            return error
-        explained = Unavailable(cause.message, reason=cause.reason)
-        explained.code, explained.retry_after_s = error.code, error.retry_after_s
-        return explained
+        return self._cause
 
     def _look(self) -> Cause | None:
         address = address_of(self._target)

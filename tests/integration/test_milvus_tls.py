@@ -75,3 +75,7 @@ async def test_store_shows_its_certificate_and_its_replacement(milvus, tmp_path)
             with pytest.raises(GlimpseError):
                 await store.list_collections(deadline=Deadline(T))
             await store.close()
+        plaintext = MilvusStore(uri.replace("https", "http"))
+        with pytest.raises(GlimpseError, match="Milvus is not ready: Milvus speaks TLS only"):
+            await plaintext.ready(deadline=Deadline(2.0))
+        await plaintext.close()

@@ -16,6 +16,8 @@ from pymilvus import AsyncMilvusClient
 from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
 from glimpse.transport.channel import proxy_options
 from glimpse.transport.credentials import Credentials
+from glimpse.transport.diagnosis import Diagnosis
+from glimpse.transport.host_port import split_host_port
 from services.common.deadline import Deadline
 from services.common.tasks import run_within
 from services.vectors.milvus import errors
@@ -77,6 +79,7 @@ class Connection:
         self._token = token
         self._certificates = credentials.watch_tls()
         self._certificate_options = _certificate_options(credentials)
+        self._diagnosis = _diagnosis(uri, credentials)
         self._used: object = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
@@ -104,6 +107,11 @@ class Connection:
                 self._connected = client, _backend(client, str(version))
             return self._connected
 
+    async def failure(self, error: GlimpseError) -> str:
+        """Why there is no connection: a mistake with TLS, if it can be seen, else the error."""
+        cause = await asyncio.to_thread(self._diagnosis.cause) if self._diagnosis else None
+        return cause.message if cause else str(error)
+
     async def close(self) -> None:
         connected, self._connected = self._connected, None
         if connected is not None:
@@ -128,6 +136,16 @@ async def _close_later(client: AsyncMilvusClient) -> None:
         await asyncio.sleep(_MAX_CALL_S)
     finally:
         await client.close()
+
+
+def _diagnosis(uri: str, credentials: Credentials) -> Diagnosis | None:
+    """None where the machine's own authorities are trusted, which are gRPC's to know."""
+    parts = urlsplit(uri)
+    address = parts.netloc.rpartition("@")[2]
+    trusts_machine = parts.scheme == "https" and credentials.tls_ca is None
+    if trusts_machine or not split_host_port(address)[1].isdecimal():
+        return None
+    return Diagnosis("Milvus", address, credentials)
 
 
 def _certificate_options(credentials: Credentials) -> dict[str, str]:

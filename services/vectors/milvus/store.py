@@ -95,7 +95,8 @@ class MilvusStore:
             except GlimpseError as error:
                 is_late = time.monotonic() + _READY_PAUSE_S > deadline.at_s
                 if is_late or isinstance(error, FailedPrecondition):
-                    raise Unavailable(f"Milvus is not ready: {error}") from error
+                    why = await self._connection.failure(error)
+                    raise Unavailable(f"Milvus is not ready: {why}") from error
             await asyncio.sleep(_READY_PAUSE_S)
 
     @_bounded
