@@ -112,6 +112,7 @@ class AsyncClient(BaseClient):
         limits = IngestLimits(
             max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
         )
+        self._check_open()
         if self._ingest_channel is None:
             self._ingest_channel = open_channel(
                 self._targets["indexer"], self._max_message_bytes, self._credentials

@@ -85,14 +85,17 @@ class BaseClient:
     def _connection(self, service: str) -> tuple[Any, Any]:
         """The channel to a service and its stub, opened when they are first needed."""
         with self._opening:
-            if self._is_closed:
-                raise RuntimeError(f"this {type(self).__name__} is closed")
+            self._check_open()
             if service not in self._connections:
                 channel = type(self)._open(
                     self._targets[service], self._max_message_bytes, credentials=self._credentials
                 )
                 self._connections[service] = channel, _STUBS[service](channel)
             return self._connections[service]
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError(f"this {type(self).__name__} is closed")
 
     def _channels_to_close(self) -> list[Any]:
         """Those that are open; no other is opened any more."""

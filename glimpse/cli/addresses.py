@@ -72,9 +72,23 @@ def find(data: Path | None) -> dict[str, str]:
     except (OSError, ValueError):
         if data is None:
             return {}
+        if _is_starting(data):
+            raise CommandError(
+                f"glimpse up is just starting on {data}: try again when it says Ready"
+            ) from None
         raise CommandError(
             f"no running stack is known in {data}; start one with: glimpse up --data {data}"
         ) from None
+
+
+def _is_starting(data: Path) -> bool:
+    """Whether a `glimpse up` has begun on a folder, and has not yet told where its services are."""
+    try:
+        draft = json.loads((data / f"{ADDRESSES_FILE}.new").read_text())
+        os.kill(int(draft["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def connect(

@@ -108,12 +108,17 @@ def test_constructor_names_what_is_of_a_wrong_type():
             kind(NOBODY, timeout_s="5")
 
 
-def test_a_closed_client_says_so(connect):
-    with connect(NOBODY, NOBODY) as client:
+async def test_a_closed_client_says_so():
+    with Client(NOBODY, NOBODY) as client:
         pass
-    if isinstance(client, Client):
-        with pytest.raises(RuntimeError, match=r"this Client is closed"):
-            client.search("c", "a dog")
+    with pytest.raises(RuntimeError, match=r"this Client is closed"):
+        client.search("c", "a dog")
+    async with AsyncClient(NOBODY, NOBODY) as client:
+        pass
+    with pytest.raises(RuntimeError, match=r"this AsyncClient is closed"):
+        await client.search("c", "a dog")
+    with pytest.raises(RuntimeError, match=r"this AsyncClient is closed"):
+        client.index("c", [])
 
 
 def test_an_asyncio_client_may_be_made_before_its_loop_and_belongs_to_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -97,6 +98,14 @@ def test_addresses_that_up_wrote_down_are_used(tmp_path, capsys):
     (tmp_path / "addresses.json").write_text(json.dumps({"query": "127.0.0.1:2"}))
     assert main(["search", "a dog", "--data", str(tmp_path)]) == 1
     assert "the query service at 127.0.0.1:2 cannot be reached" in capsys.readouterr().err
+
+
+def test_a_start_that_is_under_way_is_told_as_such(tmp_path, capsys):
+    draft = {"query": "127.0.0.1:2", "pid": os.getpid()}
+    (tmp_path / "addresses.json.new").write_text(json.dumps(draft))
+    for command in (["search", "a dog"], ["status"], ["collections"]):
+        assert main([*command, "--data", str(tmp_path)]) == 1
+        assert f"glimpse up is just starting on {tmp_path}" in capsys.readouterr().err
 
 
 def test_the_environment_goes_before_what_was_written_down(tmp_path, capsys, monkeypatch):
