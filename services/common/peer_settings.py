@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -79,6 +80,11 @@ class PeerSettings(ServiceSettings):
                 f"{self.prefix()}MILVUS_TLS_CA_FILE: needs {self.prefix()}MILVUS_URI to start with "
                 f"https://, which is {self.milvus_uri!r}"
             )
+
+    @property
+    def milvus_address(self) -> str:
+        """HOST:PORT of Milvus, for people: without what a URI may hold of a password."""
+        return urlsplit(self.milvus_uri).netloc.rpartition("@")[2]
 
     @property
     def encoder_credentials(self) -> Credentials:

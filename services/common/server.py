@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import faulthandler
 import gc
 import logging
 import os
@@ -210,6 +211,7 @@ def run_service(
     raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
     with raw_output:
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
+        faulthandler.enable()  # what a crash of the interpreter leaves behind the log's last line
         log.info("settings", extra={"settings": settings.effective()})
         flush_traces = tracing.set_up(settings)
         try:
@@ -221,11 +223,15 @@ def run_service(
             exit_code = 2
         except KeyboardInterrupt:
             exit_code = 130
+        except Exception:
+            log.critical("the service ends on an error that nobody foresaw", exc_info=True)
+            exit_code = 1
         finally:
             flush_traces()
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # such as a full disk
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(exit_code)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from contextvars import ContextVar
+from datetime import datetime
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from pythonjsonlogger.json import JsonFormatter
 
 from services.common import tracing
+
+log = logging.getLogger(__name__)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -57,23 +61,40 @@ class RpcMetrics:
 def set_up_logs(level: str, log_format: str, service: str) -> None:
     """Sends every log line of the process to standard error, as JSON or as text."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_add_ids)
+    handler.addFilter(_add_fields)
     if log_format == "json":
-        fields = "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s %(trace_id)s"
-        renamed = {"asctime": "time", "levelname": "level", "name": "logger"}
+        fields = "%(time)s %(levelname)s %(name)s %(message)s %(request_id)s %(trace_id)s"
+        renamed = {"levelname": "level", "name": "logger"}
         handler.setFormatter(
             JsonFormatter(fields, rename_fields=renamed, static_fields={"service": service})
         )
     else:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s {service} %(levelname)s %(message)s"))
+        handler.setFormatter(logging.Formatter(f"%(time)s {service} %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_end_of_thread
+    sys.unraisablehook = _log_unraisable
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_callers_doing)
 
 
-def _add_ids(record: logging.LogRecord) -> bool:
+def _add_fields(record: logging.LogRecord) -> bool:
+    # With the offset: nobody who reads it elsewhere has to know this machine's time zone.
+    record.time = (
+        datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+    )
     record.request_id = request_id.get()
     record.trace_id = tracing.trace_id()
     return True
+
+
+def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    name = end.thread.name if end.thread is not None else "unknown"
+    log.error("the thread %s ends on an error", name, exc_info=end.exc_value)
+
+
+def _log_unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    what = ignored.err_msg or "an error where none can be raised"
+    log.error("%s: %r", what, ignored.object, exc_info=ignored.exc_value)
 
 
 def _is_not_callers_doing(record: logging.LogRecord) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +34,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
 
 _MAX_BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 _WARM_UP_TIMEOUT_S = 600.0
+_TELL_S = 60.0  # between the lines about a model that is still loading
 
 Result = TypeVar("Result")
 
@@ -154,7 +156,10 @@ async def serve(settings: EncoderSettings) -> int:
     await server.start()
     running = asyncio.create_task(server.run(servicer.close))
     starting = asyncio.create_task(start(settings, server, servicer))
-    await asyncio.wait({running, starting}, return_when=asyncio.FIRST_COMPLETED)
+    log.info("loading the model %s", settings.model)
+    tasks = {running, starting}
+    while not (await asyncio.wait(tasks, timeout=_TELL_S, return_when=FIRST_COMPLETED))[0]:
+        log.warning("still loading the model %s", settings.model)
     try:
         if starting.done():
             starting.result()

@@ -11,6 +11,7 @@ from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
+from services.common.repeats import Wait
 from services.common.server import Server, run_service
 from services.common.settings import load
 from services.indexer.catalog import Catalog
@@ -56,26 +57,36 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
         IndexerServicer(pipeline, catalog, store, settings.default_timeout_s), server.grpc
     )
     await server.start()
-    server.supervise(_serve_when_ready(server, store, encoder), "waiting for Milvus and encoder")
+    server.supervise(
+        _serve_when_ready(server, store, encoder, settings), "waiting for Milvus and encoder"
+    )
     return await server.run(pipeline.close, encoder.close, store.close, on_stop=pipeline.drain)
 
 
-async def _serve_when_ready(server: Server, store: VectorStore, encoder: Encoder) -> None:
+async def _serve_when_ready(
+    server: Server, store: VectorStore, encoder: Encoder, settings: IndexerSettings
+) -> None:
     """Turns health to SERVING once both peers have answered; asks until they do."""
-    await _answered("Milvus", lambda: store.ready(deadline=Deadline(_ANSWER_TIMEOUT_S)))
-    await _answered("the encoder", lambda: encoder.model(Deadline(_ANSWER_TIMEOUT_S)))
+    await _answered(
+        f"Milvus at {settings.milvus_address}",
+        lambda: store.ready(deadline=Deadline(_ANSWER_TIMEOUT_S)),
+    )
+    await _answered(
+        f"the encoder at {settings.encoder}",
+        lambda: encoder.model(Deadline(_ANSWER_TIMEOUT_S)),
+    )
     await server.set_serving(True)
     log.info("serving")
 
 
 async def _answered(peer: str, ask: Callable[[], Awaitable[Any]]) -> None:
-    said = False
+    wait = Wait(peer, log)
     while True:
         try:
             await ask()
-            return
         except errors.GlimpseError as error:
-            if not said:
-                log.info("waiting for %s: %s", peer, error)
-            said = True
+            wait.goes_on(error)
             await asyncio.sleep(_ASK_AGAIN_S)
+        else:
+            wait.ended()
+            return

@@ -9,6 +9,7 @@ from glimpse.errors import GlimpseError
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
+from services.common.repeats import Wait
 from services.common.server import Server, run_service
 from services.common.settings import load
 from services.query.embedding import Embedder, TextCache
@@ -53,7 +54,7 @@ async def serve(settings: QuerySettings, store: VectorStore) -> int:
     servicer = build(settings, store, encoder, QueryMetrics())
     query_pb2_grpc.add_QueryServicer_to_server(servicer, server.grpc)
     await server.start()
-    server.supervise(_watch_store(server, store, settings.health_interval_s), "watching Milvus")
+    server.supervise(_watch_store(server, store, settings), "watching Milvus")
     return await server.run(encoder.close, store.close)
 
 
@@ -68,24 +69,26 @@ def _store(settings: QuerySettings) -> VectorStore:
     return MilvusStore(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
 
 
-async def _watch_store(server: Server, store: VectorStore, interval_s: float) -> None:
+async def _watch_store(server: Server, store: VectorStore, settings: QuerySettings) -> None:
     """Sets health until cancelled: SERVING once the store answers, NOT_SERVING once it is silent.
 
     The encoder does not count: without it, searches by id and by vector are still answered.
     """
+    wait = Wait(f"Milvus at {settings.milvus_address}", log)
     serving, failures = False, _MAX_FAILURES
     while True:
         try:
-            await store.ready(deadline=Deadline(interval_s))
+            await store.ready(deadline=Deadline(settings.health_interval_s))
             failures = 0
         except GlimpseError as error:
             failures += 1
-            log.debug("Milvus does not answer: %s", error)
+            if failures >= _MAX_FAILURES:
+                wait.goes_on(error)
         if serving != (failures < _MAX_FAILURES):
             serving = not serving
-            log.log(
-                logging.INFO if serving else logging.ERROR,
-                "Milvus answers" if serving else "Milvus does not answer; health is NOT_SERVING",
-            )
+            if serving:
+                wait.ended()
+            else:
+                log.error("Milvus does not answer; health is NOT_SERVING")
             await server.set_serving(serving)
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(settings.health_interval_s)
