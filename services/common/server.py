@@ -31,6 +31,7 @@ from services.common.raw_output import logged_raw_output
 from services.common.reflection import add_reflection
 from services.common.settings import ServiceSettings
 from services.common.tls import server_credentials
+from services.common.unknown_settings import unknown_settings
 
 LIVENESS = "liveness"
 """Health name that is SERVING as long as the process answers at all."""
@@ -213,6 +214,8 @@ def run_service(
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
         faulthandler.enable()  # what a crash of the interpreter leaves behind the log's last line
         log.info("settings", extra={"settings": settings.effective()})
+        for line in unknown_settings(type(settings), os.environ):
+            log.warning(line)
         flush_traces = tracing.set_up(settings)
         try:
             # Without the end of the loop, which would cancel the calls that are still refused.

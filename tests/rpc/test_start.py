@@ -89,6 +89,26 @@ async def test_address_that_is_no_milvus_is_one_line(service):
     assert "https?://" in line
 
 
+@pytest.mark.parametrize(
+    ("service", "misspelt", "meant"),
+    [
+        ("encoder", "MODELL", "ENCODER_MODEL"),
+        ("indexer", "MILVUS_URL", "INDEXER_MILVUS_URI"),
+        ("query", "MAX_INFLIGHT", "QUERY_MAX_IN_FLIGHT"),
+    ],
+)
+async def test_a_name_that_is_no_setting_is_a_warning_with_the_one_that_is_meant(
+    service, misspelt, meant, busy, monkeypatch
+):
+    # What Kubernetes sets by itself where there is a Service of that name, and another service's.
+    monkeypatch.setenv(f"{service.upper()}_PORT_50053_TCP_ADDR", "10.0.0.1")
+    monkeypatch.setenv(f"{service.upper()}_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("OTHER_MAX_INFLIGHT", "5")
+    warning, _ = await refusal(service, LISTEN=busy, LOG_LEVEL="WARNING", **{misspelt: "5"})
+    name = f"{service.upper()}_{misspelt}"
+    assert warning.endswith(f"WARNING {name} is no setting of {service}: is {meant} meant?")
+
+
 async def test_effective_settings_are_logged_first_without_their_secrets(busy):
     log, line = await refusal(
         "query",
