@@ -8,13 +8,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
 
-from glimpse import calls
+from glimpse import calls, converters
 from glimpse.aio_ingest import AsyncIngest
 from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
 from glimpse.errors import Unavailable
 from glimpse.in_flight import IngestLimits
-from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import Collection, ImageFile
 from glimpse.transport.channel import open_aio_channel, open_channel
 
@@ -106,9 +105,7 @@ class AsyncClient(BaseClient):
     ) -> AsyncIngest:
         """As Client.index, for `async for`. Files and an iterable that blocks are read on a thread,
         an asynchronous iterable on the loop."""
-        options = indexer_pb2.IndexOptions(
-            collection=collection, create_collection=create_collection, force=force
-        )
+        options = converters.index_options(collection, create_collection, force, patience_s)
         limits = IngestLimits(
             max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
         )

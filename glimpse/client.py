@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from glimpse import calls
+from glimpse import calls, converters
 from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
 from glimpse.errors import Unavailable
 from glimpse.in_flight import IngestLimits
-from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
 from glimpse.results import Collection, ImageFile
 from glimpse.transport.channel import open_channel
@@ -103,9 +102,7 @@ class Client(BaseClient):
         acknowledged is sent again, until `patience_s` has passed without any progress. Where no
         indexer can be reached, the first step of the iteration raises Unavailable.
         """
-        options = indexer_pb2.IndexOptions(
-            collection=collection, create_collection=create_collection, force=force
-        )
+        options = converters.index_options(collection, create_collection, force, patience_s)
         limits = IngestLimits(
             max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
         )

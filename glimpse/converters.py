@@ -29,6 +29,7 @@ from glimpse.results import (
 from glimpse.transport.status import from_status
 
 _MAX_EXACT_WHOLE = 2**53
+_MAX_UINT32 = 2**32 - 1
 
 
 def terms_of(
@@ -46,6 +47,18 @@ def terms_of(
             "terms exclude other queries: put text, image, image_id and vector into them"
         )
     return terms
+
+
+def index_options(
+    collection: str, create_collection: bool, force: bool, patience_s: float
+) -> indexer_pb2.IndexOptions:
+    """An ingest's options: the service waits for what it stands on no longer than its caller."""
+    return indexer_pb2.IndexOptions(
+        collection=collection,
+        create_collection=create_collection,
+        force=force,
+        max_wait_ms=int(min(max(patience_s * 1000, 1), _MAX_UINT32)),
+    )
 
 
 def search_options(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 
 from glimpse import errors
@@ -122,15 +123,17 @@ class Catalog:
                 raise
         log.info("dropped collection %s", name)
 
-    async def target(self, name: str, *, create: bool, force: bool) -> Target:
+    async def target(
+        self, name: str, *, create: bool, force: bool, max_wait_s: float = math.inf
+    ) -> Target:
         """Where to index to; waits for peers that are away as streams do.
 
         Raises NotFound for an unknown collection unless `create`; ModelMismatch when another model
         than the encoder's has filled it.
         """
-        milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
-        encoder = RetryBudget("the encoder", self._settings.retry_budget_s)
         settings = self._settings
+        budget_s = min(settings.retry_budget_s, max_wait_s)
+        milvus, encoder = RetryBudget("Milvus", budget_s), RetryBudget("the encoder", budget_s)
         model = await encoder.call(
             lambda: self._encoder.model(Deadline(settings.encoder_timeout_s))
         )
@@ -151,9 +154,9 @@ class Catalog:
             raise errors.ModelMismatch(
                 f"collection {name!r} was filled by model {spec.model_name!r} "
                 f"({spec.model_fingerprint}); the encoder runs {model.name!r} "
-                f"({model.fingerprint})"
+                f"({model.fingerprint}): index into another collection, or drop this one first"
             )
-        return Target(name, model, force)
+        return Target(name, model, force, max_wait_s)
 
     async def settle(self, name: str) -> None:
         """Makes what was written fast to search; a failure costs speed only and is logged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -43,11 +44,12 @@ class ImageResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a stream writes, and the model that its vectors must be of."""
+    """Where a stream writes, the model that its vectors must be of, and how."""
 
     collection: str
     model: EncoderModel
     force: bool = False  # index again what is there unchanged
+    max_wait_s: float = math.inf  # for a peer that is away, where that is less than the settings'
 
 
 class ListedCollection(NamedTuple):

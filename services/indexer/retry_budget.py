@@ -55,7 +55,7 @@ class RetryBudget:
         left_s = self._away_since_s + self._budget_s - now_s
         if left_s <= 0:
             raise errors.Unavailable(
-                f"{self._peer} did not answer within {self._budget_s:g} s: {error}",
+                f"given up on {self._peer} after {self._budget_s:g} s: {error}",
                 retry_after_s=backoff.MAX_S,
             ) from error
         delay_s = max(error.retry_after_s or 0, backoff.backoff_s(failures))

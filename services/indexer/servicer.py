@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
@@ -18,7 +19,7 @@ from services.common.tasks import run_within
 from services.indexer import bounds, converters
 from services.indexer.catalog import Catalog
 from services.indexer.pipeline import Pipeline
-from services.indexer.records import Image
+from services.indexer.records import Image, Target
 from services.vectors.store import VectorStore
 
 
@@ -39,11 +40,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
         options = await self._options(request_iterator)
-        target = await self._catalog.target(
-            bounds.check_collection(options.collection),
-            create=options.create_collection,
-            force=options.force,
-        )
+        target = await self._target(options)
         counts: Counter[Outcome] = Counter()
         images = _images(request_iterator)
         async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
@@ -58,6 +55,14 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             failed=counts[Outcome.FAILED],
         )
         yield pb.IndexImagesResponse(totals=totals)
+
+    async def _target(self, options: pb.IndexOptions) -> Target:
+        return await self._catalog.target(
+            bounds.check_collection(options.collection),
+            create=options.create_collection,
+            force=options.force,
+            max_wait_s=options.max_wait_ms / 1000 or math.inf,
+        )
 
     async def _options(self, requests: AsyncIterator[pb.IndexImagesRequest]) -> pb.IndexOptions:
         """The stream's first message; a caller who never sends it holds no place for ever."""
@@ -83,10 +88,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     async def _index_batch(
         self, request: pb.BatchIndexImagesRequest
     ) -> Sequence[pb.Acknowledgement]:
-        options = request.options
-        target = await self._catalog.target(
-            options.collection, create=options.create_collection, force=options.force
-        )
+        target = await self._target(request.options)
         images = _each(request.images)
         ordered: dict[int, pb.Acknowledgement] = {}
         async with contextlib.aclosing(self._pipeline.index(target, images)) as records:

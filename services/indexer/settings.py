@@ -36,7 +36,7 @@ class IndexerSettings(DecodeSettings, PeerSettings):
         60.0,
         ge=0,
         le=3600,
-        description="how long a stream waits for an unavailable encoder or Milvus",
+        description="longest time that a stream waits for an unavailable encoder or Milvus",
     )
     settle: bool = Field(
         True, description="whether a stream's end waits until its rows are indexed"

@@ -60,8 +60,9 @@ class Stages:
         self._peers = peers
         self._target = target
         self._settings = peers.settings
-        self._milvus = RetryBudget("Milvus", peers.settings.retry_budget_s)
-        self._encoder = RetryBudget("the encoder", peers.settings.retry_budget_s)
+        budget_s = min(peers.settings.retry_budget_s, target.max_wait_s)
+        self._milvus = RetryBudget("Milvus", budget_s)
+        self._encoder = RetryBudget("the encoder", budget_s)
 
     async def look_up(
         self, images: list[Attributes]

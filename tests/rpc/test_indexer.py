@@ -634,6 +634,15 @@ async def test_encoder_that_stays_away_fails_images_with_unavailable_and_spares_
         assert acks[2].outcome == pb.OUTCOME_INDEXED
 
 
+async def test_a_stream_waits_for_a_peer_no_longer_than_its_caller():
+    async with opened(retry_budget_s=3600) as service:
+        await service.index([image(1)])
+        service.encoder.failures = 10**6
+        options = pb.IndexOptions(collection=NAME, max_wait_ms=300)
+        acks, _ = await service.index([image(2)], options)
+        assert acks[2].error.message.startswith("given up on the encoder after 0.3 s: ")
+
+
 async def test_failing_encoder_is_asked_again(service):
     await service.index([image(1)])
     service.encoder.failures = 2

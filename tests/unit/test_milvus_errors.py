@@ -34,9 +34,10 @@ def test_an_error_without_a_better_name_stays_milvus_own():
     [
         (8, "request is rejected by grpc RateLimiter middleware, please retry later"),
         (9, "quota exceeded[reason=memory quota exceeded, please allocate more resources]"),
+        (1, "[Errno 28] No space left on device: '/data/milvus/wal_data_000001.arrow'"),
     ],
 )
-def test_a_quota_denial_is_overload_and_says_when_to_come_back(code, message):
+def test_a_denial_for_want_of_room_is_overload_and_says_when_to_come_back(code, message):
     error = errors.translate(MilvusException(code, message), "c", "")
     assert isinstance(error, Overloaded)
     assert error.retry_after_s

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n glimpse/indexer/v1/indexer.proto\x12\x12glimpse.indexer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"\x80\x01\n\x12IndexImagesRequest\x12\x33\n\x07options\x18\x01 \x01(\x0b\x32 .glimpse.indexer.v1.IndexOptionsH\x00\x12*\n\x05image\x18\x02 \x01(\x0b\x32\x19.glimpse.indexer.v1.ImageH\x00\x42\t\n\x07message\"L\n\x0cIndexOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x19\n\x11\x63reate_collection\x18\x02 \x01(\x08\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"n\n\x05Image\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x8e\x01\n\x13IndexImagesResponse\x12>\n\x0f\x61\x63knowledgement\x18\x01 \x01(\x0b\x32#.glimpse.indexer.v1.AcknowledgementH\x00\x12,\n\x06totals\x18\x02 \x01(\x0b\x32\x1a.glimpse.indexer.v1.TotalsH\x00\x42\t\n\x07message\"\x80\x01\n\x0f\x41\x63knowledgement\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\t\x12,\n\x07outcome\x18\x03 \x01(\x0e\x32\x1b.glimpse.indexer.v1.Outcome\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"<\n\x06Totals\x12\x0f\n\x07indexed\x18\x01 \x01(\x04\x12\x11\n\tunchanged\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\"w\n\x17\x42\x61tchIndexImagesRequest\x12\x31\n\x07options\x18\x01 \x01(\x0b\x32 .glimpse.indexer.v1.IndexOptions\x12)\n\x06images\x18\x02 \x03(\x0b\x32\x19.glimpse.indexer.v1.Image\"Y\n\x18\x42\x61tchIndexImagesResponse\x12=\n\x10\x61\x63knowledgements\x18\x01 \x03(\x0b\x32#.glimpse.indexer.v1.Acknowledgement\"o\n\x13\x44\x65leteImagesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x03ids\x18\x02 \x01(\x0b\x32\x17.glimpse.indexer.v1.IdsH\x00\x12\x10\n\x06\x66ilter\x18\x03 \x01(\tH\x00\x42\n\n\x08selector\"\x12\n\x03Ids\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\'\n\x14\x44\x65leteImagesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x04\"8\n\x12\x43ountImagesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"$\n\x13\x43ountImagesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"\x8c\x01\n\x17\x43reateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\nindex_kind\x18\x02 \x01(\x0e\x32\x1d.glimpse.indexer.v1.IndexKind\x12*\n\x06metric\x18\x03 \x01(\x0e\x32\x1a.glimpse.indexer.v1.Metric\"N\n\x18\x43reateCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x1e.glimpse.indexer.v1.Collection\"\xa7\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x31\n\nindex_kind\x18\x05 \x01(\x0e\x32\x1d.glimpse.indexer.v1.IndexKind\x12\x13\n\x0bindex_state\x18\x06 \x01(\t\x12*\n\x06metric\x18\x07 \x01(\x0e\x32\x1a.glimpse.indexer.v1.Metric\x12\x0c\n\x04rows\x18\x08 \x01(\x04\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12\x15\n\rcreated_at_ms\x18\n \x01(\x03\x12!\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x12.google.rpc.Status\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"K\n\x15GetCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x1e.glimpse.indexer.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.glimpse.indexer.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x15\x44ropCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x02 \x01(\t\"\x18\n\x16\x44ropCollectionResponse*b\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_INDEXED\x10\x01\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03*\xc7\x01\n\tIndexKind\x12\x1a\n\x16INDEX_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fINDEX_KIND_AUTO\x10\x01\x12\x13\n\x0fINDEX_KIND_FLAT\x10\x02\x12\x17\n\x13INDEX_KIND_IVF_FLAT\x10\x03\x12\x16\n\x12INDEX_KIND_IVF_SQ8\x10\x04\x12\x13\n\x0fINDEX_KIND_HNSW\x10\x05\x12\x16\n\x12INDEX_KIND_HNSW_SQ\x10\x06\x12\x16\n\x12INDEX_KIND_DISKANN\x10\x07*M\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x18\n\x14METRIC_INNER_PRODUCT\x10\x01\x12\x11\n\rMETRIC_COSINE\x10\x02\x32\xc9\x06\n\x07Indexer\x12\x62\n\x0bIndexImages\x12&.glimpse.indexer.v1.IndexImagesRequest\x1a\'.glimpse.indexer.v1.IndexImagesResponse(\x01\x30\x01\x12m\n\x10\x42\x61tchIndexImages\x12+.glimpse.indexer.v1.BatchIndexImagesRequest\x1a,.glimpse.indexer.v1.BatchIndexImagesResponse\x12\x61\n\x0c\x44\x65leteImages\x12\'.glimpse.indexer.v1.DeleteImagesRequest\x1a(.glimpse.indexer.v1.DeleteImagesResponse\x12^\n\x0b\x43ountImages\x12&.glimpse.indexer.v1.CountImagesRequest\x1a\'.glimpse.indexer.v1.CountImagesResponse\x12m\n\x10\x43reateCollection\x12+.glimpse.indexer.v1.CreateCollectionRequest\x1a,.glimpse.indexer.v1.CreateCollectionResponse\x12\x64\n\rGetCollection\x12(.glimpse.indexer.v1.GetCollectionRequest\x1a).glimpse.indexer.v1.GetCollectionResponse\x12j\n\x0fListCollections\x12*.glimpse.indexer.v1.ListCollectionsRequest\x1a+.glimpse.indexer.v1.ListCollectionsResponse\x12g\n\x0e\x44ropCollection\x12).glimpse.indexer.v1.DropCollectionRequest\x1a*.glimpse.indexer.v1.DropCollectionResponseBW\n\x12glimpse.indexer.v1B\x0cIndexerProtoP\x01Z\x1cglimpse/indexer/v1;indexerv1\xaa\x02\x12Glimpse.Indexer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n glimpse/indexer/v1/indexer.proto\x12\x12glimpse.indexer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"\x80\x01\n\x12IndexImagesRequest\x12\x33\n\x07options\x18\x01 \x01(\x0b\x32 .glimpse.indexer.v1.IndexOptionsH\x00\x12*\n\x05image\x18\x02 \x01(\x0b\x32\x19.glimpse.indexer.v1.ImageH\x00\x42\t\n\x07message\"a\n\x0cIndexOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x19\n\x11\x63reate_collection\x18\x02 \x01(\x08\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x13\n\x0bmax_wait_ms\x18\x04 \x01(\r\"n\n\x05Image\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x8e\x01\n\x13IndexImagesResponse\x12>\n\x0f\x61\x63knowledgement\x18\x01 \x01(\x0b\x32#.glimpse.indexer.v1.AcknowledgementH\x00\x12,\n\x06totals\x18\x02 \x01(\x0b\x32\x1a.glimpse.indexer.v1.TotalsH\x00\x42\t\n\x07message\"\x80\x01\n\x0f\x41\x63knowledgement\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\t\x12,\n\x07outcome\x18\x03 \x01(\x0e\x32\x1b.glimpse.indexer.v1.Outcome\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"<\n\x06Totals\x12\x0f\n\x07indexed\x18\x01 \x01(\x04\x12\x11\n\tunchanged\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\"w\n\x17\x42\x61tchIndexImagesRequest\x12\x31\n\x07options\x18\x01 \x01(\x0b\x32 .glimpse.indexer.v1.IndexOptions\x12)\n\x06images\x18\x02 \x03(\x0b\x32\x19.glimpse.indexer.v1.Image\"Y\n\x18\x42\x61tchIndexImagesResponse\x12=\n\x10\x61\x63knowledgements\x18\x01 \x03(\x0b\x32#.glimpse.indexer.v1.Acknowledgement\"o\n\x13\x44\x65leteImagesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x03ids\x18\x02 \x01(\x0b\x32\x17.glimpse.indexer.v1.IdsH\x00\x12\x10\n\x06\x66ilter\x18\x03 \x01(\tH\x00\x42\n\n\x08selector\"\x12\n\x03Ids\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\'\n\x14\x44\x65leteImagesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x04\"8\n\x12\x43ountImagesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"$\n\x13\x43ountImagesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"\x8c\x01\n\x17\x43reateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\nindex_kind\x18\x02 \x01(\x0e\x32\x1d.glimpse.indexer.v1.IndexKind\x12*\n\x06metric\x18\x03 \x01(\x0e\x32\x1a.glimpse.indexer.v1.Metric\"N\n\x18\x43reateCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x1e.glimpse.indexer.v1.Collection\"\xa7\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x31\n\nindex_kind\x18\x05 \x01(\x0e\x32\x1d.glimpse.indexer.v1.IndexKind\x12\x13\n\x0bindex_state\x18\x06 \x01(\t\x12*\n\x06metric\x18\x07 \x01(\x0e\x32\x1a.glimpse.indexer.v1.Metric\x12\x0c\n\x04rows\x18\x08 \x01(\x04\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12\x15\n\rcreated_at_ms\x18\n \x01(\x03\x12!\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x12.google.rpc.Status\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"K\n\x15GetCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x1e.glimpse.indexer.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.glimpse.indexer.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x15\x44ropCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x02 \x01(\t\"\x18\n\x16\x44ropCollectionResponse*b\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_INDEXED\x10\x01\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03*\xc7\x01\n\tIndexKind\x12\x1a\n\x16INDEX_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fINDEX_KIND_AUTO\x10\x01\x12\x13\n\x0fINDEX_KIND_FLAT\x10\x02\x12\x17\n\x13INDEX_KIND_IVF_FLAT\x10\x03\x12\x16\n\x12INDEX_KIND_IVF_SQ8\x10\x04\x12\x13\n\x0fINDEX_KIND_HNSW\x10\x05\x12\x16\n\x12INDEX_KIND_HNSW_SQ\x10\x06\x12\x16\n\x12INDEX_KIND_DISKANN\x10\x07*M\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x18\n\x14METRIC_INNER_PRODUCT\x10\x01\x12\x11\n\rMETRIC_COSINE\x10\x02\x32\xc9\x06\n\x07Indexer\x12\x62\n\x0bIndexImages\x12&.glimpse.indexer.v1.IndexImagesRequest\x1a\'.glimpse.indexer.v1.IndexImagesResponse(\x01\x30\x01\x12m\n\x10\x42\x61tchIndexImages\x12+.glimpse.indexer.v1.BatchIndexImagesRequest\x1a,.glimpse.indexer.v1.BatchIndexImagesResponse\x12\x61\n\x0c\x44\x65leteImages\x12\'.glimpse.indexer.v1.DeleteImagesRequest\x1a(.glimpse.indexer.v1.DeleteImagesResponse\x12^\n\x0b\x43ountImages\x12&.glimpse.indexer.v1.CountImagesRequest\x1a\'.glimpse.indexer.v1.CountImagesResponse\x12m\n\x10\x43reateCollection\x12+.glimpse.indexer.v1.CreateCollectionRequest\x1a,.glimpse.indexer.v1.CreateCollectionResponse\x12\x64\n\rGetCollection\x12(.glimpse.indexer.v1.GetCollectionRequest\x1a).glimpse.indexer.v1.GetCollectionResponse\x12j\n\x0fListCollections\x12*.glimpse.indexer.v1.ListCollectionsRequest\x1a+.glimpse.indexer.v1.ListCollectionsResponse\x12g\n\x0e\x44ropCollection\x12).glimpse.indexer.v1.DropCollectionRequest\x1a*.glimpse.indexer.v1.DropCollectionResponseBW\n\x12glimpse.indexer.v1B\x0cIndexerProtoP\x01Z\x1cglimpse/indexer/v1;indexerv1\xaa\x02\x12Glimpse.Indexer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,56 +34,56 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'glimpse.indexer.v1.indexer_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022glimpse.indexer.v1B\014IndexerProtoP\001Z\034glimpse/indexer/v1;indexerv1\252\002\022Glimpse.Indexer.V1'
-  _globals['_OUTCOME']._serialized_start=2152
-  _globals['_OUTCOME']._serialized_end=2250
-  _globals['_INDEXKIND']._serialized_start=2253
-  _globals['_INDEXKIND']._serialized_end=2452
-  _globals['_METRIC']._serialized_start=2454
-  _globals['_METRIC']._serialized_end=2531
+  _globals['_OUTCOME']._serialized_start=2173
+  _globals['_OUTCOME']._serialized_end=2271
+  _globals['_INDEXKIND']._serialized_start=2274
+  _globals['_INDEXKIND']._serialized_end=2473
+  _globals['_METRIC']._serialized_start=2475
+  _globals['_METRIC']._serialized_end=2552
   _globals['_INDEXIMAGESREQUEST']._serialized_start=112
   _globals['_INDEXIMAGESREQUEST']._serialized_end=240
   _globals['_INDEXOPTIONS']._serialized_start=242
-  _globals['_INDEXOPTIONS']._serialized_end=318
-  _globals['_IMAGE']._serialized_start=320
-  _globals['_IMAGE']._serialized_end=430
-  _globals['_INDEXIMAGESRESPONSE']._serialized_start=433
-  _globals['_INDEXIMAGESRESPONSE']._serialized_end=575
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=578
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=706
-  _globals['_TOTALS']._serialized_start=708
-  _globals['_TOTALS']._serialized_end=768
-  _globals['_BATCHINDEXIMAGESREQUEST']._serialized_start=770
-  _globals['_BATCHINDEXIMAGESREQUEST']._serialized_end=889
-  _globals['_BATCHINDEXIMAGESRESPONSE']._serialized_start=891
-  _globals['_BATCHINDEXIMAGESRESPONSE']._serialized_end=980
-  _globals['_DELETEIMAGESREQUEST']._serialized_start=982
-  _globals['_DELETEIMAGESREQUEST']._serialized_end=1093
-  _globals['_IDS']._serialized_start=1095
-  _globals['_IDS']._serialized_end=1113
-  _globals['_DELETEIMAGESRESPONSE']._serialized_start=1115
-  _globals['_DELETEIMAGESRESPONSE']._serialized_end=1154
-  _globals['_COUNTIMAGESREQUEST']._serialized_start=1156
-  _globals['_COUNTIMAGESREQUEST']._serialized_end=1212
-  _globals['_COUNTIMAGESRESPONSE']._serialized_start=1214
-  _globals['_COUNTIMAGESRESPONSE']._serialized_end=1250
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1253
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1393
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1395
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1473
-  _globals['_COLLECTION']._serialized_start=1476
-  _globals['_COLLECTION']._serialized_end=1771
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1773
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1815
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1817
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1892
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1894
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1957
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1959
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=2062
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=2064
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=2124
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=2126
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=2150
-  _globals['_INDEXER']._serialized_start=2534
-  _globals['_INDEXER']._serialized_end=3375
+  _globals['_INDEXOPTIONS']._serialized_end=339
+  _globals['_IMAGE']._serialized_start=341
+  _globals['_IMAGE']._serialized_end=451
+  _globals['_INDEXIMAGESRESPONSE']._serialized_start=454
+  _globals['_INDEXIMAGESRESPONSE']._serialized_end=596
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=599
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=727
+  _globals['_TOTALS']._serialized_start=729
+  _globals['_TOTALS']._serialized_end=789
+  _globals['_BATCHINDEXIMAGESREQUEST']._serialized_start=791
+  _globals['_BATCHINDEXIMAGESREQUEST']._serialized_end=910
+  _globals['_BATCHINDEXIMAGESRESPONSE']._serialized_start=912
+  _globals['_BATCHINDEXIMAGESRESPONSE']._serialized_end=1001
+  _globals['_DELETEIMAGESREQUEST']._serialized_start=1003
+  _globals['_DELETEIMAGESREQUEST']._serialized_end=1114
+  _globals['_IDS']._serialized_start=1116
+  _globals['_IDS']._serialized_end=1134
+  _globals['_DELETEIMAGESRESPONSE']._serialized_start=1136
+  _globals['_DELETEIMAGESRESPONSE']._serialized_end=1175
+  _globals['_COUNTIMAGESREQUEST']._serialized_start=1177
+  _globals['_COUNTIMAGESREQUEST']._serialized_end=1233
+  _globals['_COUNTIMAGESRESPONSE']._serialized_start=1235
+  _globals['_COUNTIMAGESRESPONSE']._serialized_end=1271
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1274
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1414
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1416
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1494
+  _globals['_COLLECTION']._serialized_start=1497
+  _globals['_COLLECTION']._serialized_end=1792
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1794
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1836
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1838
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1913
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1915
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1978
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1980
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=2083
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=2085
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=2145
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=2147
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=2171
+  _globals['_INDEXER']._serialized_start=2555
+  _globals['_INDEXER']._serialized_end=3396
 # @@protoc_insertion_point(module_scope)

@@ -57,14 +57,16 @@ class IndexImagesRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[IndexOptions, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class IndexOptions(_message.Message):
-    __slots__ = ("collection", "create_collection", "force")
+    __slots__ = ("collection", "create_collection", "force", "max_wait_ms")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     CREATE_COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     create_collection: bool
     force: bool
-    def __init__(self, collection: _Optional[str] = ..., create_collection: _Optional[bool] = ..., force: _Optional[bool] = ...) -> None: ...
+    max_wait_ms: int
+    def __init__(self, collection: _Optional[str] = ..., create_collection: _Optional[bool] = ..., force: _Optional[bool] = ..., max_wait_ms: _Optional[int] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("sequence", "id", "content", "uri", "metadata")

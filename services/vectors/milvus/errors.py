@@ -38,6 +38,7 @@ _UNEXPECTED = (1, 65_535)  # anything: of Milvus Lite and pymilvus, of a server
 # request's deadline has passed on the way, and pymilvus where it waits by itself.
 _LATE_WORDS = ("Retry timeout", "context canceled", "context deadline exceeded")
 _TAKEN_WORDS = ("already exist", "duplicate collection")
+_FULL_WORDS = ("No space left on device",)  # Milvus Lite's disk: a server denies by a code
 
 
 class NotLoaded(Unavailable):
@@ -89,6 +90,8 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
         return invalid_filter(message)
     if error.code in _UNEXPECTED and any(words in message for words in _TAKEN_WORDS):
         return AlreadyExists(f"collection {collection!r} already exists")
+    if error.code in _UNEXPECTED and any(words in message for words in _FULL_WORDS):
+        return Overloaded(f"Milvus: {message}", retry_after_s=1.0)
     if error.code in _UNEXPECTED and any(words in message for words in _LATE_WORDS):
         return DeadlineExceeded("Milvus did not answer in time")
     return MilvusFailed(f"Milvus: {message or error!r}")
