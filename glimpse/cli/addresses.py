@@ -3,7 +3,6 @@ calls to them are protected with is in glimpse.cli.protection."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,8 @@ import typer
 
 from glimpse.cli import protection
 from glimpse.cli.console import CommandError
-from glimpse.cli.ports import ADDRESSES_FILE, DEFAULT_INDEXER, DEFAULT_QUERY
+from glimpse.cli.data_folder import is_starting, published
+from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
 
 if TYPE_CHECKING:
     from glimpse.client import Client
@@ -66,29 +66,13 @@ def find(data: Path | None) -> dict[str, str]:
 
     Raises CommandError when a folder is given and no `glimpse up` runs on it.
     """
-    path = (data or default_data()) / ADDRESSES_FILE
-    try:
-        return {name: str(value) for name, value in json.loads(path.read_text()).items()}
-    except (OSError, ValueError):
-        if data is None:
-            return {}
-        if _is_starting(data):
-            raise CommandError(
-                f"glimpse up is just starting on {data}: try again when it says Ready"
-            ) from None
-        raise CommandError(
-            f"no running stack is known in {data}; start one with: glimpse up --data {data}"
-        ) from None
-
-
-def _is_starting(data: Path) -> bool:
-    """Whether a `glimpse up` has begun on a folder, and has not yet told where its services are."""
-    try:
-        draft = json.loads((data / f"{ADDRESSES_FILE}.new").read_text())
-        os.kill(int(draft["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return True
+    folder = data or default_data()
+    known = published(folder)
+    if data is not None and not known:
+        if is_starting(folder):
+            raise CommandError(f"glimpse up is just starting on {data}: try again when it is ready")
+        raise CommandError(f"no stack runs on {data}; start one with: glimpse up --data {data}")
+    return known
 
 
 def connect(

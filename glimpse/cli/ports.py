@@ -1,4 +1,4 @@
-"""Where the stack listens: a port for each process, and the file in which they are written down."""
+"""Where the stack listens: a port for each process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import socket
 from dataclasses import astuple, dataclass
 
 HOST = "127.0.0.1"
-ADDRESSES_FILE = "addresses.json"
-"""In the data folder of a running stack: HOST:PORT by service, and the stack's process id."""
 
 # Below the range from which Linux and macOS take ports for outgoing connections: a port that is
 # free now is not taken by chance before its process listens.

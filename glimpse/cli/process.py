@@ -11,19 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from glimpse.cli import guard
-
-_LOG_TAIL_BYTES = 16_384
+from glimpse.cli.log_file import LogFile
 
 
 class Guard:
     """The process that stops all others if this one is killed; see glimpse.cli.guard.
 
-    `keep_fd`, a descriptor such as a lock's, stays open in it until the last of them is gone.
+    `keep_fd`, a descriptor such as a lock's, stays open in it and in all that it watches: until the
+    last of them is gone, also where it is killed, too.
     Between a child's start and its first line to the guard lie some microseconds in which a
     SIGKILL of this process would leave that child alone.
     """
 
     def __init__(self, keep_fd: int) -> None:
+        self.keep_fd = keep_fd
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
@@ -33,6 +34,11 @@ class Guard:
             pass_fds=[keep_fd],
             text=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """The guard's own process id."""
+        return self._process.pid
 
     def watch(self, group: int, stop_signal: signal.Signals) -> None:
         """Has a group stopped when this process is gone."""
@@ -65,7 +71,7 @@ def let_interrupts_through() -> None:
 
 
 class Process:
-    """One named child; its output goes to `log_path`, which each start begins anew."""
+    """One named child; its output is appended to the file `log_path`."""
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class Process:
     ) -> None:
         self.name = name
         self.log_path = log_path
+        self._log = LogFile(log_path)
         self._command = list(command)
         self._environment = dict(environment)
         self._stop_signal = stop_signal
@@ -88,7 +95,7 @@ class Process:
         """Starts the child in the log's folder. Raises OSError."""
         if self._stop_signal is signal.SIGINT:
             let_interrupts_through()
-        with self.log_path.open("wb") as log:
+        with self._log.open() as log:
             self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -96,6 +103,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 # Away from the terminal, so that Ctrl-C reaches only whoever stops them in order.
                 start_new_session=True,
+                pass_fds=[guard.keep_fd],
                 cwd=self.log_path.parent,
                 env=os.environ | self._environment,
             )
@@ -126,13 +134,12 @@ class Process:
         return f"ended with exit code {code}"
 
     def last_lines(self, count: int = 10) -> list[str]:
-        """The last lines that it wrote."""
-        try:
-            with self.log_path.open("rb") as log:
-                log.seek(max(0, os.path.getsize(self.log_path) - _LOG_TAIL_BYTES))
-                return log.read().decode(errors="replace").splitlines()[-count:]
-        except OSError:
-            return []
+        """The last lines that it wrote since its start."""
+        return self._log.last_lines(count)
+
+    def shorten_log(self) -> None:
+        """Keeps the log from growing for ever; to be called now and then."""
+        self._log.shorten()
 
     def stop(self, grace_s: float) -> None:
         """Asks the child to stop, waits, and kills what is left of its group."""

@@ -10,26 +10,27 @@ their output are not its job.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from glimpse.cli.console import CommandError
-from glimpse.cli.ports import ADDRESSES_FILE, HOST, Ports
+from glimpse.cli.data_folder import DataFolder
+from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_milvus_ready, is_serving
 from glimpse.cli.process import Guard, Process
 
 _LOOK_S = 0.1
+_TELL_S = 10.0  # between what is told about a start that takes long
 _REFUSED = 2  # how services end that cannot start; their last line says why
+_MERGED = ("ENCODER_MODEL", "PYTHONPATH")  # what the environment says of them counts
 _CHECKOUT = Path(__file__).resolve().parents[2]
 """The services are those that lie beside this package, wherever they are started."""
 
@@ -42,7 +43,8 @@ class StackError(CommandError):
 class StackOptions:
     """How to run the stack. `data` holds Milvus' files, logs, lock and addresses; `model` is a
     name or path as in ENCODER_MODEL; with `milvus_uri` an existing server is used instead of
-    Milvus Lite; `environment` is added to that of the services."""
+    Milvus Lite; `environment` is added to that of the services; `tell` gets a line now and then
+    while a start takes long."""
 
     data: Path
     model: str = "demo"
@@ -51,6 +53,7 @@ class StackOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_s: float = 120.0
     grace_s: float = 15.0
+    tell: Callable[[str], None] = lambda _: None
 
 
 class Stack:
@@ -58,6 +61,7 @@ class Stack:
 
     def __init__(self, options: StackOptions) -> None:
         self.options = options
+        self._folder = DataFolder(options.data)
         ports = options.ports
         self.milvus_uri = options.milvus_uri or f"http://{HOST}:{ports.milvus}"
         self.addresses = {
@@ -70,7 +74,6 @@ class Stack:
         self.stop_requested = threading.Event()
         """Set from anywhere, a signal handler included, it ends a start that is under way."""
         self._guard: Guard | None = None
-        self._lock_fd: int | None = None
 
     @property
     def query(self) -> str:
@@ -82,6 +85,21 @@ class Stack:
         """The indexer's address."""
         return self.addresses["indexer"]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the services get: their settings, and all that this process has."""
+        return os.environ | self._settings()
+
+    def overruled(self) -> list[str]:
+        """Settings in this process's environment that the stack has others for."""
+        ours = self._settings().items()
+        differ = [name for name, value in ours if os.environ.get(name, value) != value]
+        return [name for name in differ if name not in _MERGED]
+
+    def free_bytes(self) -> int:
+        """What is left of the disk that the data folder is on."""
+        return self._folder.free_bytes()
+
     def __enter__(self) -> Stack:
         self.start()
         return self
@@ -92,37 +110,33 @@ class Stack:
     def start(self) -> None:
         """Starts everything and waits until all are healthy; stops everything on a failure.
 
-        Raises StackError.
+        Raises StackError, and CommandError where the folder cannot be had.
         """
         self._check_installed()
-        self._lock_fd = self._lock()
         try:
+            lock_fd = self._folder.lock(self.addresses)
             if taken := self._taken_ports():
                 raise StackError(
                     f"port {taken[0]} is in use; stop the process there, or choose others "
                     "with --ports (0: free ones)"
                 )
-            self._guard = Guard(self._lock_fd)
+            self._guard = Guard(lock_fd)
             self._fetch_weights(self._guard)
             self._start_and_wait(*self.processes)
-            self._write_addresses()
+            self._folder.publish()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """Stops everything, in order; nothing to do when it is stopped."""
-        if self._lock_fd is not None:  # otherwise it is another stack's file
-            with contextlib.suppress(OSError):
-                (self.options.data / ADDRESSES_FILE).unlink()
+        self._folder.withdraw()
         for process in reversed(self.processes.values()):
             process.stop(self.options.grace_s)
         if self._guard is not None:
             self._guard.close()
             self._guard = None
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        self._folder.release()
 
     def send_kill(self) -> None:
         """Sends SIGKILL to everything, for a stop() under way that takes too long."""
@@ -137,8 +151,10 @@ class Stack:
         self._start_and_wait(*chosen)
 
     def check(self) -> None:
-        """Raises StackError, with what it wrote last, when a process has ended."""
+        """Raises StackError, with what it wrote last, when a process has ended; keeps the logs of
+        the others from growing for ever."""
         for process in self.processes.values():
+            process.shorten_log()
             if process.is_running:
                 continue
             lines = process.last_lines()
@@ -151,7 +167,7 @@ class Stack:
 
     def _make_processes(self) -> list[Process]:
         options, ports = self.options, self.options.ports
-        logs = options.data / "logs"
+        logs = self._folder.logs
         processes = []
         if options.milvus_uri is None:
             command = [sys.executable, "-m", "milvus_lite", "server", "--host", HOST]
@@ -162,12 +178,12 @@ class Stack:
             )
         for name in ("encoder", "indexer", "query"):
             command = [sys.executable, "-m", f"services.{name}"]
-            environment = self._environment()
+            environment = self._settings()
             processes.append(Process(name, command, environment, logs / f"{name}.log"))
         return processes
 
-    def _environment(self) -> dict[str, str]:
-        """The services' settings."""
+    def _settings(self) -> dict[str, str]:
+        """The services' settings, and how they are run."""
         ports = self.options.ports
         return {
             # People read these logs; whoever wants them for machines says so in the environment.
@@ -209,25 +225,6 @@ class Stack:
                     f"{_CHECKOUT} installs all that is needed, and .venv/bin/glimpse runs it"
                 )
 
-    def _lock(self) -> int:
-        import fcntl  # not on Windows, where all but running the stack works
-
-        folder = self.options.data
-        try:
-            (folder / "logs").mkdir(parents=True, exist_ok=True)
-            lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StackError(f"{folder} cannot be used: {error.strerror}") from error
-        try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock_fd)
-            raise StackError(
-                f"glimpse is already running on {folder}, or is just being stopped; "
-                "use that one, or choose another folder with --data"
-            ) from None
-        return lock_fd
-
     def _taken_ports(self) -> list[int]:
         ports = self.options.ports
         ours = [] if self.options.milvus_uri is None else [ports.milvus]
@@ -239,7 +236,7 @@ class Stack:
             return
         fetch = subprocess.Popen(
             [sys.executable, "-m", "services.encoder.fetch"],
-            env=os.environ | self._environment(),
+            env=self.environment,
             cwd=self.options.data,
             stdout=subprocess.PIPE,
             text=True,
@@ -260,26 +257,28 @@ class Stack:
         if self._guard is None:
             raise StackError("the stack is not running")
         for name in names:
-            self.processes[name].start(self._guard)
+            try:
+                self.processes[name].start(self._guard)
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                raise StackError(f"{name} cannot be started: {why}") from error
         deadline_s = time.monotonic() + self.options.start_timeout_s
         for name in self.processes:
             self._wait_healthy(name, deadline_s)
 
     def _wait_healthy(self, name: str, deadline_s: float) -> None:
         probe = is_milvus_ready if name == "milvus" else is_serving
+        process, tell_at_s = self.processes[name], time.monotonic() + _TELL_S
         while not probe(self.addresses[name]):
             self.check()
             if self.stop_requested.wait(_LOOK_S):
                 raise StackError("stopped before everything was ready")
-            if time.monotonic() > deadline_s:
+            now_s = time.monotonic()
+            if now_s > deadline_s:
                 raise StackError(
                     f"{name} at {self.addresses[name]} was not ready within "
-                    f"{self.options.start_timeout_s:.0f} s; "
-                    f"its log is {self.processes[name].log_path}"
+                    f"{self.options.start_timeout_s:.0f} s; its log is {process.log_path}"
                 )
-
-    def _write_addresses(self) -> None:
-        path = self.options.data / ADDRESSES_FILE
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(self.addresses | {"pid": os.getpid()}, indent=2) + "\n")
-        draft.replace(path)
+            if now_s > tell_at_s:
+                tell_at_s = now_s + _TELL_S
+                self.options.tell("\n  ".join([f"Waiting for {name} ...", *process.last_lines(1)]))

@@ -61,7 +61,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         (["index", "gone"], "gone: no such file or folder"),
         (["index", "{picture}", "--metadata", "gone.csv"], "gone.csv: the metadata cannot be read"),
         (["delete", "--filter", "width > 1"], "use --yes to skip it"),
-        (["search", "a dog", "--data", "nowhere"], "no running stack is known in nowhere"),
+        (["search", "a dog", "--data", "nowhere"], "no stack runs on nowhere"),
         (["status", "--query", NOBODY, "--indexer", NOBODY], "not healthy: indexer, query"),
     ],
 )
@@ -95,7 +95,9 @@ def test_a_dry_run_lists_pictures_and_needs_no_service(tmp_path, capsys):
 
 
 def test_addresses_that_up_wrote_down_are_used(tmp_path, capsys):
-    (tmp_path / "addresses.json").write_text(json.dumps({"query": "127.0.0.1:2"}))
+    (tmp_path / "addresses.json").write_text(
+        json.dumps({"query": "127.0.0.1:2", "pid": os.getpid()})
+    )
     assert main(["search", "a dog", "--data", str(tmp_path)]) == 1
     assert "the query service at 127.0.0.1:2 cannot be reached" in capsys.readouterr().err
 
@@ -109,7 +111,9 @@ def test_a_start_that_is_under_way_is_told_as_such(tmp_path, capsys):
 
 
 def test_the_environment_goes_before_what_was_written_down(tmp_path, capsys, monkeypatch):
-    (tmp_path / "addresses.json").write_text(json.dumps({"query": "127.0.0.1:2"}))
+    (tmp_path / "addresses.json").write_text(
+        json.dumps({"query": "127.0.0.1:2", "pid": os.getpid()})
+    )
     monkeypatch.setenv("GLIMPSE_QUERY", "127.0.0.1:3")
     assert main(["search", "a dog", "--data", str(tmp_path)]) == 1
     assert "127.0.0.1:3" in capsys.readouterr().err
