@@ -6,14 +6,14 @@ import enum
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glimpse.cli import addresses
+from glimpse.cli import addresses, bundled_model
 from glimpse.cli.console import CommandError, printable, say
 from glimpse.cli.metadata import read_metadata
 from glimpse.cli.ports import DEFAULT_INDEXER
@@ -116,6 +116,7 @@ def index(
                 raise typer.Exit(130) from None
             raise
     tally.tell(as_json)
+    _tell_model(collection, indexer, data)
     if tally.has_failures:
         raise typer.Exit(1)
 
@@ -187,3 +188,8 @@ def _open_failures(path: Path | None, stack: ExitStack) -> Any:
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
         raise CommandError(f"{path}: failures cannot be written there: {why}") from error
+
+
+def _tell_model(collection: str, indexer: str | None, data: Path | None) -> None:
+    with suppress(GlimpseError), addresses.connect("", indexer, data) as client:
+        bundled_model.tell_of_collection(collection, client.get_collection(collection).model.name)

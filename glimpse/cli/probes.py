@@ -1,4 +1,4 @@
-"""Whether a process of the stack answers."""
+"""Whether a process of the stack answers, and with which model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.transport.channel import open_channel
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from glimpse.transport.diagnosis import Diagnosis
@@ -53,3 +54,13 @@ def is_milvus_ready(uri: str) -> bool:
         except grpc.RpcError:
             return False
         return True
+
+
+def model_at(address: str) -> encoder_pb2.Model | None:
+    """What the encoder at HOST:PORT has loaded; None if it does not tell, as without a token."""
+    with contextlib.closing(open_channel(address)) as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        try:
+            return stub.GetModel(encoder_pb2.GetModelRequest(), timeout=_CALL_TIMEOUT_S).model
+        except grpc.RpcError:
+            return None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glimpse.cli import addresses
+from glimpse.cli import addresses, bundled_model
 from glimpse.cli.console import CommandError, print_json, print_table, say
 from glimpse.results import Hit, SearchResult
 
@@ -62,6 +62,7 @@ def search(
     if result.text_truncated:
         say("The text is longer than the model reads: its end was cut off.")
     _show(result, text, as_json, sheet)
+    bundled_model.tell_of_collection(collection, result.model.name)
 
 
 def similar(
@@ -103,6 +104,7 @@ def similar(
             min_score=min_score,
         )
     _show(result, f"like {image.name if image else image_id}", as_json, sheet)
+    bundled_model.tell_of_collection(collection, result.model.name)
 
 
 def show_hits(hits: list[Hit]) -> None:

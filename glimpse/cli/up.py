@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from glimpse.cli import addresses
+from glimpse.cli import addresses, bundled_model, surroundings
 from glimpse.cli.console import CommandError, print_table, say
 from glimpse.cli.ports import Ports
+from glimpse.cli.probes import model_at
 from glimpse.cli.stack import Stack, StackError, StackOptions
 
 _LOOK_S = 0.25
@@ -76,13 +77,17 @@ def up(
             milvus_uri=milvus,
             ports=_ports(ports),
             start_timeout_s=start_timeout,
+            tell=say,
         )
     )
     _stop_on_signals(stack)
     say("Starting ...")
+    for line in surroundings.lines(stack):
+        say(line)
     try:
         stack.start()
         print_table(("service", "address"), list(stack.addresses.items()))
+        _tell_model(stack)
         say(f"Ready. Data and logs are in {folder}. Ctrl-C stops everything.")
         while not stack.stop_requested.wait(_LOOK_S):
             stack.check()
@@ -103,6 +108,13 @@ def _ports(base: int | None) -> Ports:
 def _checked_model(model: str) -> str:
     """A path made absolute, since the services run in a folder of their own."""
     return os.path.abspath(model) if os.path.isfile(model) else model
+
+
+def _tell_model(stack: Stack) -> None:
+    if (loaded := model_at(stack.addresses["encoder"])) is not None:
+        say(f"The model is {loaded.name}, on {loaded.device} in {loaded.precision}.")
+    if stack.options.model == bundled_model.NAME:
+        bundled_model.tell_at_start()
 
 
 def _stop_on_signals(stack: Stack) -> None:
