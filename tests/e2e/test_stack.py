@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from demo import pictures, world
 from glimpse import Client, ImageFile, Outcome
 from glimpse.cli import addresses
+from glimpse.cli.console import CommandError
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
-from glimpse.cli.stack import Stack, StackError, StackOptions
+from glimpse.cli.stack import Stack, StackOptions
 from glimpse.cli.walk import find_pictures
-from tests import photographs, programs, readme
+from tests import documents, photographs, programs
 
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
@@ -197,7 +199,7 @@ def test_an_ingest_goes_on_when_services_are_killed_under_it(stack, client):
 
 def test_a_second_stack_on_the_same_folder_is_refused(stack):
     second = Stack(options(stack.options.data))
-    with pytest.raises(StackError, match="already running"):
+    with pytest.raises(CommandError, match="already running"):
         second.start()
     second.stop()  # as `glimpse up` does at any end
     assert is_serving(stack.query)
@@ -215,7 +217,7 @@ def expected(client):
 
 def printed(stack: Stack, *words: str) -> list[str]:
     """What a command of README.md prints, with this stack's address in it."""
-    command = [word.replace(readme.QUERY, stack.query) for word in words]
+    command = [word.replace(documents.QUERY, stack.query) for word in words]
     environment = os.environ | {"PATH": programs.search_path()}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
@@ -228,7 +230,7 @@ def test_the_python_caller_and_the_readmes_print_the_best_hits(stack, expected):
     caller = [sys.executable, "examples/python/search.py", "--address", stack.query]
     assert printed(stack, *caller, "a", "white", "dog") == expected
     assert printed(stack, *caller, "--limit", "2", "a white dog") == expected[:2]
-    (program,) = readme.python_blocks()
+    (program,) = documents.python_blocks()
     assert printed(stack, sys.executable, "-c", program) == expected[:3]
 
 
@@ -254,7 +256,7 @@ def test_callers_in_other_languages_print_the_best_hits(stack, expected, languag
 @pytest.mark.skipif(not programs.find("grpcurl"), reason=programs.missing("grpcurl"))
 def test_the_readmes_grpcurl_lines_work_as_printed(stack, expected):
     found = []
-    for line in readme.grpcurl_lines():
+    for line in documents.grpcurl_lines():
         answer = "\n".join(printed(stack, *line.words))
         if line.request:
             found.append(json.loads(answer)["hits"])
@@ -264,3 +266,79 @@ def test_the_readmes_grpcurl_lines_work_as_printed(stack, expected):
     for hits in found:
         lines = [f"{hit['score']:.3f}  {hit['attributes']['uri']}" for hit in hits]
         assert lines == expected[: len(lines)]
+
+
+@pytest.fixture
+def as_typed(stack, client, tmp_path):
+    """Runs a command of a page as somebody does in a checkout beside this stack: in a folder that
+    has what `make demo` leaves, and nothing of other tests in the collections that pages name."""
+    for name in ("tests", "protos"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "build" / "demo" / "pictures").mkdir(parents=True)
+    (tmp_path / "build" / "go").symlink_to(programs.BUILT)
+    (tmp_path / "Pictures").symlink_to(photographs.carried()[-1].parent)
+    drawn = pictures.collection(tmp_path / "build" / "demo" / "pictures")
+    for picture in drawn[:: pictures.PER_CLASS]:
+        world.draw(picture.scene).save(picture.path)
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), programs.search_path()]),
+        "PYTHONPATH": str(ROOT),
+        "GLIMPSE_DATA": str(stack.options.data),
+    }
+
+    def run(words: list[str]) -> str:
+        done = subprocess.run(
+            [_with_addresses(word, stack, tmp_path) for word in words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def forget() -> None:
+        for name in {each.name for each in client.collections()} & {"images", "load", "photos"}:
+            client.drop_collection(name)
+
+    forget()
+    yield run
+    forget()
+
+
+def _with_addresses(word: str, stack: Stack, folder: Path) -> str:
+    """A word with this stack's address in it; ghz's configuration as a short copy that has it."""
+    if word.startswith("~/"):
+        return str(folder / word[2:])
+    if not word.endswith(".json"):
+        return word.replace(documents.QUERY, stack.query)
+    configuration = json.loads((ROOT / word).read_text())
+    copy = folder / Path(word).name
+    copy.write_text(json.dumps(configuration | {"host": stack.query, "duration": "1s"}))
+    return str(copy)
+
+
+def can_be_run(command: documents.Typed) -> bool:
+    """Whether it is for a stack that runs; tests/unit/test_documents.py looks at the others."""
+    program, *words = command.words
+    if program in ("grpcurl", "build/go/ghz"):
+        return programs.find(Path(program).name) is not None
+    return program == "python" or (program == "glimpse" and words[0] != "up")
+
+
+def test_readme_leads_to_a_white_dog(as_typed):
+    said = {}
+    for command in filter(can_be_run, documents.typed(documents.README)):
+        said[" ".join(command.words)] = as_typed(command.words)
+    found = said["glimpse search a white dog --sheet white-dogs.png"]
+    assert "white-dog-0.jpg" in found.splitlines()[1]
+    assert "healthy" in said["glimpse status"]
+    assert said.keys() >= {"glimpse index build/demo/pictures", "glimpse collections"}
+
+
+@pytest.mark.skipif(not programs.find("ghz"), reason=programs.missing("ghz"))
+def test_load_by_hand_as_its_page_says_ends_without_an_error(as_typed):
+    said = [as_typed(each.words) for each in documents.typed(documents.LOAD) if can_be_run(each)]
+    assert "[OK]" in said[-1]
+    assert "Error distribution" not in said[-1]

@@ -1,11 +1,9 @@
 """What docs/kubernetes.md tells people to apply is there; what it has them write is right."""
 
 import re
-import shlex
 
 import pytest
 
-from glimpse.cli.commands import LazyCommands
 from tests.k8s.manifests import K8S, ROOT, render
 
 PAGES = (ROOT / "docs" / "kubernetes.md", K8S / "README.md")
@@ -39,16 +37,3 @@ def test_every_secret_is_in_the_commands():
     )
     made = set(re.findall(r"create secret generic ([a-z-]+)", TEXT))
     assert made == wanted
-
-
-def test_commands_and_options_of_glimpse_are_those_that_it_has():
-    written = re.findall(r"^ +glimpse ([a-z].*)", TEXT, re.MULTILINE)
-    written += re.findall(r"`glimpse ([a-z].*?)`", TEXT)
-    assert len(written) > 5
-    for line in written:
-        command = LazyCommands()
-        for word in shlex.split(line.partition(">")[0].partition("#")[0]):
-            if hasattr(command, "get_command"):
-                command = command.get_command(None, word)
-            elif word.startswith("--"):
-                assert word in {name for each in command.params for name in each.opts}, line
