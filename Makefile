@@ -28,7 +28,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 .DEFAULT_GOAL := help
 .PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
 	bench-compare \
-	load capacity ghz grpcurl kustomize milvus-server check format lint types docs protos api-docs protos-check protos-release \
+	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
 	example-java example-java-if-there constraints clean
 
@@ -40,8 +40,8 @@ demo: $(VENV)/.stack ## set everything up, index 1,000 drawn pictures, search th
 
 # In their order, so that those that take long do not come last. Most tests wait for processes more than
 # they compute, those of the Milvus server most of all: one more process than there are processors.
-test: $(VENV)/.dev milvus-server ghz grpcurl kustomize example-go-if-there example-typescript-if-there \
-	example-java-if-there ## run every test that needs no GPU and no network
+test: $(VENV)/.dev milvus-server ghz grpcurl kustomize promtool example-go-if-there \
+	example-typescript-if-there example-java-if-there ## run every test that needs no GPU and no network
 	$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
 # The server's own address and token come from the environment or from the command line, and are not shown:
@@ -80,7 +80,7 @@ capacity: $(VENV)/.dev milvus-server ghz ## find the rate that breaks the object
 
 # Programs that tests start. Nothing to do where they are on the PATH, and kubectl is a kustomize, too.
 # Without Go, or where its modules cannot be fetched, the tests that want them are skipped.
-ghz grpcurl kustomize:
+ghz grpcurl kustomize promtool:
 	@command -v $@ > /dev/null || test -e build/go/$@ || { test $@ = kustomize && command -v kubectl > /dev/null; } \
 		|| { command -v go > /dev/null && $(MAKE) --no-print-directory build/go/$@; } \
 		|| echo "there is no $@ here: its tests are skipped" >&2
@@ -175,6 +175,13 @@ k8s-check: $(VENV)/.dev kustomize ## images, manifests and what is rendered from
 	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
 		"manifests, install kubectl 1.27 or newer, or Go, with which 'make kustomize' builds one" >&2; exit 1; }
 	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py tests/k8s/test_docs.py
+
+# Its module replaces others, which `go install` does not take from afar. Rules need no service discovery.
+build/go/promtool:
+	mkdir -p build/go/promtool.module
+	cd build/go/promtool.module && { test -e go.mod || go mod init promtool; } \
+		&& go get github.com/prometheus/prometheus/cmd/promtool@v0.313.2 \
+		&& go build -tags remove_all_sd -ldflags "-s -w" -o ../promtool github.com/prometheus/prometheus/cmd/promtool
 
 build/go/kustomize:
 	mkdir -p build/go
