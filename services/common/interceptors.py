@@ -206,7 +206,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         status = to_status(error)
         foreseen = isinstance(error, errors.GlimpseError)
         log.log(
-            logging.INFO if foreseen else logging.ERROR,
+            _level(error),
             "%s failed: %s",
             method,
             status.message if foreseen else repr(error),
@@ -231,6 +231,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # the two errors know of their way here refers to the call: a circle, which only the
             # garbage collector frees, and under overload that holds up the event loop.
             aborted.__traceback__ = aborted.__context__ = error.__traceback__ = None
+
+
+def _level(error: Exception) -> int:
+    if not isinstance(error, errors.GlimpseError):
+        return logging.ERROR
+    # While a model is loading, every indexer asks for it each second; the encoder itself says so.
+    return logging.DEBUG if error.reason == "LOADING" else logging.INFO
 
 
 def _pushback(error: Exception, context: Any) -> tuple[tuple[str, str], ...]:
