@@ -22,6 +22,7 @@ from glimpse.transport.credentials import PLAINTEXT, Credentials
 from glimpse.transport.diagnosis import Diagnosis
 from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
+from services.common import raw_messages
 from services.common.deadline import Deadline
 from services.common.telemetry import request_id
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Vector = npt.NDArray[np.float32]
 
 _PEER = "the encoder"
+_ENCODE_IMAGES = "/glimpse.encoder.v1.Encoder/EncodeImages"
 _MAX_LOST_S = 2.0
 _MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
 
@@ -86,7 +88,7 @@ class EncoderClient:
         )
         self._diagnosis = Diagnosis(_PEER, target, credentials)
         self._channel = self._open()
-        self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
+        self._stub = _stub(self._channel)
         self._lost_at_s: float | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -119,26 +121,48 @@ class EncoderClient:
 
     async def encode_files(self, files: Sequence[bytes], deadline: Deadline) -> EncodedBatch:
         """Unit vectors of picture files somebody waits for."""
-        images = [pb.Image(file=file) for file in files]
-        request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_INTERACTIVE)
-        return _batch(await self._call("EncodeImages", request, deadline))
+        request = pb.EncodeImagesRequest(priority=pb.PRIORITY_INTERACTIVE)
+        return await self._encode_images(pb.Image.FILE_FIELD_NUMBER, files, request, deadline)
 
     async def encode_pixels(
         self, pixels: Sequence[npt.NDArray[np.uint8]], deadline: Deadline
     ) -> EncodedBatch:
         """Unit vectors of preprocessed images, each uint8 [S, S, 3], at indexing's priority."""
-        images = [pb.Image(pixels=array.tobytes()) for array in pixels]
-        request = pb.EncodeImagesRequest(images=images, priority=pb.PRIORITY_BULK)
-        return _batch(await self._call("EncodeImages", request, deadline))
+        request = pb.EncodeImagesRequest(priority=pb.PRIORITY_BULK)
+        contents = [array.data.cast("B") for array in pixels]
+        return await self._encode_images(pb.Image.PIXELS_FIELD_NUMBER, contents, request, deadline)
 
-    async def _call(self, method: str, request: Message, deadline: Deadline) -> Any:
+    async def _encode_images(
+        self,
+        source: int,
+        contents: Sequence[raw_messages.Part],
+        request: pb.EncodeImagesRequest,
+        deadline: Deadline,
+    ) -> EncodedBatch:
+        """`source` is the number of the field of pb.Image that a content goes into."""
+        parts = [
+            part
+            for content in contents
+            for part in raw_messages.delimited(
+                pb.EncodeImagesRequest.IMAGES_FIELD_NUMBER, *raw_messages.delimited(source, content)
+            )
+        ]
+        raw = await raw_messages.joined(parts, request)
+        return _batch(await self._call("EncodeImages", request, deadline, raw))
+
+    async def _call(
+        self, method: str, request: Message, deadline: Deadline, raw: bytes | None = None
+    ) -> Any:
+        """The answer; `raw` is sent instead of a request of the same kind."""
         identity = request_id.get()
         metadata = ((REQUEST_ID, identity),) if identity else ()
         call = getattr(self._stub, method)
         with calling(request) as trace:
             try:
                 answer = await call(
-                    request, timeout=deadline.left_s(), metadata=(*metadata, *trace)
+                    request if raw is None else raw,
+                    timeout=deadline.left_s(),
+                    metadata=(*metadata, *trace),
                 )
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -166,7 +190,16 @@ class EncoderClient:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         self._channel = self._open()
-        self._stub = encoder_pb2_grpc.EncoderStub(self._channel)
+        self._stub = _stub(self._channel)
+
+
+def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderStub:
+    """The contract's stub, but for EncodeImages, which takes its request as bytes."""
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    stub.EncodeImages = channel.unary_unary(
+        _ENCODE_IMAGES, response_deserializer=pb.EncodeImagesResponse.FromString
+    )
+    return stub
 
 
 def _ours(error: errors.GlimpseError, raw: grpc.aio.AioRpcError) -> errors.GlimpseError:
