@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import math
 import random
@@ -20,9 +19,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
@@ -31,8 +27,8 @@ from glimpse.transport.status import REQUEST_ID, to_status
 from services.common import telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
+from services.common.codec import Parser, parser_of, serializer_of
 from services.common.deadline import Deadline
-from services.common.message_fields import check_fields
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -121,31 +117,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except errors.GlimpseError as error:
             # As a stream, even where the method is unary: that does not wait for the message.
             return grpc.stream_stream_rpc_method_handler(self._refusing(method, error, caller))
-        codec = {
-            "request_deserializer": _tolerant(handler.request_deserializer, method),
-            "response_serializer": handler.response_serializer,
-        }
+        parser, serialise = parser_of(handler, method), serializer_of(handler)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary, caller), **codec
+                self._unary(method, handler.unary_unary, parser, caller),
+                response_serializer=serialise,
             )
         if handler.stream_stream is not None:
             return grpc.stream_stream_rpc_method_handler(
-                self._streaming(method, handler.stream_stream, caller), **codec
+                self._streaming(method, handler.stream_stream, parser, caller),
+                response_serializer=serialise,
             )
         raise TypeError(f"{method}: only unary and bidirectional calls are wrapped")
 
     def _unary(
-        self, method: str, behaviour: Callable[..., Awaitable[Any]], caller: str
+        self, method: str, behaviour: Callable[..., Awaitable[Any]], parser: Parser, caller: str
     ) -> Callable[..., Any]:
-        async def wrapped(request: Any, context: Any) -> Any:
+        async def wrapped(content: bytes, context: Any) -> Any:
             self._begun(context)
             with self._observed(method, context):
                 try:
-                    if isinstance(request, errors.GlimpseError):
-                        raise request
                     with self._admission.place(caller or _peer(context), streaming=False):
-                        return await behaviour(request, context)
+                        return await behaviour(await parser(content), context)
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:
@@ -154,14 +147,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _streaming(
-        self, method: str, behaviour: Callable[..., AsyncIterator[Any]], caller: str
+        self, method: str, behaviour: Callable[..., AsyncIterator[Any]], parser: Parser, caller: str
     ) -> Callable[..., Any]:
-        async def wrapped(requests: Any, context: Any) -> AsyncIterator[Any]:
+        async def wrapped(contents: Any, context: Any) -> AsyncIterator[Any]:
             self._begun(context)
             with self._observed(method, context):
                 try:
                     with self._admission.place(caller or _peer(context), streaming=True):
-                        async for response in behaviour(_checked(requests), context):
+                        async for response in behaviour(_parsed(contents, parser), context):
                             yield response
                 except grpc.aio.AbortError:
                     raise
@@ -263,39 +256,9 @@ def _peer(context: Any) -> str:
     return address.rpartition(":")[0] or address
 
 
-def _tolerant(parse: Callable[[bytes], Any], method: str) -> Callable[[bytes], Any]:
-    """Makes bytes that are no message, or one of too many fields, an error to raise later: gRPC
-    itself would say UNKNOWN."""
-    kind = _request_kind(method)
-
-    def parsed(content: bytes) -> Any:
-        try:
-            if kind is not None:
-                check_fields(content, kind)
-            return parse(content)
-        except DecodeError as error:
-            return errors.InvalidInput("request", f"is not a valid message ({error})")
-        except errors.InvalidInput as error:
-            return error
-
-    return parsed
-
-
-@functools.lru_cache(256)
-def _request_kind(method: str) -> Descriptor | None:
-    """What /package.Service/Method takes; None for a method of which no contract is loaded."""
-    try:
-        name = method.removeprefix("/").replace("/", ".")
-        return descriptor_pool.Default().FindMethodByName(name).input_type
-    except KeyError:
-        return None
-
-
-async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        if isinstance(request, errors.GlimpseError):
-            raise request
-        yield request
+async def _parsed(contents: AsyncIterator[bytes], parser: Parser) -> AsyncIterator[Any]:
+    async for content in contents:
+        yield await parser(content)
 
 
 def _request_id(context: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from glimpse.errors import InvalidImage, InvalidInput
 from services.common import preprocess
+from services.common.message_fields import Content
 
 
 def check_count(field: str, count: int, max_count: int) -> None:
@@ -15,7 +16,7 @@ def check_count(field: str, count: int, max_count: int) -> None:
         raise InvalidInput(field, f"must have 1 to {max_count}, not {count}")
 
 
-def check_file(field: str, content: bytes, max_bytes: int) -> None:
+def check_file(field: str, content: Content, max_bytes: int) -> None:
     """Raises InvalidImage for a file that is too long; an empty one is decoding's to refuse."""
     if len(content) > max_bytes:
         raise InvalidImage(
@@ -25,7 +26,7 @@ def check_file(field: str, content: bytes, max_bytes: int) -> None:
         )
 
 
-def check_pixels(field: str, content: bytes, size: int) -> None:
+def check_pixels(field: str, content: Content, size: int) -> None:
     """Raises InvalidImage unless `content` is uint8 [size, size, 3]."""
     expected_bytes = size * size * 3
     if len(content) != expected_bytes:

@@ -15,8 +15,10 @@ from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import to_status
+from services.common.codec import takes_bytes
 from services.common.deadline import Deadline
 from services.common.interceptors import deadline_of
+from services.common.message_fields import parse, take_apart
 from services.common.text_bounds import MAX_TEXT_CHARACTERS, check_text
 from services.encoder import bounds
 from services.encoder.batcher import Batcher, Encoded, Outcome
@@ -81,13 +83,16 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
             timing=_timing(encoded),
         )
 
+    @takes_bytes
     async def EncodeImages(
-        self, request: pb.EncodeImagesRequest, context: grpc.aio.ServicerContext
+        self, request: bytes, context: grpc.aio.ServicerContext
     ) -> pb.EncodeImagesResponse:
         loaded, deadline = self._ready(), self._deadline(context)
-        bounds.check_count("images", len(request.images), self._settings.max_images)
-        pixels = await self._pixels(loaded, request.images)
-        lane = Lane.BULK if request.priority == pb.PRIORITY_BULK else Lane.IMAGE
+        rest, images = take_apart(request, pb.EncodeImagesRequest.IMAGES_FIELD_NUMBER)
+        bounds.check_count("images", len(images), self._settings.max_images)
+        priority = parse(pb.EncodeImagesRequest, rest).priority
+        pixels = await self._pixels(loaded, [image for _, image in images])
+        lane = Lane.BULK if priority == pb.PRIORITY_BULK else Lane.IMAGE
         good = [each for each in pixels if isinstance(each, np.ndarray)]
         outcomes = iter(await loaded.batcher.encode(lane, good, deadline) if good else ())
         encoded = [next(outcomes) if isinstance(each, np.ndarray) else each for each in pixels]
@@ -146,7 +151,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
                 tokens.append(error)
         return tokens
 
-    async def _pixels(self, loaded: Loaded, images: Sequence[pb.Image]) -> list[Pixels | Exception]:
+    async def _pixels(
+        self, loaded: Loaded, images: Sequence[memoryview]
+    ) -> list[Pixels | Exception]:
         """The pixels of each image, uint8 [S, S, 3], or what is wrong with it."""
         size = loaded.model.image_size
         sources = []
@@ -179,18 +186,19 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _source(
-    field: str, image: pb.Image, size: int, max_file_bytes: int
+    field: str, image: memoryview, size: int, max_file_bytes: int
 ) -> bytes | Pixels | errors.InvalidInput:
     """An image's file, its pixels, or what is wrong with it; one image's fault is its own."""
-    source = image.WhichOneof("source")
+    _, sources = take_apart(image, pb.Image.FILE_FIELD_NUMBER, pb.Image.PIXELS_FIELD_NUMBER)
     try:
-        if source == "file":
-            bounds.check_file(f"{field}.file", content := image.file, max_file_bytes)
-            return content
-        if source == "pixels":
-            bounds.check_pixels(f"{field}.pixels", content := image.pixels, size)
-            return np.frombuffer(content, np.uint8).reshape(size, size, 3)
-        raise errors.InvalidInput(field, "needs a file or pixels")
+        if not sources:
+            raise errors.InvalidInput(field, "needs a file or pixels")
+        source, content = sources[-1]  # the last of a oneof counts
+        if source == pb.Image.FILE_FIELD_NUMBER:
+            bounds.check_file(f"{field}.file", content, max_file_bytes)
+            return bytes(content)
+        bounds.check_pixels(f"{field}.pixels", content, size)
+        return np.frombuffer(content, np.uint8).reshape(size, size, 3)
     except errors.InvalidInput as error:
         return error
 

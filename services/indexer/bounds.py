@@ -6,6 +6,7 @@ What ids, names, filters and metadata may hold is the store's to say, where it i
 from __future__ import annotations
 
 from glimpse.errors import InvalidInput
+from services.common.message_fields import MAX_STRUCT_BYTES
 from services.common.text_bounds import CONTROL_CHARACTER
 from services.vectors.bounds import MAX_METADATA_BYTES, MAX_URI_CHARACTERS, check_name
 from services.vectors.filters import MAX_EXPRESSION_CHARACTERS
@@ -82,12 +83,14 @@ class MetadataBudget:
     """The bytes that an image's metadata may still take as JSON, while they are being converted.
 
     Counts what each value takes at least, so that a conversion ends soon after the bound, however
-    much there is. The message's own size would be no cheaper to ask for than to convert: protobuf
-    serialises it for that.
+    much there is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, message_bytes: int) -> None:
+        """Raises InvalidInput where the message's own size says that there is too much."""
         self._left_bytes = MAX_METADATA_BYTES
+        if message_bytes > MAX_STRUCT_BYTES:
+            self.spend(message_bytes)
 
     def spend(self, size_bytes: int) -> None:
         """Takes bytes out of the budget; raises InvalidInput where they are not in it."""

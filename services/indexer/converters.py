@@ -10,6 +10,7 @@ from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.results import Outcome
 from glimpse.transport.status import to_status
+from services.common.message_fields import parse, take_apart
 from services.indexer.bounds import MetadataBudget
 from services.indexer.records import Image, ImageResult, ListedCollection
 from services.vectors.records import CollectionInfo, IndexKind, Metric
@@ -37,31 +38,52 @@ _INDEX_KIND_VALUES = {
 _MAX_WHOLE_NUMBER = 2**53
 
 
-def image(message: pb.Image, sequence: int | None = None) -> Image:
-    """The image of a message; `sequence` replaces the caller's number.
+def batch(request: bytes) -> tuple[pb.IndexOptions, list[memoryview]]:
+    """The options of a serialised BatchIndexImagesRequest, and its images, not parsed yet."""
+    rest, images = take_apart(request, pb.BatchIndexImagesRequest.IMAGES_FIELD_NUMBER)
+    return parse(pb.BatchIndexImagesRequest, rest).options, [content for _, content in images]
+
+
+def stream_message(request: bytes) -> pb.IndexOptions | memoryview | None:
+    """What a serialised IndexImagesRequest holds: options, an image, not parsed yet, or nothing."""
+    rest, images = take_apart(request, pb.IndexImagesRequest.IMAGE_FIELD_NUMBER)
+    if images:
+        return images[-1][1]
+    message = parse(pb.IndexImagesRequest, rest)
+    return message.options if message.HasField("options") else None
+
+
+def image(message: memoryview) -> Image:
+    """The image of a serialised message.
 
     Metadata of more than 16 KiB as JSON are not converted: the image has a `problem` then.
     """
+    rest, large = take_apart(message, pb.Image.CONTENT_FIELD_NUMBER, pb.Image.METADATA_FIELD_NUMBER)
+    fields = dict(large)
+    small = parse(pb.Image, rest)
     attributes: dict[str, Any] = {}
     problem = None
-    if message.HasField("metadata"):
-        try:
-            attributes = metadata(message.metadata)
-        except InvalidInput as error:
-            problem = error
+    try:
+        attributes = metadata(fields.get(pb.Image.METADATA_FIELD_NUMBER, b""))
+    except InvalidInput as error:
+        problem = error
     return Image(
-        sequence=message.sequence if sequence is None else sequence,
-        content=message.content,
-        id=message.id,
-        uri=message.uri,
+        sequence=small.sequence,
+        content=bytes(fields.get(pb.Image.CONTENT_FIELD_NUMBER, b"")),
+        id=small.id,
+        uri=small.uri,
         metadata=attributes,
         problem=problem,
     )
 
 
-def metadata(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A JSON object; whole numbers up to 2^53 as integers. Raises InvalidInput past 16 KiB."""
-    return _object(struct, MetadataBudget())
+def metadata(struct: bytes | memoryview) -> dict[str, Any]:
+    """A JSON object, of a serialised Struct; whole numbers up to 2^53 as integers.
+
+    Raises InvalidInput past 16 KiB.
+    """
+    budget = MetadataBudget(len(struct))
+    return _object(parse(struct_pb2.Struct, bytes(struct), "image.metadata"), budget)
 
 
 def acknowledgement(record: ImageResult, sequence: int | None = None) -> pb.Acknowledgement:

@@ -7,6 +7,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 
 import grpc
 
@@ -14,6 +15,7 @@ from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.results import Outcome
+from services.common.codec import takes_bytes
 from services.common.interceptors import deadline_of, is_repeated
 from services.common.tasks import run_within
 from services.indexer import bounds, converters
@@ -34,9 +36,10 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self._store = store
         self._default_timeout_s = default_timeout_s
 
+    @takes_bytes
     async def IndexImages(
         self,
-        request_iterator: AsyncIterator[pb.IndexImagesRequest],
+        request_iterator: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
         options = await self._options(request_iterator)
@@ -64,7 +67,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             max_wait_s=options.max_wait_ms / 1000 or math.inf,
         )
 
-    async def _options(self, requests: AsyncIterator[pb.IndexImagesRequest]) -> pb.IndexOptions:
+    async def _options(self, requests: AsyncIterator[bytes]) -> pb.IndexOptions:
         """The stream's first message; a caller who never sends it holds no place for ever."""
         try:
             return await run_within(self._default_timeout_s, _options(requests))
@@ -72,32 +75,33 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             timeout_s = self._default_timeout_s
             raise DeadlineExceeded(f"options: not received within {timeout_s:g} s") from None
 
+    @takes_bytes
     async def BatchIndexImages(
-        self, request: pb.BatchIndexImagesRequest, context: grpc.aio.ServicerContext
+        self, request: bytes, context: grpc.aio.ServicerContext
     ) -> pb.BatchIndexImagesResponse:
-        bounds.check_batch(len(request.images))
-        bounds.check_collection(request.options.collection)
+        options, images = converters.batch(request)
+        bounds.check_batch(len(images))
+        bounds.check_collection(options.collection)
         deadline = deadline_of(context, self._default_timeout_s)
         left_s = deadline.left_s()
         try:
-            acknowledgements = await run_within(left_s, self._index_batch(request))
+            acknowledgements = await run_within(left_s, self._index_batch(options, images))
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"not completed within {left_s:.1f} s") from None
         return pb.BatchIndexImagesResponse(acknowledgements=acknowledgements)
 
     async def _index_batch(
-        self, request: pb.BatchIndexImagesRequest
+        self, options: pb.IndexOptions, images: Sequence[memoryview]
     ) -> Sequence[pb.Acknowledgement]:
-        target = await self._target(request.options)
-        images = _each(request.images)
+        target = await self._target(options)
+        sequences: list[int] = []
         ordered: dict[int, pb.Acknowledgement] = {}
-        async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
+        numbered = _numbered(images, sequences)
+        async with contextlib.aclosing(self._pipeline.index(target, numbered)) as records:
             async for record in records:
                 position = record.sequence
-                ordered[position] = converters.acknowledgement(
-                    record, request.images[position].sequence
-                )
-        return [ordered[position] for position in range(len(request.images))]
+                ordered[position] = converters.acknowledgement(record, sequences[position])
+        return [ordered[position] for position in range(len(images))]
 
     async def DeleteImages(
         self, request: pb.DeleteImagesRequest, context: grpc.aio.ServicerContext
@@ -169,23 +173,25 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         return pb.DropCollectionResponse()
 
 
-async def _options(requests: AsyncIterator[pb.IndexImagesRequest]) -> pb.IndexOptions:
+async def _options(requests: AsyncIterator[bytes]) -> pb.IndexOptions:
     async for request in requests:
-        if request.WhichOneof("message") == "options":
-            return request.options
+        if isinstance(message := converters.stream_message(request), pb.IndexOptions):
+            return message
         break
     raise InvalidInput("options", "must be the stream's first message")
 
 
-async def _images(requests: AsyncIterator[pb.IndexImagesRequest]) -> AsyncIterator[Image]:
+async def _images(requests: AsyncIterator[bytes]) -> AsyncIterator[Image]:
     async for request in requests:
-        if request.WhichOneof("message") != "image":
+        if not isinstance(message := converters.stream_message(request), memoryview):
             raise InvalidInput("image", "must be every message of the stream but the first")
-        yield converters.image(request.image)
+        yield converters.image(message)
 
 
-async def _each(messages: Sequence[pb.Image]) -> AsyncIterator[Image]:
+async def _numbered(messages: Sequence[memoryview], sequences: list[int]) -> AsyncIterator[Image]:
+    """The images by their positions, as callers' own numbers may repeat; adds those to a list."""
     for position, message in enumerate(messages):
-        # Callers' numbers may repeat; positions do not.
-        yield converters.image(message, position)
+        image = converters.image(message)
+        sequences.append(image.sequence)
+        yield replace(image, sequence=position)
         await asyncio.sleep(0)  # converting one takes up to 10 ms: others go in between

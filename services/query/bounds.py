@@ -15,8 +15,6 @@ from services.vectors import bounds as store_bounds
 from services.vectors import filters
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from glimpse.query.v1 import query_pb2 as pb
 
 MAX_TEMPLATE_CHARACTERS = 1_024
@@ -37,8 +35,8 @@ _INVALID_FILTER = "INVALID_FILTER"
 _OUTPUT_FIELDS = "output_fields"
 
 
-def check_search(request: pb.SearchRequest, max_image_bytes: int) -> None:
-    """All of a SearchRequest."""
+def check_search(request: pb.SearchRequest) -> None:
+    """All of a SearchRequest but its pictures."""
     _check_collection(request.collection)
     _check_options(request.options)
     if len(request.page_token) > MAX_PAGE_TOKEN_CHARACTERS:
@@ -48,7 +46,7 @@ def check_search(request: pb.SearchRequest, max_image_bytes: int) -> None:
             "characters",
             reason="PAGE_TOKEN_INVALID",
         )
-    check_query(request, "", request.options, max_image_bytes)
+    check_query(request, "", request.options)
 
 
 def check_batch(request: pb.BatchSearchRequest) -> None:
@@ -95,36 +93,44 @@ def check_query(
     message: pb.SearchRequest | pb.BatchQuery,
     prefix: str,
     options: pb.SearchOptions,
-    max_image_bytes: int,
 ) -> None:
-    """The query of a request or of a batch's item (`prefix` "queries[i].")."""
+    """The query of a request or of a batch's item (`prefix` "queries[i]."), but its pictures."""
     if message.WhichOneof("query") != "weighted_sum":
-        _check_part(message, prefix, options, max_image_bytes)
+        _check_part(message, prefix, options)
         return
     field, terms = f"{prefix}weighted_sum.terms", message.weighted_sum.terms
     if not 1 <= len(terms) <= MAX_TERMS:
         raise InvalidInput(field, f"must be 1 to {MAX_TERMS} terms, not {len(terms)}")
     for index, term in enumerate(terms):
-        _check_part(term, f"{field}[{index}].", options, max_image_bytes)
+        _check_part(term, f"{field}[{index}].", options)
+
+
+def check_image(field: str, content: bytes, max_bytes: int) -> None:
+    """A picture file. Apart from the rest: protobuf copies it whenever it is asked for."""
+    if len(content) > max_bytes:
+        raise InvalidImage(
+            field,
+            f"has {len(content)} bytes; at most {max_bytes} are taken",
+            reason="IMAGE_TOO_LARGE",
+        )
 
 
 class AnswerRoom:
     """The bytes that are left in an answer; `field` is what the caller would have to lower."""
 
     _ENVELOPE_BYTES = 4_096  # model, timing, page token
-    _FRAME_BYTES = 16  # tags and lengths around a message within
 
     def __init__(self, max_bytes: int, field: str) -> None:
         self._max_bytes = max_bytes
         self._left_bytes = max_bytes - self._ENVELOPE_BYTES
         self._field = field
 
-    def take(self, message: Message) -> None:
-        """Takes the room of a message that is written; raises InvalidInput if there is too little.
+    def take(self, size_bytes: int) -> None:
+        """Takes the room of what is written; raises InvalidInput if there is too little.
 
-        So that no answer is made, or measured, far beyond what can be sent.
+        So that no answer is made far beyond what can be sent.
         """
-        self._left_bytes -= message.ByteSize() + self._FRAME_BYTES
+        self._left_bytes -= size_bytes
         if self._left_bytes < 0:
             raise InvalidInput(
                 self._field,
@@ -138,20 +144,11 @@ def _check_part(
     message: pb.SearchRequest | pb.BatchQuery | pb.Term,
     prefix: str,
     options: pb.SearchOptions,
-    max_image_bytes: int,
 ) -> None:
     kind = message.WhichOneof("query")
     field = f"{prefix}{kind}"
     if kind == "text":
         _check_text(field, len(message.text), len(options.prompt_template))
-    elif kind == "image":
-        size_bytes = len(message.image)
-        if size_bytes > max_image_bytes:
-            raise InvalidImage(
-                field,
-                f"has {size_bytes} bytes; at most {max_image_bytes} are taken",
-                reason="IMAGE_TOO_LARGE",
-            )
     elif kind == "image_id":
         store_bounds.check_id(message.image_id, field)
     elif kind == "vector":

@@ -1,19 +1,18 @@
-"""Messages into queries, conditions into filters, answers into messages; sizes are bounds.py's.
+"""Messages into queries, conditions into filters; sizes are bounds.py's, answers answers.py's.
 
 What may be long is done in turns, between which other calls go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 from google.protobuf import struct_pb2
 
 from glimpse.errors import GlimpseError, InvalidInput
 from glimpse.query.v1 import query_pb2 as pb
-from glimpse.transport.status import to_status
 from services.common.event_loop import paced
 from services.query import bounds
 from services.query.queries import (
@@ -27,10 +26,8 @@ from services.query.queries import (
     Text,
     WeightedPart,
 )
-from services.query.search import Answers, Page
 from services.vectors import filters
 from services.vectors.filters import AnyFilter
-from services.vectors.records import CollectionSpec, ScoredRow
 
 _SCORE_DECIMALS = 6
 _OPERATORS: dict[int, filters.Operator] = {
@@ -51,14 +48,16 @@ async def queries_of(
     async for index, message in paced(enumerate(request.queries)):
         prefix = f"queries[{index}]."
         try:
-            bounds.check_query(message, prefix, request.options, max_image_bytes)
-            queries.append(await query_of(message, prefix))
+            bounds.check_query(message, prefix, request.options)
+            queries.append(await query_of(message, max_image_bytes, prefix))
         except InvalidInput as error:
             queries.append(error)
     return queries
 
 
-async def query_of(message: pb.SearchRequest | pb.BatchQuery, prefix: str = "") -> Query:
+async def query_of(
+    message: pb.SearchRequest | pb.BatchQuery, max_image_bytes: int, prefix: str = ""
+) -> Query:
     """The query of a request or of a batch's item (`prefix` "queries[i]."); raises InvalidInput."""
     kind = message.WhichOneof("query")
     if kind is None:
@@ -69,24 +68,41 @@ async def query_of(message: pb.SearchRequest | pb.BatchQuery, prefix: str = "") 
     field = f"{prefix}{kind}"
     if kind == "weighted_sum":
         terms = enumerate(message.weighted_sum.terms)
-        return Query(field, tuple([_term(t, f"{field}.terms[{i}]") async for i, t in paced(terms)]))
-    return Query(field, (WeightedPart(field, _part(message, kind, prefix)),))
+        return Query(
+            field,
+            tuple(
+                [
+                    _term(term, f"{field}.terms[{index}]", max_image_bytes)
+                    async for index, term in paced(terms)
+                ]
+            ),
+        )
+    if kind == "image":
+        await asyncio.sleep(0)  # it has been copied to be parsed, and is copied again
+    return Query(field, (WeightedPart(field, _part(message, kind, prefix, max_image_bytes)),))
 
 
-def _term(message: pb.Term, field: str) -> WeightedPart:
+def _term(message: pb.Term, field: str, max_image_bytes: int) -> WeightedPart:
     kind = message.WhichOneof("query")
     if kind is None:
         raise InvalidInput(field, "must be one of text, image, image_id, vector; none is set")
     weight = message.weight if message.HasField("weight") else 1.0
-    return WeightedPart(field, _part(message, kind, f"{field}."), weight)
+    return WeightedPart(field, _part(message, kind, f"{field}.", max_image_bytes), weight)
 
 
-def _part(message: pb.SearchRequest | pb.BatchQuery | pb.Term, kind: str, prefix: str) -> Part:
+def _part(
+    message: pb.SearchRequest | pb.BatchQuery | pb.Term,
+    kind: str,
+    prefix: str,
+    max_image_bytes: int,
+) -> Part:
     field = f"{prefix}{kind}"
     if kind == "text":
         return Text(field, message.text)
     if kind == "image":
-        return PictureFile(field, message.image)
+        content = message.image
+        bounds.check_image(field, content, max_image_bytes)
+        return PictureFile(field, content)
     if kind == "image_id":
         return IndexedImage(field, message.image_id)
     return Given(f"{field}.values", np.array(message.vector.values, dtype=np.float32))
@@ -189,99 +205,3 @@ def _scalar(value: struct_pb2.Value, field: str) -> filters.Scalar:
 
 def _invalid_filter(field: str, problem: str) -> InvalidInput:
     return InvalidInput(field, problem, reason="INVALID_FILTER")
-
-
-async def search_response(
-    answers: Answers, page: Page, room: bounds.AnswerRoom
-) -> pb.SearchResponse:
-    """The answer to the one query, but for its page token and the time in all."""
-    response = pb.SearchResponse(
-        model=_model(answers.collection),
-        text_truncated=page.truncated,
-        timing=_timing(answers),
-    )
-    await _write_hits(response.hits, page.hits, room)
-    return response
-
-
-async def batch_response(answers: Answers, room: bounds.AnswerRoom) -> pb.BatchSearchResponse:
-    """One result per query, in order, but for the time in all."""
-    response = pb.BatchSearchResponse(model=_model(answers.collection), timing=_timing(answers))
-    for outcome in answers.results:
-        result = response.results.add()
-        if isinstance(outcome, GlimpseError):
-            result.error.CopyFrom(to_status(outcome))
-            room.take(result)
-        else:
-            result.text_truncated = outcome.truncated
-            result.hits.SetInParent()
-            await _write_hits(result.hits.hits, outcome.hits, room)
-    return response
-
-
-async def images_response(
-    present: Iterable[tuple[str, dict[str, Any]]], missing: Sequence[str], room: bounds.AnswerRoom
-) -> pb.GetImagesResponse:
-    """Images in the order asked, and the ids that are not there."""
-    response = pb.GetImagesResponse(missing_ids=missing)
-    room.take(response)
-    async for identity, fields in paced(present):
-        image = response.images.add(id=identity)
-        _write_attributes(image.attributes, fields)
-        room.take(image)
-    return response
-
-
-async def _write_hits(messages: Any, hits: Sequence[ScoredRow], room: bounds.AnswerRoom) -> None:
-    """Writes into the answer itself: putting ready hits into it would copy them all in one turn."""
-    async for hit in paced(hits):
-        message = messages.add(id=hit.id, score=hit.score)
-        _write_attributes(message.attributes, hit.fields)
-        room.take(message)
-
-
-def _write_attributes(message: pb.Attributes, fields: dict[str, Any]) -> None:
-    """Attributes by name; those that are not in `fields` stay unset."""
-    message.SetInParent()
-    for name, value in fields.items():
-        if name == "metadata":
-            message.metadata.SetInParent()
-            for key, item in value.items():
-                _write_json(message.metadata.fields[key], item)
-        elif name == "vector":
-            # .tolist(): five times as fast as handing the array over.
-            message.vector.values.extend(value.tolist())
-        else:
-            setattr(message, name, value)
-
-
-def _write_json(message: struct_pb2.Value, value: Any) -> None:
-    """As Struct.update does, in a fifth of its time for long lists."""
-    if isinstance(value, bool):
-        message.bool_value = value
-    elif isinstance(value, (int, float)):
-        message.number_value = value
-    elif isinstance(value, str):
-        message.string_value = value
-    elif value is None:
-        message.null_value = struct_pb2.NULL_VALUE
-    elif isinstance(value, dict):
-        message.struct_value.SetInParent()
-        for key, item in value.items():
-            _write_json(message.struct_value.fields[key], item)
-    else:
-        message.list_value.SetInParent()
-        add = message.list_value.values.add
-        for item in value:
-            _write_json(add(), item)
-
-
-def _model(collection: CollectionSpec) -> pb.Model:
-    return pb.Model(name=collection.model_name, fingerprint=collection.model_fingerprint)
-
-
-def _timing(answers: Answers) -> pb.Timing:
-    timing = answers.timing
-    return pb.Timing(
-        queue_us=timing.queue_us, encode_us=timing.encode_us, search_us=timing.search_us
-    )

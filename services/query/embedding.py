@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,6 +32,8 @@ Item = TypeVar("Item", str, bytes)
 # Texts in a call that searches share, and such calls at once; decision 0026 says why so many.
 _MAX_SHARED_TEXTS = 32
 _MAX_TEXT_CALLS = 2
+# Of a call's texts or files together; a longer file goes alone. gRPC copies it on the event loop.
+_MAX_CALL_LENGTH = 8 * 2**20
 
 
 class TextCache:
@@ -197,8 +199,8 @@ class Embedder:
             size = len(items)
             if size > 1:
                 size = max_items(await self._current_model(deadline)) or size
-            for start in range(0, len(items), size or 1):
-                batch = await encode(items[start : start + size], deadline)
+            for some in _calls(items, size):
+                batch = await encode(some, deadline)
                 encoded += [_Encoded(outcome, batch) for outcome in batch.items]
         except GlimpseError as error:
             self._model = None  # the encoder that comes back may be another one
@@ -254,6 +256,19 @@ class Embedder:
                 "encoder_fingerprint": fingerprint,
             },
         )
+
+
+def _calls(items: Sequence[Item], max_items: int) -> Iterator[Sequence[Item]]:
+    """The items that go out together: few enough that sending them holds up nobody."""
+    start, length = 0, 0
+    for end, item in enumerate(items):
+        is_full = end - start == max_items or length + len(item) > _MAX_CALL_LENGTH
+        if is_full and end > start:
+            yield items[start:end]
+            start, length = end, 0
+        length += len(item)
+    if start < len(items):
+        yield items[start:]
 
 
 def _given(part: Given, collection: CollectionSpec) -> Embedded:

@@ -11,67 +11,69 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.interceptors import deadline_of
-from services.query import bounds, converters
+from services.common.raw_messages import joined
+from services.query import answers, bounds, converters
 from services.query.page_tokens import PageTokens, digest_of
 from services.query.search import Searcher
 from services.query.settings import QuerySettings
 
 
 class QueryServicer(query_pb2_grpc.QueryServicer):
-    """The contract in protos/glimpse/query/v1; errors become statuses in the shared interceptor."""
+    """The contract in protos/glimpse/query/v1; errors become statuses in the shared interceptor.
+
+    Answers are serialised here, hit by hit: whole ones would hold up everybody meanwhile.
+    """
 
     def __init__(self, searcher: Searcher, tokens: PageTokens, settings: QuerySettings) -> None:
         self._searcher = searcher
         self._tokens = tokens
         self._settings = settings
 
-    async def Search(
-        self, request: pb.SearchRequest, context: grpc.aio.ServicerContext
-    ) -> pb.SearchResponse:
+    async def Search(self, request: pb.SearchRequest, context: grpc.aio.ServicerContext) -> bytes:
         started_s = time.perf_counter()
-        bounds.check_search(request, self._settings.max_image_bytes)
+        bounds.check_search(request)
+        query = await converters.query_of(request, self._settings.max_image_bytes)
         options = converters.options_of(request.options)
-        query = await converters.query_of(request)
         digest = b""
         if request.page_token:
             digest = await digest_of(request.collection, query, options)
             options = self._tokens.resume(request.page_token, digest, options)
-        answers = await self._searcher.search(
+        found = await self._searcher.search(
             request.collection, [query], options, self._deadline(context)
         )
-        page = answers.results[0]
+        page = found.results[0]
         if isinstance(page, GlimpseError):
             raise page
-        response = await converters.search_response(answers, page, self._room("options.limit"))
+        hits, rest = await answers.search_response(found, page, self._room("options.limit"))
         if page.has_more:
             digest = digest or await digest_of(request.collection, query, options)
-            response.next_page_token = self._tokens.issue(options.offset + options.limit, digest)
-        response.timing.total_us = _us_since(started_s)
-        return response
+            rest.next_page_token = self._tokens.issue(options.offset + options.limit, digest)
+        rest.timing.total_us = _us_since(started_s)
+        return await joined(hits, rest)
 
     async def BatchSearch(
         self, request: pb.BatchSearchRequest, context: grpc.aio.ServicerContext
-    ) -> pb.BatchSearchResponse:
+    ) -> bytes:
         started_s = time.perf_counter()
         bounds.check_batch(request)
         options = converters.options_of(request.options)
         queries = await converters.queries_of(request, self._settings.max_image_bytes)
-        answers = await self._searcher.search(
+        found = await self._searcher.search(
             request.collection, queries, options, self._deadline(context)
         )
-        response = await converters.batch_response(answers, self._room("options.limit"))
-        response.timing.total_us = _us_since(started_s)
-        return response
+        results, rest = await answers.batch_response(found, self._room("options.limit"))
+        rest.timing.total_us = _us_since(started_s)
+        return await joined(results, rest)
 
     async def GetImages(
         self, request: pb.GetImagesRequest, context: grpc.aio.ServicerContext
-    ) -> pb.GetImagesResponse:
+    ) -> bytes:
         bounds.check_get(request)
         fields = converters.fields_of(request.output_fields)
         present, missing = await self._searcher.get_images(
             request.collection, request.ids, fields, self._deadline(context)
         )
-        return await converters.images_response(present, missing, self._room("ids"))
+        return await joined(*await answers.images_response(present, missing, self._room("ids")))
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:
         return deadline_of(context, self._settings.default_timeout_s)

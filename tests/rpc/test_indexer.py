@@ -395,7 +395,8 @@ BAD_FIELDS = {
     "line break after id": ({"id": "x\n"}, "image.id", "A-Z"),
     "long uri": ({"uri": "x" * 2049}, "image.uri", "2048"),
     "control character in uri": ({"uri": "a\x00b"}, "image.uri", "control"),
-    "many values of metadata": ({"metadata": values(50_000)}, "image.metadata", "16384"),
+    "many values of metadata": ({"metadata": values(5_900)}, "image.metadata", "16384"),
+    "countless values of metadata": ({"metadata": values(200_000)}, "image.metadata", "16384"),
     "large metadata": ({"metadata": as_struct({"a": "x" * 16_384})}, "image.metadata", "16384"),
     "deep metadata": ({"metadata": nested(9)}, "image.metadata", "8 levels"),
     "infinite metadata": (
@@ -427,11 +428,6 @@ async def test_a_message_of_countless_fields_is_refused_unparsed(service):
     request = pb.BatchIndexImagesRequest(options=OPTIONS, images=[pb.Image()] * 20_000)
     error = await failure(service.stub.BatchIndexImages(request, timeout=T))
     assert (error.field, error.reason) == ("request", "INVALID_INPUT")
-    struct = values(200_000)
-    error = await stream_failure(
-        service, starting(), pb.IndexImagesRequest(image=image(1, metadata=struct))
-    )
-    assert error.field == "metadata"
 
 
 async def test_values_at_their_bounds_are_taken(service):

@@ -263,6 +263,15 @@ async def test_batch_answers_each_query_with_its_own_status(query, encoder):
     assert encoder.items["texts"] == 2
 
 
+async def test_large_pictures_of_a_batch_go_to_the_encoder_a_few_at_a_time(query, encoder):
+    files = [png(colour) + bytes(5 * 2**20) for colour in ("red", "green", "blue")]
+    queries = [pb.BatchQuery(image=each) for each in (*files, png("white"), png("black"))]
+    request = pb.BatchSearchRequest(collection=COLLECTION, queries=queries)
+    response = await query.BatchSearch(request, timeout=TIMEOUT_S)
+    assert [result.error.code for result in response.results] == [0] * 5
+    assert (encoder.items["files"], encoder.items["calls"]) == (5, 3)
+
+
 async def test_batch_is_taken_up_to_its_bounds(query):
     queries = [pb.BatchQuery(text=WORDS[number % len(WORDS)]) for number in range(256)]
     request = pb.BatchSearchRequest(
