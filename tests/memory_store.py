@@ -109,7 +109,7 @@ class MemoryStore:
 
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
         collection = self._collection(name, deadline)
-        for row in bounds.unique_rows(rows, collection.spec.dimension):
+        for row in await bounds.unique_rows(rows, collection.spec.dimension):
             collection.rows[row.id] = copy.deepcopy(row)
         collection.vectors = None
 

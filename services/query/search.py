@@ -21,8 +21,8 @@ from services.vectors.filters import AnyFilter
 from services.vectors.records import CollectionSpec, Consistency, ScoredRow
 from services.vectors.store import VectorStore, find_rows
 
-# With at most 16 KiB of metadata each, they fit into Milvus' message of 64 MiB.
-_MAX_CARRIED_ROWS = 4_096
+# Of one answer of the store with small attributes; reading it takes a turn of the event loop.
+_MAX_CARRIED_ROWS = 2_048
 # Vectors that share a call to the store, and such calls at once; decision 0026 says why so many.
 _MAX_SHARED_VECTORS = 16
 _MAX_STORE_CALLS = 2
@@ -220,7 +220,7 @@ def _request(
     window = min(size, bounds.MAX_WINDOW - start - len(excluded))
     # Milvus sends all rows up to the page's end. Where they are many, they come bare, and the
     # page's own attributes are fetched afterwards.
-    is_bare = len(vectors) * (start + window) > _MAX_CARRIED_ROWS
+    is_bare = len(vectors) * (start + window) > _max_carried_rows(options.fields)
     return _Request(
         name=name,
         dimension=len(vectors[0]),
@@ -235,7 +235,12 @@ def _request(
 
 
 def _max_vectors(request: _Request) -> int:
-    return min(_MAX_SHARED_VECTORS, _MAX_CARRIED_ROWS // (request.offset + request.window))
+    most = _max_carried_rows(request.fields)
+    return min(_MAX_SHARED_VECTORS, most // (request.offset + request.window))
+
+
+def _max_carried_rows(fields: Sequence[str]) -> int:
+    return bounds.rows_at_once(fields, _MAX_CARRIED_ROWS)
 
 
 def _page(hits: Sequence[ScoredRow], options: Options, truncated: bool) -> Page:

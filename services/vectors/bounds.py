@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import InvalidInput
+from services.common.event_loop import paced
 from services.vectors.records import CollectionSpec, Row
 
 COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -23,6 +24,8 @@ MAX_METADATA_DEPTH = 8
 MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
 MAX_QUERIES = 1_024
 UNIT_TOLERANCE = 1e-3
+LARGE_FIELDS = frozenset(("metadata", "vector"))
+_MAX_LARGE_ROWS = 128
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 
 
@@ -60,17 +63,29 @@ def unique_ids(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(check_id(value, f"ids[{i}]") for i, value in enumerate(ids)))
 
 
-def unique_rows(rows: Sequence[Row], dimension: int) -> list[Row]:
-    """The rows, checked; of one id given twice, the last."""
+def _check_row(row: Row, dimension: int, field: str) -> None:
+    """All of a row but the length of its vector."""
+    check_id(row.id, f"{field}.id")
+    _check_text(row.uri, f"{field}.uri", MAX_URI_CHARACTERS)
+    _check_text(row.content_sha256, f"{field}.content_sha256", 64)
+    _check_text(row.format, f"{field}.format", MAX_FORMAT_CHARACTERS)
+    _check_integer(row.width, f"{field}.width", _INT32_MAX)
+    _check_integer(row.height, f"{field}.height", _INT32_MAX)
+    _check_integer(row.indexed_at_ms, f"{field}.indexed_at_ms", _INT64_MAX)
+    check_metadata(row.metadata, f"{field}.metadata")
+    if np.shape(row.vector) != (dimension,):
+        raise InvalidInput(
+            f"{field}.vector",
+            f"must have {dimension} numbers; its shape is {np.shape(row.vector)}",
+        )
+
+
+async def unique_rows(rows: Sequence[Row], dimension: int) -> list[Row]:
+    """The rows, checked in turns; of one id given twice, the last."""
     if not rows:
         return []
-    for i, row in enumerate(rows):
-        _check_attributes(row, f"rows[{i}]")
-        if np.shape(row.vector) != (dimension,):
-            raise InvalidInput(
-                f"rows[{i}].vector",
-                f"must have {dimension} numbers; its shape is {np.shape(row.vector)}",
-            )
+    async for i, row in paced(enumerate(rows)):
+        _check_row(row, dimension, f"rows[{i}]")
     _check_unit(np.stack([row.vector for row in rows]))
     return list({row.id: row for row in rows}.values())
 
@@ -108,6 +123,14 @@ def check_window(limit: int, offset: int, excluded: int) -> None:
         )
 
 
+def rows_at_once(fields: Sequence[str], most: int) -> int:
+    """How many rows with these attributes to read in one answer, and that is `most` of small ones.
+
+    Reading an answer takes a turn of the event loop: 10 ms at most.
+    """
+    return min(most, _MAX_LARGE_ROWS) if LARGE_FIELDS.intersection(fields) else most
+
+
 def check_metadata(metadata: Any, field: str = "metadata") -> int:
     """A JSON object of bounded size and depth, its numbers finite and its integers of 64 bits.
 
@@ -124,17 +147,6 @@ def check_metadata(metadata: Any, field: str = "metadata") -> int:
             field, f"must have at most {MAX_METADATA_BYTES} bytes as JSON; it has {size_bytes}"
         )
     return size_bytes
-
-
-def _check_attributes(row: Row, at: str) -> None:
-    check_id(row.id, f"{at}.id")
-    _check_text(row.uri, f"{at}.uri", MAX_URI_CHARACTERS)
-    _check_text(row.content_sha256, f"{at}.content_sha256", 64)
-    _check_text(row.format, f"{at}.format", MAX_FORMAT_CHARACTERS)
-    _check_integer(row.width, f"{at}.width", _INT32_MAX)
-    _check_integer(row.height, f"{at}.height", _INT32_MAX)
-    _check_integer(row.indexed_at_ms, f"{at}.indexed_at_ms", _INT64_MAX)
-    check_metadata(row.metadata, f"{at}.metadata")
 
 
 def _check_text(value: Any, field: str, max_characters: int) -> None:

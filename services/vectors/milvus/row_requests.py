@@ -7,27 +7,34 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from glimpse.errors import Unavailable
+from services.common.event_loop import paced
 from services.common.tasks import concurrently
-from services.vectors import filters
+from services.vectors import bounds, filters
 from services.vectors.milvus import schema
 from services.vectors.milvus.connection import MilvusCall
 from services.vectors.records import Consistency, Row
 
-_MAX_ROWS = 500  # of one request; encoding them holds the event loop for 0.025 s
-_MAX_BYTES = 32 * 1024 * 1024  # of one request; Milvus takes 64 MiB
-_MAX_IDS = 1_000  # of one request
+# Of one request, which pymilvus writes, and whose answer it reads, in one turn of the event loop:
+# 10 ms at most.
+_MAX_ROWS = 200
+_MAX_BYTES = 2**20
+_MAX_IDS = 1_000
+_MAX_READS = 2  # at once: answers may come together
 LEVELS = {"bounded": "Bounded", "strong": "Strong"}
 
 
 async def write(call: MilvusCall, rows: Sequence[Row]) -> None:
     """Upserts rows of different ids; none of its requests is left under way when it ends."""
-    requests = (_upsert(call, batch) for batch in batches(rows))
+    cut = [batch async for batch in paced(batches(rows))]
+    requests = (_upsert(call, batch, turn) for turn, batch in enumerate(cut))
     for error in await asyncio.gather(*requests, return_exceptions=True):
         if error is not None:
             raise error
 
 
-async def _upsert(call: MilvusCall, rows: Sequence[Row]) -> None:
+async def _upsert(call: MilvusCall, rows: Sequence[Row], turn: int) -> None:
+    for _ in range(turn):
+        await asyncio.sleep(0)  # each is written in a turn of its own
     answer = await call("upsert", call.collection, [schema.entity_of(row) for row in rows])
     if answer.get("upsert_count") != len(rows):
         raise Unavailable(f"Milvus accepted {answer.get('upsert_count')} of {len(rows)} rows")
@@ -36,23 +43,24 @@ async def _upsert(call: MilvusCall, rows: Sequence[Row]) -> None:
 async def fetch(
     call: MilvusCall, ids: Sequence[str], fields: Sequence[str], consistency: Consistency
 ) -> dict[str, dict[str, Any]]:
-    answers = await concurrently(
-        *(
-            call(
+    places = asyncio.Semaphore(_MAX_READS)
+
+    async def read(chunk: Sequence[str]) -> dict[str, dict[str, Any]]:
+        async with places:
+            entities = await call(
                 "query",
                 call.collection,
                 filter=filters.ids_filter(chunk),
                 output_fields=["id", *fields],
                 consistency_level=LEVELS[consistency],
             )
-            for chunk in _chunks(ids)
-        )
-    )
-    return {
-        entity["id"]: schema.fields_of(entity, fields)
-        for entities in answers
-        for entity in entities
-    }
+        return {entity["id"]: schema.fields_of(entity, fields) for entity in entities}
+
+    chunks = _chunks(ids, bounds.rows_at_once(fields, _MAX_IDS))
+    found: dict[str, dict[str, Any]] = {}
+    for rows in await concurrently(*map(read, chunks)):
+        found |= rows
+    return found
 
 
 async def count(call: MilvusCall, expression: str = "") -> int:
@@ -69,7 +77,7 @@ async def count(call: MilvusCall, expression: str = "") -> int:
 
 async def delete_ids(call: MilvusCall, ids: Sequence[str]) -> None:
     """Deletes rows that are there."""
-    for chunk in _chunks(ids):
+    for chunk in _chunks(ids, _MAX_IDS):
         await delete(call, filters.ids_filter(chunk))
 
 
@@ -82,9 +90,9 @@ async def delete(call: MilvusCall, expression: str) -> None:
         raise Unavailable("Milvus did not delete")
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _MAX_IDS):
-        yield ids[start : start + _MAX_IDS]
+def _chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
 
 
 def batches(rows: Sequence[Row]) -> Iterator[list[Row]]:

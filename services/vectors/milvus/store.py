@@ -202,7 +202,7 @@ class MilvusStore:
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
         call = self._call(deadline, name)
         known = await self._recall(call, dimension=np.size(rows[0].vector) if rows else None)
-        unique = bounds.unique_rows(rows, known.dimension)
+        unique = await bounds.unique_rows(rows, known.dimension)
         with self._writing(name):
             await row_requests.write(call, unique)
 
