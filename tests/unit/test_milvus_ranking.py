@@ -56,13 +56,28 @@ async def test_without_equal_scores_at_the_end_there_is_one_request():
     assert call.asked == [("search", 1, 3, ("uri",))]
 
 
-async def test_five_thousand_equal_scores_cost_one_window_of_ids_and_the_pages_attributes():
+async def test_five_thousand_equal_scores_cost_one_window_more():
     call = Call(TIES)
     (hits,) = await search(call, 0)
     assert [hit.id for hit in hits] == sorted(hit.id for hit in hits)
     assert [hit.fields for hit in hits] == [{"uri": f"of {hit.id}"} for hit in hits]
-    assert call.asked[:2] == [("search", 1, 11, ("uri",)), ("search", 1, 128, ())]
+    assert call.asked == [("search", 1, 11, ("uri",)), ("search", 1, 128, ("uri",))]
+
+
+@pytest.mark.parametrize("fields", [("metadata",), ("uri", "metadata")])
+async def test_large_attributes_are_fetched_for_the_page_alone(fields):
+    call = Call(TIES)
+    (hits,) = await search(call, 0, fields=fields)
+    assert [set(hit.fields) for hit in hits] == [set(fields)] * 10
+    assert call.asked[:2] == [("search", 1, 11, fields), ("search", 1, 128, ())]
     assert [asked[:2] for asked in call.asked[2:]] in ([("query", n)] for n in range(11))
+
+
+async def test_attributes_of_many_rows_are_fetched_for_the_pages_alone():
+    call = Call(TIES)
+    answers = await search(call, *[0] * 9)
+    assert {tuple(hit.fields) for hits in answers for hit in hits} == {("uri",)}
+    assert call.asked[:2] == [("search", 9, 11, ("uri",)), ("search", 9, 128, ())]
 
 
 async def test_only_the_queries_that_are_tied_ask_again():
@@ -80,7 +95,7 @@ async def test_many_tied_queries_ask_again_in_parts():
     call = Call(TIES)
     answers = await search(call, *[0] * 40, fields=())
     assert len({tuple(hit.id for hit in hits) for hits in answers}) == 1
-    assert sorted(call.asked[1:]) == [("search", n, 128, ()) for n in (8, 32)]
+    assert sorted(call.asked[1:]) == [("search", n, 128, ()) for n in (8, 16, 16)]
 
 
 @pytest.mark.parametrize("limit", [10, 100, 127, 128, 129, 300])
@@ -121,5 +136,5 @@ async def test_a_row_that_is_deleted_meanwhile_is_left_out():
             rows = await super().__call__(method, *args, **options)
             return [] if method == "query" else rows
 
-    (hits,) = await search(Deleting(TIES), 0)
+    (hits,) = await search(Deleting(TIES), 0, fields=("metadata",))
     assert len(hits) < 10

@@ -2,8 +2,9 @@
 
 Milvus orders by score alone, and of equal scores at a window's end it gives any. So a search asks
 for one row more than it needs. Where equal scores reach beyond that end, as they do where thousands
-of pictures are the same, their queries ask again, without attributes, for windows of fixed sizes:
-the same rows for each page. Within what a wider window adds, equal scores come by id.
+of pictures are the same, their queries ask again, for windows of fixed sizes: the same rows for
+each page. Within what a wider window adds, equal scores come by id. Attributes come along where
+they are few and small, which saves a request, and are fetched for the page alone where not.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.tasks import concurrently
-from services.vectors.bounds import MAX_WINDOW
+from services.vectors.bounds import LARGE_FIELDS, MAX_WINDOW
 from services.vectors.milvus import row_requests, schema
 from services.vectors.milvus.connection import MilvusCall
 from services.vectors.records import Consistency, ScoredRow
 
 _WINDOWS = tuple(128 * 2**step for step in range(8))  # the last is MAX_WINDOW
-_MAX_ROWS = 4_096  # of one answer without attributes; reading it holds the event loop for 0.01 s
+_MAX_ROWS = 2_048  # of one answer without attributes; reading it holds the event loop for 0.01 s
+_MAX_DRESSED_ROWS = 1_024  # of one answer with attributes
 _SCORE_DECIMALS = 6  # what float32 sums of different order agree on
 
 
@@ -61,17 +63,30 @@ class Search:
         tied = [i for i, hits in enumerate(answers) if _are_cut(hits, end)]
         if tied:
             known = {hit.id: hit.fields for i in tied for hit in answers[i]}
-            parts = await concurrently(*(self._rank(queries[some]) for some in _parts(tied, end)))
+            fields = self._carried(len(tied))
+            parts = await concurrently(
+                *(self._rank(queries[some], fields) for some in _parts(tied, end))
+            )
             ranked = [self.span.of(hits) for part in parts for hits in part]
+            if fields:
+                known = {hit.id: hit.fields for page in ranked for hit in page}
             for i, page in zip(tied, await self._dressed(ranked, known), strict=True):
                 pages[i] = page
         return pages
 
-    async def _rank(self, queries: NDArray[np.float32]) -> list[list[ScoredRow]]:
-        """The best rows of each query, at least as many as are needed, without attributes."""
+    def _carried(self, count: int) -> Sequence[str]:
+        """The attributes that come along when so many queries are ranked."""
+        rows = count * max(_windows(self.span.end))
+        is_large = rows > _MAX_DRESSED_ROWS or LARGE_FIELDS.intersection(self.fields)
+        return () if is_large else self.fields
+
+    async def _rank(
+        self, queries: NDArray[np.float32], fields: Sequence[str]
+    ) -> list[list[ScoredRow]]:
+        """The best rows of each query, at least as many as are needed."""
         read: list[dict[str, ScoredRow]] = [{} for _ in queries]
         for window in _windows(self.span.end):
-            for known, hits in zip(read, await self._ask(queries, window, ()), strict=True):
+            for known, hits in zip(read, await self._ask(queries, window, fields), strict=True):
                 for hit in hits:
                     known.setdefault(hit.id, hit)
         # Sorting leaves equal scores in the order in which they were read.
