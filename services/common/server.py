@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from glimpse.errors import UnusableCredentials
 from glimpse.transport.host_port import is_loopback
-from services.common import listeners, telemetry, tracing
+from services.common import listeners, memory, telemetry, tracing
 from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.certificates import CertificateCollector
@@ -163,6 +163,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self.supervise(watch_lag(self._lag_s), "watching the event loop")
+        self.supervise(memory.give_back(), "giving memory back")
         await self._stop.wait()
         log.info("stopping")
         jobs = tuple(self._jobs)
@@ -210,6 +211,7 @@ def run_service(
 ) -> NoReturn:
     """Sets up logs, runs a service's main, ends the process with its exit code; 2: cannot start."""
     raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
+    memory.keep_pages()
     with raw_output:
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
         faulthandler.enable()  # what a crash of the interpreter leaves behind the log's last line
