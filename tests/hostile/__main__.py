@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from benchmarks import machine, stacks
-from benchmarks.report import Bar, Figure, Report
+from benchmarks.report import Bar, Figure, Report, percentile
 from glimpse.cli.ports import Ports
 from glimpse.cli.stack import Stack, StackOptions
 from tests.hostile.attacks import Attack, chosen, field_attacks, method_attacks
 from tests.hostile.batches import batch_attacks
 from tests.hostile.connections import connection_attacks
+from tests.hostile.known import KNOWN
 from tests.hostile.results import NOTICED_MS, Outcome, Result
 from tests.hostile.run import ENVIRONMENT, Run
 
@@ -36,7 +37,7 @@ def all_attacks() -> Sequence[Attack]:
 
 def hostile(options: argparse.Namespace) -> Outcome:
     """A stack of its own, and all that was chosen against it."""
-    attacks = chosen(all_attacks(), options.only)
+    attacks = _chosen(options)
     shutil.rmtree(_FOLDER, ignore_errors=True)
     with contextlib.ExitStack() as exits:
         uri = None
@@ -55,6 +56,15 @@ def hostile(options: argparse.Namespace) -> Outcome:
             if process.exit_code
         ]
     return outcome
+
+
+def _chosen(options: argparse.Namespace) -> list[Attack]:
+    attacks = chosen(all_attacks(), options.only)
+    if options.known:
+        known = {name for each in KNOWN for name in each.attacks}
+        attacks = [attack for attack in attacks if attack.name in known]
+    skipped = chosen(attacks, options.skip) if options.skip else []
+    return [attack for attack in attacks if attack not in skipped]
 
 
 def figures(outcome: Outcome) -> list[Figure]:
@@ -97,6 +107,26 @@ def figures(outcome: Outcome) -> list[Figure]:
             outcome.ties.ratio,
             Bar("at most", 3),
         ),
+        Figure(
+            "search_of_ties_ms",
+            "p50 of a search that meets 5,000 equal scores (once 1,200 ms)",
+            percentile(outcome.ties.ties_ms, 0.5),
+        ),
+        Figure(
+            "list_collections_ms",
+            "p50 of ListCollections, of 50 of them (once some 10,000 ms on a server)",
+            percentile(outcome.listing_ms, 0.5),
+        ),
+        *(
+            Figure(
+                known.key,
+                known.meaning,
+                known.worst_ms(results),
+                Bar("at most", _MAX_WAIT_MS),
+                reason="not among the attacks that were chosen",
+            )
+            for known in KNOWN
+        ),
     ]
 
 
@@ -123,16 +153,18 @@ def main() -> int:
     """0 where every bar is met."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="some attacks")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="PATTERN", help="not these")
+    parser.add_argument("--known", action="store_true", help="those that known.py names")
     parser.add_argument("--list", action="store_true", help="names them, and attacks nobody")
     parser.add_argument("--store", choices=stacks.STORES, default="lite")
     parser.add_argument("--seconds", type=float, default=0.2, help="of an attack, at least")
     parser.add_argument(
-        "--repeats", type=int, default=2, help="of an attack that is noticed; the best counts"
+        "--repeats", type=int, default=2, help="of an attack that is noticed; the median counts"
     )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run")
     options = parser.parse_args()
     if options.list:
-        print(*(attack.name for attack in chosen(all_attacks(), options.only)), sep="\n")
+        print(*(attack.name for attack in _chosen(options)), sep="\n")
         return 0
     stacks.end_on_sigterm()
     print(f"seed {options.seed}", flush=True)
@@ -142,7 +174,12 @@ def main() -> int:
     print(*worst_first(outcome.results)[:_WORST], sep="\n")
     for fault in outcome.faults:
         print(f"fault: {fault}", file=sys.stderr)
-    report = Report("hostile", "make hostile", machine.describe(), has_bars=not options.only)
+    report = Report(
+        "hostile",
+        "make hostile",
+        machine.describe(),
+        has_bars=not (options.only or options.skip or options.known),
+    )
     report.figures = figures(outcome)
     report.details = details(outcome)
     report.write(stacks.OUTPUT / "hostile.json")

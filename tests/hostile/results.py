@@ -13,7 +13,11 @@ NOTICED_MS = 100.0
 
 @dataclass(frozen=True)
 class Result:
-    """What an attack did. waits_ms: of each well-behaved caller, the longest."""
+    """What an attack did. waits_ms: of each well-behaved caller, the longest.
+
+    Where an attack was noticed and made again, this is the median try; tries_ms are the longest
+    waits of all of them, idle_ms is that between them, while nobody attacked.
+    """
 
     name: str
     seconds: float
@@ -24,6 +28,8 @@ class Result:
     log_bytes: int
     is_stuck: bool
     bugs: int
+    tries_ms: list[int] = field(default_factory=list)
+    idle_ms: float = 0.0
 
     @property
     def worst_ms(self) -> float:
@@ -41,6 +47,7 @@ class Result:
             "outcomes": dict(self.outcomes),
             "troubles": dict(self.troubles),
             "worst_ms": round(self.worst_ms),
+            "idle_ms": round(self.idle_ms),
             "worst_caller": self.worst_caller,
         }
 
@@ -50,8 +57,14 @@ class Result:
         stuck = " STUCK" if self.is_stuck else ""
         return (
             f"{self.worst_ms:7,.0f} ms{stuck}  {self.worst_caller:24}  {self.name}  ({answers}; "
-            f"{busiest} {self.busy_s.get(busiest, 0):.1f} s busy)"
+            f"{busiest} {self.busy_s.get(busiest, 0):.1f} s busy{self._tries()})"
         )
+
+    def _tries(self) -> str:
+        if len(self.tries_ms) < 2:
+            return ""
+        tries = ", ".join(map(str, self.tries_ms))
+        return f"; tries {tries}, {self.idle_ms:.0f} between them"
 
 
 @dataclass
@@ -62,6 +75,7 @@ class Outcome:
     results: list[Result] = field(default_factory=list)
     usual_ms: dict[str, float] = field(default_factory=dict)
     ties: ties.Measured | None = None
+    listing_ms: list[float] = field(default_factory=list)
     first_bytes: dict[str, int] = field(default_factory=dict)
     last_bytes: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)

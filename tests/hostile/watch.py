@@ -38,9 +38,10 @@ class Watch:
         that does not come."""
         ends_s = time.monotonic() + timeout_s
         while (now_s := time.monotonic()) < ends_s:
-            if not self._neighbours.await_calm(now_s, ends_s - now_s):
+            works = self._works()  # the neighbours go on calling meanwhile
+            if not self._neighbours.await_calm(now_s, ends_s - time.monotonic()):
                 return False
-            if not self._works():
+            if not works:
                 return True
         return False
 
