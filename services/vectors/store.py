@@ -111,10 +111,10 @@ class VectorStore(Protocol):
     ) -> list[list[ScoredRow]]:
         """For each of the vectors [Q, dimension], the best hits after `offset`, best first.
 
-        Ordered by (-score, id), except where more than 128 rows up to the end of a group of equal
+        Ordered by (-score, id), except where more than 32 rows up to the end of a group of equal
         scores would have to be read for that: of such a group come first, by id, those rows that
-        are among the best 128 that the backend gives, then those among the best 256, and so on,
-        doubling, up to `bounds.MAX_WINDOW`. Pages neither repeat nor lose a row while the backend
+        are among the best 32 that the backend gives, then those among the best 128, and so on,
+        fourfold, up to `bounds.MAX_WINDOW`. Pages neither repeat nor lose a row while the backend
         gives the same answer to the same request: as long as the collection stays as it is.
         offset + limit + the number of exclude_ids is at most `bounds.MAX_WINDOW`; rows of equal
         score that lie beyond it are on no page.

@@ -204,7 +204,7 @@ async def test_hits_of_several_queries_are_ordered_by_score(store, collection):
 
 
 async def test_pages_over_equal_scores_neither_repeat_nor_lose_a_row(store, collection):
-    equal = [picture(f"{i:02}", axis(0)) for i in range(40)]
+    equal = [picture(f"{i:02}", axis(0)) for i in range(30)]
     other = [picture("near", between(0.9)), picture("far", between(0.5))]
     await store.upsert(collection, [*other, *equal[::-1]], deadline=Deadline(T))
 

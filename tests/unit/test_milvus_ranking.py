@@ -61,7 +61,7 @@ async def test_five_thousand_equal_scores_cost_one_window_more():
     (hits,) = await search(call, 0)
     assert [hit.id for hit in hits] == sorted(hit.id for hit in hits)
     assert [hit.fields for hit in hits] == [{"uri": f"of {hit.id}"} for hit in hits]
-    assert call.asked == [("search", 1, 11, ("uri",)), ("search", 1, 128, ("uri",))]
+    assert call.asked == [("search", 1, 11, ("uri",)), ("search", 1, 32, ("uri",))]
 
 
 @pytest.mark.parametrize("fields", [("metadata",), ("uri", "metadata")])
@@ -69,15 +69,15 @@ async def test_large_attributes_are_fetched_for_the_page_alone(fields):
     call = Call(TIES)
     (hits,) = await search(call, 0, fields=fields)
     assert [set(hit.fields) for hit in hits] == [set(fields)] * 10
-    assert call.asked[:2] == [("search", 1, 11, fields), ("search", 1, 128, ())]
+    assert call.asked[:2] == [("search", 1, 11, fields), ("search", 1, 32, ())]
     assert [asked[:2] for asked in call.asked[2:]] in ([("query", n)] for n in range(11))
 
 
 async def test_attributes_of_many_rows_are_fetched_for_the_pages_alone():
     call = Call(TIES)
-    answers = await search(call, *[0] * 9)
+    answers = await search(call, *[0] * 33)
     assert {tuple(hit.fields) for hits in answers for hit in hits} == {("uri",)}
-    assert call.asked[:2] == [("search", 9, 11, ("uri",)), ("search", 9, 128, ())]
+    assert call.asked[:2] == [("search", 33, 11, ("uri",)), ("search", 33, 32, ())]
 
 
 async def test_only_the_queries_that_are_tied_ask_again():
@@ -88,14 +88,14 @@ async def test_only_the_queries_that_are_tied_ask_again():
         == [f"n{i:02}" for i in range(10)]
         == [hit.id for hit in answers[2]]
     )
-    assert call.asked == [("search", 3, 11, ()), ("search", 1, 128, ())]
+    assert call.asked == [("search", 3, 11, ()), ("search", 1, 32, ())]
 
 
 async def test_many_tied_queries_ask_again_in_parts():
     call = Call(TIES)
-    answers = await search(call, *[0] * 40, fields=())
+    answers = await search(call, *[0] * 100, fields=())
     assert len({tuple(hit.id for hit in hits) for hits in answers}) == 1
-    assert sorted(call.asked[1:]) == [("search", n, 128, ()) for n in (8, 16, 16)]
+    assert sorted(call.asked[1:]) == [("search", n, 32, ()) for n in (36, 64)]
 
 
 @pytest.mark.parametrize("limit", [10, 100, 127, 128, 129, 300])
@@ -114,13 +114,13 @@ async def test_pages_of_any_size_hold_each_row_once_in_one_order(limit, above):
 
 
 async def test_a_group_that_one_window_holds_is_in_the_order_of_its_ids():
-    call = Call(dict(list(TIES.items())[:120]))
+    call = Call(dict(list(TIES.items())[:30]))
     found = [
         hit.id
-        for offset in range(0, 120, 50)
-        for hit in (await search(call, 0, offset=offset, limit=50, fields=()))[0]
+        for offset in range(0, 30, 7)
+        for hit in (await search(call, 0, offset=offset, limit=7, fields=()))[0]
     ]
-    assert found == list(TIES)[:120]
+    assert found == list(TIES)[:30]
 
 
 async def test_the_last_window_is_the_end():

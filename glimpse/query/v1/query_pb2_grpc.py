@@ -74,8 +74,8 @@ class QueryServicer:
 
     def Search(self, request, context):
         """Search returns the best images for one query, best first; equal scores, such as those of one picture under many ids,
-        are ordered by id. If a group of equal scores extends past the best 128 images, its images among the best 128 come
-        first, then those among the best 256, and so on, doubling, each ordered by id. Pages neither repeat nor lose an image
+        are ordered by id. If a group of equal scores extends past the best 32 images, its images among the best 32 come
+        first, then those among the best 128, and so on, fourfold, each ordered by id. Pages neither repeat nor lose an image
         while the collection does not change, up to the best 16,384 images, where paging ends.
 
         A text or a picture while the encoder is unavailable: UNAVAILABLE (LOADING or STOPPING while it starts or stops,
