@@ -15,7 +15,6 @@ from pathlib import Path
 # Names and numbers of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _MAX_KEPT_BYTES = 256 * 2**20  # at the heap's end, between two looks
-_EVERY_S = 5.0
 _WORTHWHILE_BYTES = 32 * 2**20
 _STATM = Path("/proc/self/statm")
 
@@ -28,20 +27,21 @@ def keep_pages() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _MAX_KEPT_BYTES)
 
 
-async def give_back() -> None:
-    """Returns free pages to the system, every few seconds if the process has grown; until
-    cancelled."""
+async def give_back(every_s: float = 5.0) -> None:
+    """Returns free pages to the system, every few seconds while the process has more memory than it
+    had; until cancelled. What stays in spite of several tries is taken to be in use."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "malloc_trim"):
         return
-    kept_bytes = _resident_bytes()
+    usual_bytes = resident_bytes()
     while True:
-        await asyncio.sleep(_EVERY_S)
-        if _resident_bytes() > kept_bytes + _WORTHWHILE_BYTES:
+        await asyncio.sleep(every_s)
+        if resident_bytes() > usual_bytes + _WORTHWHILE_BYTES:
             await asyncio.to_thread(libc.malloc_trim, 0)
-            kept_bytes = _resident_bytes()
-        kept_bytes = min(kept_bytes, _resident_bytes())
+            usual_bytes += (resident_bytes() - usual_bytes) // 4
+        usual_bytes = min(usual_bytes, resident_bytes())
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """What the process has of the machine's memory."""
     return int(_STATM.read_text().split()[1]) * resource.getpagesize()
