@@ -37,7 +37,7 @@ Failed calls carry `google.rpc.ErrorInfo` with the domain `glimpse` and a `reaso
 | INVALID_ARGUMENT | INVALID_INPUT, or one the call names | a field violates its bounds: `google.rpc.BadRequest` |
 | UNAUTHENTICATED | TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN | the service requires tokens |
 | PERMISSION_DENIED | SCOPE_MISSING | the token does not allow this call |
-| RESOURCE_EXHAUSTED | OVERLOADED, CALLER_LIMIT | too many calls in progress, in all or of this caller; see RetryInfo |
+| RESOURCE_EXHAUSTED | OVERLOADED, CALLER_LIMIT | its answer would be late, or too many are in progress; see RetryInfo |
 | RESOURCE_EXHAUSTED | none | the message is larger than the service's limit |
 | UNAVAILABLE | UNAVAILABLE, or one that the service names | retry after `google.rpc.RetryInfo` |
 | DEADLINE_EXCEEDED | DEADLINE_EXCEEDED | the deadline has passed; the service's own if the caller set none |

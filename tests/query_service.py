@@ -83,7 +83,7 @@ async def query_target(
     values = QuerySettings(**settings)
     servicer = build(values, store, peer, metrics or QueryMetrics(CollectorRegistry()))
     add = query_pb2_grpc.add_QueryServicer_to_server
-    admission = Admission(values.max_in_flight)
+    admission = Admission(values.max_in_flight, max_waiting_bytes=values.max_waiting_bytes)
     async with serve(add, servicer, admission=admission) as target:
         yield target
     await peer.close()

@@ -29,11 +29,14 @@ from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.codec import Parser, parser_of, serializer_of
 from services.common.deadline import Deadline
+from services.common.refusals import RefusalLog
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _PUSHBACK = "grpc-retry-pushback-ms"
 _PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 _WRAPPED = ("/glimpse.", "/grpc.channelz.")
+_STOPPING = "STOPPING"
+_LOADING = "LOADING"
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,8 @@ def is_repeated(context: Any) -> bool:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of glimpse's own services; health and reflection pass untouched.
 
-    Without an authenticator everybody may call, without an admission as often as they like.
+    Without an authenticator everybody may call, without an admission as often as they like. A call
+    without a deadline waits for its place for `default_timeout_s` at most.
     """
 
     def __init__(
@@ -68,16 +72,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metrics: telemetry.RpcMetrics,
         authenticator: Authenticator | None = None,
         admission: Admission | None = None,
+        default_timeout_s: float = 30.0,
     ) -> None:
         self._metrics = metrics
         self._authenticator = authenticator
         self._admission = admission or Admission()
+        metrics.waiting.set_function(lambda: self._admission.waiting)
+        self._default_timeout_s = default_timeout_s
+        self._refusals = RefusalLog(log)
         self._under_way = 0
         self._idle: asyncio.Event | None = None  # once calls are refused
 
     def refuse_calls(self) -> None:
-        """Refuses calls from now on; those under way go on."""
+        """Refuses calls from now on, also those that wait; those under way go on."""
         self._idle = asyncio.Event()
+        self._admission.end_waits(_stopping())
         self._look_if_idle()
 
     async def wait_until_idle(self) -> None:
@@ -109,7 +118,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         caller = ""
         try:
             if self._idle is not None:
-                raise errors.Unavailable("the service is stopping", reason="STOPPING")
+                raise _stopping()
             if self._authenticator is not None:
                 metadata = handler_call_details.invocation_metadata  # type: ignore[attr-defined]
                 caller = self._authenticator.caller(method, metadata)
@@ -137,7 +146,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._begun(context)
             with self._observed(method, context):
                 try:
-                    with self._admission.place(caller or _peer(context), streaming=False):
+                    left_s = deadline_of(context, self._default_timeout_s).left_s()
+                    identity = caller or _peer(context)
+                    async with self._admission.place(identity, left_s, len(content)):
                         return await behaviour(await parser(content), context)
                 except grpc.aio.AbortError:
                     raise
@@ -153,7 +164,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._begun(context)
             with self._observed(method, context):
                 try:
-                    with self._admission.place(caller or _peer(context), streaming=True):
+                    async with self._admission.place(caller or _peer(context), left_s=None):
                         async for response in behaviour(_parsed(contents, parser), context):
                             yield response
                 except grpc.aio.AbortError:
@@ -197,19 +208,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _abort(self, method: str, context: Any, error: Exception, caller: str) -> None:
         status = to_status(error)
-        foreseen = isinstance(error, errors.GlimpseError)
-        log.log(
-            _level(error),
-            "%s failed: %s",
-            method,
-            status.message if foreseen else repr(error),
-            exc_info=None if foreseen else error,
-            extra={
-                "caller": caller or _peer(context),
-                "code": code_pb2.Code.Name(status.code),
-                "reason": error.reason if isinstance(error, errors.GlimpseError) else "INTERNAL",
-            },
-        )
+        extra = {"caller": caller or _peer(context), "code": code_pb2.Code.Name(status.code)}
+        if not isinstance(error, errors.GlimpseError):
+            extra["reason"] = "INTERNAL"
+            log.error("%s failed: %r", method, error, exc_info=error, extra=extra)
+        else:
+            extra["reason"] = error.reason
+            if error.reason == _LOADING:
+                # Every indexer asks for it each second; the encoder itself says that it loads.
+                log.debug("%s failed: %s", method, status.message, extra=extra)
+            elif isinstance(error, errors.Overloaded | errors.Unavailable):
+                self._refusals.add(method, status.message, extra)
+            else:
+                log.info("%s failed: %s", method, status.message, extra=extra)
         ending = rpc_status.to_status(status)
         # What a handler ends with replaces the metadata that were set before.
         metadata = (
@@ -224,13 +235,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # the two errors know of their way here refers to the call: a circle, which only the
             # garbage collector frees, and under overload that holds up the event loop.
             aborted.__traceback__ = aborted.__context__ = error.__traceback__ = None
-
-
-def _level(error: Exception) -> int:
-    if not isinstance(error, errors.GlimpseError):
-        return logging.ERROR
-    # While a model is loading, every indexer asks for it each second; the encoder itself says so.
-    return logging.DEBUG if error.reason == "LOADING" else logging.INFO
 
 
 def _pushback(error: Exception, context: Any) -> tuple[tuple[str, str], ...]:
@@ -259,6 +263,10 @@ def _peer(context: Any) -> str:
 async def _parsed(contents: AsyncIterator[bytes], parser: Parser) -> AsyncIterator[Any]:
     async for content in contents:
         yield await parser(content)
+
+
+def _stopping() -> errors.Unavailable:
+    return errors.Unavailable("the service is stopping", reason=_STOPPING)
 
 
 def _request_id(context: Any) -> str:

@@ -73,10 +73,16 @@ class Server:
         self._lag_s = lag_metric(registry)
         self._jobs: set[asyncio.Task[None]] = set()
         admission = Admission(
-            settings.max_in_flight, settings.max_in_flight_per_caller, max_streams_per_caller
+            settings.max_in_flight,
+            settings.max_in_flight_per_caller,
+            max_streams_per_caller,
+            settings.max_waiting_bytes,
         )
         self._calls = CallInterceptor(
-            telemetry.RpcMetrics(registry), _authenticator(settings), admission
+            telemetry.RpcMetrics(registry),
+            _authenticator(settings),
+            admission,
+            settings.default_timeout_s,
         )
         self.grpc = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
         self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])

@@ -130,15 +130,24 @@ class ServiceSettings(BaseSettings):
         1024,
         ge=1,
         le=100_000,
-        description="maximum concurrent calls; further calls get RESOURCE_EXHAUSTED",
+        description="calls worked on at once; further calls wait for a place",
     )
     max_in_flight_per_caller: int = Field(
         0,
         ge=0,
         le=100_000,
         description=(
-            "those of one caller, which is a token's name, else a certificate's, else an address; "
-            "0: the same as the total"
+            "calls of one caller, waiting or worked on, at once; a caller is a token's name, else "
+            "a certificate's, else an address; further calls get RESOURCE_EXHAUSTED; 0: any number"
+        ),
+    )
+    max_waiting_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        le=2**40,
+        description=(
+            "memory for calls that wait for a place: their messages and 32 KiB each; without room, "
+            "or expected to come too late, a call gets RESOURCE_EXHAUSTED at once; 0: none waits"
         ),
     )
     max_metadata_bytes: int = Field(

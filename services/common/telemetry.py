@@ -54,7 +54,13 @@ class RpcMetrics:
             registry=registry,
         )
         self.in_flight = Gauge(
-            "glimpse_rpc_in_flight", "Calls in progress", ["method"], registry=registry
+            "glimpse_rpc_in_flight",
+            "Calls in progress, also those that wait for a place",
+            ["method"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "glimpse_rpc_waiting", "Calls that wait for a place", registry=registry
         )
 
 

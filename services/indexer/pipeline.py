@@ -15,8 +15,8 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-from glimpse import errors
 from services.common.decode_memory import DecodeMemory
+from services.common.waiting_line import WaitingLine
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Image, ImageResult, Target
 from services.indexer.settings import IndexerSettings
@@ -43,37 +43,39 @@ class Pipeline:
         memory = DecodeMemory(settings.max_decode_bytes)
         self._peers = Peers(store, encoder, self._threads, memory, settings, metrics)
         self._streams: set[Stream] = set()
+        self._line = WaitingLine(settings.max_streams, settings.max_waiting_bytes)
         self._draining = False
         metrics.watch(self._at_stage, self._held_bytes)
 
     async def index(
-        self, target: Target, images: AsyncIterator[Image]
+        self,
+        target: Target,
+        images: AsyncIterator[Image],
+        left_s: float | None = None,
+        size_bytes: int = 0,
     ) -> AsyncGenerator[ImageResult, None]:
         """Indexes images until they end; yields one acknowledgement each, in any order.
 
-        Of images that share an id, the later one wins. Raises Overloaded when too many streams are
-        under way; Unavailable with the reason RESUME, after the acknowledgements of what was taken,
-        when the service stops; and, likewise last, whatever `images` raises. Ending the iteration
-        early drops what is under way.
+        Of images that share an id, the later one wins. Where as many streams as may be are under
+        way, one that has `left_s` seconds and holds `size_bytes` waits. Raises Overloaded where
+        that would take too long, or `left_s` is None; Unavailable with the reason RESUME, after the
+        acknowledgements of what was taken, when the service stops; and, likewise last, whatever
+        `images` raises. Ending the iteration early drops what is under way.
         """
         if self._draining:
             raise stopping()
-        max_streams = self._peers.settings.max_streams
-        if len(self._streams) >= max_streams:
-            raise errors.Overloaded(
-                f"{max_streams} streams are in progress, which is the limit", retry_after_s=1.0
-            )
-        stream = Stream(self._peers, target)
-        self._streams.add(stream)
-        self._peers.metrics.streams.inc()
-        try:
-            async with contextlib.aclosing(stream.run(images)) as acknowledgements:
-                async for acknowledgement in acknowledgements:
-                    self._peers.metrics.acknowledged[acknowledgement.outcome].inc()
-                    yield acknowledgement
-        finally:
-            self._streams.discard(stream)
-            self._peers.metrics.streams.dec()
+        async with self._line.place(left_s, size_bytes):
+            stream = Stream(self._peers, target)
+            self._streams.add(stream)
+            self._peers.metrics.streams.inc()
+            try:
+                async with contextlib.aclosing(stream.run(images)) as acknowledgements:
+                    async for acknowledgement in acknowledgements:
+                        self._peers.metrics.acknowledged[acknowledgement.outcome].inc()
+                        yield acknowledgement
+            finally:
+                self._streams.discard(stream)
+                self._peers.metrics.streams.dec()
 
     # Asked by the thread that serves the metrics, hence the copies.
 
@@ -86,6 +88,7 @@ class Pipeline:
     def drain(self) -> None:
         """Refuses new streams and lets the running ones end with what they hold."""
         self._draining = True
+        self._line.end_waits(stopping())
         for stream in self._streams:
             stream.stop()
 

@@ -85,19 +85,26 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         deadline = deadline_of(context, self._default_timeout_s)
         left_s = deadline.left_s()
         try:
-            acknowledgements = await run_within(left_s, self._index_batch(options, images))
+            acknowledgements = await run_within(
+                left_s, self._index_batch(options, images, left_s, len(request))
+            )
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"not completed within {left_s:.1f} s") from None
         return pb.BatchIndexImagesResponse(acknowledgements=acknowledgements)
 
     async def _index_batch(
-        self, options: pb.IndexOptions, images: Sequence[memoryview]
+        self,
+        options: pb.IndexOptions,
+        images: Sequence[memoryview],
+        left_s: float,
+        size_bytes: int,
     ) -> Sequence[pb.Acknowledgement]:
         target = await self._target(options)
         sequences: list[int] = []
         ordered: dict[int, pb.Acknowledgement] = {}
         numbered = _numbered(images, sequences)
-        async with contextlib.aclosing(self._pipeline.index(target, numbered)) as records:
+        indexing = self._pipeline.index(target, numbered, left_s, size_bytes)
+        async with contextlib.aclosing(indexing) as records:
             async for record in records:
                 position = record.sequence
                 ordered[position] = converters.acknowledgement(record, sequences[position])

@@ -45,7 +45,10 @@ class IndexerSettings(DecodeSettings, PeerSettings):
         300.0, gt=0, le=3600, description="longest time that a stream's end waits for that"
     )
     max_streams: int = Field(
-        8, ge=1, le=1000, description="concurrent IndexImages and BatchIndexImages calls"
+        8,
+        ge=1,
+        le=1000,
+        description="concurrent IndexImages and BatchIndexImages calls; of these, the latter wait",
     )
     max_streams_per_caller: int = Field(
         0, ge=0, le=1000, description="IndexImages calls of one caller; 0: the same as the total"

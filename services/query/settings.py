@@ -25,7 +25,7 @@ class QuerySettings(PeerSettings):
         48,
         ge=1,
         le=100_000,
-        description="maximum concurrent calls; further calls get RESOURCE_EXHAUSTED",
+        description="calls worked on at once; further calls wait for a place",
     )
     max_image_bytes: int = Field(
         16 * 2**20, ge=1, le=2**30, description="largest picture file in a query, in bytes"

@@ -50,7 +50,7 @@ async def healthy(target):
 
 async def test_call_past_the_bound_is_refused_with_a_delay_and_health_is_not():
     async with (
-        small_service(max_in_flight=2) as service,
+        small_service(max_in_flight=2, max_waiting_bytes=0) as service,
         grpc.aio.insecure_channel(service.target) as channel,
     ):
         service.open.clear()
@@ -80,7 +80,7 @@ async def test_refused_call_is_tried_again_by_a_channel_that_is_told_to():
     config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
     options = [("grpc.service_config", config)]
     async with (
-        small_service(max_in_flight=1) as service,
+        small_service(max_in_flight=1, max_waiting_bytes=0) as service,
         grpc.aio.insecure_channel(service.target, options) as channel,
     ):
         service.open.clear()
@@ -103,7 +103,7 @@ async def test_failed_calls_leave_nothing_to_the_garbage_collector():
 
     earlier = alive()  # what other tests hold, and this now, too
     async with (
-        small_service(max_in_flight=2) as service,
+        small_service(max_in_flight=2, max_waiting_bytes=0) as service,
         grpc.aio.insecure_channel(service.target) as channel,
     ):
         service.open.clear()
@@ -126,7 +126,7 @@ async def test_failed_calls_leave_nothing_to_the_garbage_collector():
 
 async def test_call_past_the_bound_is_refused_before_its_message_has_arrived():
     async with (
-        small_service(max_in_flight=1) as service,
+        small_service(max_in_flight=1, max_waiting_bytes=0) as service,
         grpc.aio.insecure_channel(service.target) as channel,
     ):
         service.open.clear()
@@ -214,12 +214,74 @@ async def test_streams_of_one_caller_are_bounded_and_a_cut_one_frees_its_place()
                 assert refused < 1000
 
 
-def test_callers_that_have_gone_leave_nothing_behind():
+async def test_callers_that_have_gone_leave_nothing_behind():
     admission = Admission(max_in_flight_per_caller=1)
     for number in range(100):
-        with admission.place(f"caller {number}", streaming=True):
+        async with admission.place(f"caller {number}", left_s=None):
             pass
     assert not admission.callers
+
+
+def waiting(service):
+    return service.registry.get_sample_value("glimpse_rpc_waiting")
+
+
+async def test_calls_past_the_places_wait_and_are_answered():
+    async with (
+        small_service(max_in_flight=1) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        calls = [encode(TEXTS, timeout=T) for _ in range(20)]
+        await until(lambda: waiting(service) == 19)
+        calls.pop().cancel()
+        await until(lambda: waiting(service) == 18)
+        assert (service.entered, in_flight(service)) == (1, 19)
+        service.open.set()
+        await asyncio.gather(*calls)
+        assert (service.entered, waiting(service)) == (19, 0)
+
+
+async def test_a_call_that_waits_ends_with_its_deadline_and_disturbs_nobody():
+    async with (
+        small_service(max_in_flight=1) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        first = encode(TEXTS, timeout=T)
+        await until(lambda: service.entered == 1)
+        hasty, patient = encode(TEXTS, timeout=2.0), encode(TEXTS, timeout=T)
+        await until(lambda: waiting(service) == 2)
+        assert type(await failure(hasty)) is errors.DeadlineExceeded
+        service.open.set()
+        await asyncio.gather(first, patient)
+        await until(lambda: waiting(service) == 0)
+
+
+async def test_many_refusals_are_a_line_at_once_and_one_with_their_number(caplog):
+    caplog.set_level("INFO")
+    async with (
+        small_service(max_in_flight=1, max_waiting_bytes=0) as service,
+        grpc.aio.insecure_channel(service.target) as channel,
+    ):
+        service.open.clear()
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        running = encode(TEXTS, timeout=T)
+        await until(lambda: service.entered == 1)
+        refused = [encode(TEXTS, timeout=T) for _ in range(200)]
+        for call in refused:
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def counted():
+            records = [r for r in caplog.records if getattr(r, "reason", "") == "OVERLOADED"]
+            return [getattr(record, "refused", 1) for record in records]
+
+        await until(lambda: sum(counted()) == 200)
+        assert len(counted()) < 10  # a second or more each
+        service.open.set()
+        await running
 
 
 async def test_metadata_past_the_bound_is_resource_exhausted_and_the_service_stays():

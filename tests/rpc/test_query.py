@@ -469,10 +469,10 @@ async def test_collection_of_another_model_is_refused_naming_both(query, store):
     assert ids(await search(query, collection="older", vector=vector_message("old"))) == ["old"]
 
 
-async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):
+async def test_calls_beyond_the_places_are_refused_at_once_where_none_may_wait(store, encoder):
     async with (
         encoder.serve() as target,
-        query_service(store, target, max_in_flight=2) as query,
+        query_service(store, target, max_in_flight=2, max_waiting_bytes=0) as query,
     ):
         encoder.open.clear()
         waiting = []
@@ -486,6 +486,17 @@ async def test_calls_beyond_the_bound_are_refused_at_once(store, encoder):
         encoder.open.set()
         assert [ids(response)[0] for response in await asyncio.gather(*waiting)] == ["dog", "cat"]
         assert ids(await search(query, text="cup"))[0] == "cup"
+
+
+async def test_a_thousand_calls_at_once_are_answered_a_few_at_a_time(store, encoder):
+    async with (
+        encoder.serve() as target,
+        query_service(store, target, max_in_flight=4) as query,
+    ):
+        calls = [search(query, {"limit": 1}, text=f"{n}") for n in range(1_000)]
+        answers = await asyncio.gather(*calls)
+        assert all(len(answer.hits) == 1 for answer in answers)
+        assert encoder.max_in_flight <= 4
 
 
 async def test_answer_larger_than_a_message_is_refused_by_name(store, encoder):

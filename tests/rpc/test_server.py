@@ -85,10 +85,14 @@ sys.exit(server.run_service(settings, main))
 class Service:
     """PROGRAM as a process, until the block ends."""
 
+    def __init__(self, **settings):
+        # What hangs is seen by the test's timeout.
+        self._settings = {"TEST_GRACE_S": "600", **settings}
+
     def __enter__(self):
         self._process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "TEST_GRACE_S": "600"},  # what hangs is seen by the test's timeout
+            env={**os.environ, **self._settings},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -297,6 +301,32 @@ async def test_call_under_way_at_sigterm_is_answered_and_later_ones_are_refused(
     stopping.hears("go on\n")
     assert (await under_way).results
     assert await stopping.exit_code() == 0
+
+
+async def test_calls_that_wait_at_a_stop_are_refused_and_say_when_to_try_again():
+    with Service(TEST_MAX_IN_FLIGHT="1") as service:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+            encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+            request = encoder_pb2.EncodeTextsRequest(texts=["wait"])
+            under_way = encode(request, timeout=60)
+            await service.says("entered\n")
+            waiting = [encode(request, timeout=60) for _ in range(5)]
+            await until_waiting(service.metrics_port, 5)
+            service.terminate()
+            for call in waiting:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                error = from_rpc_error(caught.value, "encoder")
+                assert (type(error), error.reason) == (errors.Unavailable, "STOPPING")
+                assert error.retry_after_s
+            service.hears("go on\n")
+            assert (await under_way).results
+            assert await service.exit_code() == 0
+
+
+async def until_waiting(port: int, count: int) -> None:
+    while f"glimpse_rpc_waiting {count}.0" not in await asyncio.to_thread(scrape, port):
+        pass
 
 
 async def test_a_stop_under_load_cancels_no_call(stopping):

@@ -27,7 +27,7 @@ def test_every_setting_of_every_service_is_listed():
 def test_a_setting_shows_its_default_its_bounds_and_its_meaning():
     assert (
         "| `QUERY_MAX_IN_FLIGHT` | `48` | ≥ 1, ≤ 100,000 | "
-        "maximum concurrent calls; further calls get RESOURCE_EXHAUSTED |\n"
+        "calls worked on at once; further calls wait for a place |\n"
     ) in settings_table(QuerySettings)
 
 

@@ -111,7 +111,8 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchIndexImages(self, request, context):
-        """BatchIndexImages is IndexImages for a small number of images in one message, with the same statuses.
+        """BatchIndexImages is IndexImages for a small number of images in one message, with the same statuses. Where too many
+        streams and batches are in progress, it waits, unless that would take longer than its deadline leaves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

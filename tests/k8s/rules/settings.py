@@ -25,6 +25,7 @@ _LIBRARIES_BYTES = 400 * 10**6
 _TORCH_BYTES = {"cpu": 1 * 10**9, "cuda": 4 * 10**9}  # the weights and what loads them included
 _IMAGE_SIZE = 336  # of the largest model of openai/CLIP
 _BATCHES = 2  # one that the device has, one that is put together
+_LINES = {"indexer": 2}  # before its places, and before its streams
 _COPIES = 2  # of a picture in a query: as received, and on its way to the encoder
 
 
@@ -150,5 +151,6 @@ def memory(manifests: Manifests) -> Iterator[str]:
             needed += found.max_in_flight * found.max_message_bytes * _COPIES
             if found.max_image_bytes >= found.max_message_bytes:
                 yield f"{pod.main}: no picture of QUERY_MAX_IMAGE_BYTES fits into a message"
+        needed += found.max_waiting_bytes * _LINES.get(pod.main.service, 1)
         if needed > limit:
             yield f"{pod.main}: may hold {needed:,} bytes, of {limit:,}"
