@@ -34,6 +34,7 @@ from services.vectors.records import (
     CollectionInfo,
     CollectionSpec,
     Consistency,
+    Place,
     Row,
     ScoredRow,
     estimated_bytes,
@@ -147,11 +148,12 @@ class MemoryStore:
         deadline: Deadline,
         filter: AnyFilter = "",
         offset: int = 0,
+        after: Place | None = None,
         fields: Sequence[str] = (),
         consistency: Consistency = "bounded",
         exclude_ids: Sequence[str] = (),
     ) -> list[list[ScoredRow]]:
-        bounds.check_window(limit, offset, len(exclude_ids))
+        bounds.check_window(limit, after.rank if after else offset, len(exclude_ids))
         bounds.check_fields(fields, ALL_FIELDS)
         takes = self._predicate(filter)
         excluded = frozenset(exclude_ids)
@@ -165,7 +167,9 @@ class MemoryStore:
             ranked = sorted(
                 (-round(score, 6), rows[i].id, i) for score, i in zip(scores, taken, strict=True)
             )
-            window = ranked[offset : offset + limit]
+            bare = [ScoredRow(id, -score, {}) for score, id, _ in ranked]
+            start = after.end_in(bare) if after else offset
+            window = ranked[start : start + limit]
             answers.append(
                 [ScoredRow(id, -score, _fields(rows[i], fields)) for score, id, i in window]
             )

@@ -1,4 +1,4 @@
-"""Page tokens: where the next page of a query starts, and the digest of that query, signed."""
+"""Page tokens: the hit that a page ended with, and the digest of its query, signed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from glimpse.errors import InvalidInput
 from services.query.queries import Given, Options, Part, PictureFile, Query, Text
 from services.vectors.bounds import MAX_WINDOW
+from services.vectors.records import Place
 
 _FIELD = "page_token"
-_BODY = struct.Struct(">I32s")  # offset of the next page, digest of the query
+_VERSION = 1
+_HEAD = struct.Struct(">BId32s")  # version, rank and score of the place, digest; its id follows
 _SIGNATURE_BYTES = 16
-_TOKEN_BYTES = _BODY.size + _SIGNATURE_BYTES
+_OLD_BYTES = 52  # of a token of offset and digest, whose first byte was 0
 # What is longer is hashed in a thread: 256 KiB take a millisecond.
 _MAX_INLINE_BYTES = 256 * 1024
 
@@ -31,42 +33,40 @@ class PageTokens:
         # Hashed, so that a key of any length and script gives HMAC's 32 bytes.
         self._key = hashlib.sha256(key.encode()).digest() if key else secrets.token_bytes(32)
 
-    def issue(self, offset: int, digest: bytes) -> str:
-        """A token for the page that starts at `offset` of the query with this SHA-256 `digest`."""
-        body = _BODY.pack(offset, digest)
+    def issue(self, place: Place, digest: bytes) -> str:
+        """A token for the page behind `place` of the query with this SHA-256 `digest`."""
+        head = _HEAD.pack(_VERSION, place.rank, place.score, digest)
+        body = head + place.id.encode("ascii")
         return base64.urlsafe_b64encode(body + self._signature(body)).decode().rstrip("=")
 
-    def read(self, token: str, digest: bytes) -> int:
-        """The offset in a token that issue() gave for `digest`.
+    def read(self, token: str, digest: bytes) -> Place:
+        """The place in a token that issue() gave for `digest`.
 
         Raises InvalidInput: reason PAGE_TOKEN_MISMATCH for a token of another query,
-        PAGE_TOKEN_INVALID for what no replica with this key issued.
+        PAGE_TOKEN_INVALID for what no replica with this key and of this version issued.
         """
         content = _decoded(token)
-        body, signature = content[: _BODY.size], content[_BODY.size :]
-        genuine = len(content) == _TOKEN_BYTES and hmac.compare_digest(
-            signature, self._signature(body)
-        )
-        if not genuine:
-            raise InvalidInput(
-                _FIELD, "is not a token of this service", reason="PAGE_TOKEN_INVALID"
-            )
-        offset, issued_for = _BODY.unpack(body)
+        body, signature = content[:-_SIGNATURE_BYTES], content[-_SIGNATURE_BYTES:]
+        if len(content) == _OLD_BYTES and content[0] == 0:
+            raise _invalid("is of an earlier version of this service: begin with the first page")
+        if len(body) < _HEAD.size or not hmac.compare_digest(signature, self._signature(body)):
+            raise _invalid("is not a token of this service")
+        _, rank, score, issued_for = _HEAD.unpack_from(body)
         if not hmac.compare_digest(issued_for, digest):
             raise InvalidInput(
                 _FIELD,
                 "belongs to another query: only options.limit may change between pages",
                 reason="PAGE_TOKEN_MISMATCH",
             )
-        return offset
+        return Place(rank, score, body[_HEAD.size :].decode("ascii"))
 
     def resume(self, token: str, digest: bytes, options: Options) -> Options:
         """The options of the page that the token stands for; raises InvalidInput as read() does."""
         if options.offset:
             raise InvalidInput("options.offset", f"must be 0 where {_FIELD} is set")
-        offset = self.read(token, digest)
-        limit = min(options.limit, MAX_WINDOW - offset)
-        return dataclasses.replace(options, offset=offset, limit=limit)
+        place = self.read(token, digest)
+        limit = min(options.limit, MAX_WINDOW - place.rank)
+        return dataclasses.replace(options, after=place, limit=limit)
 
     def _signature(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
@@ -83,7 +83,7 @@ async def digest_of(collection: str, query: Query, options: Options) -> bytes:
 def _digest(
     collection: str, query: Query, options: Options, contents: Sequence[bytes | memoryview]
 ) -> bytes:
-    same = dataclasses.replace(options, limit=1, offset=0)
+    same = dataclasses.replace(options, limit=1, offset=0, after=None)
     digest = hashlib.sha256(repr((collection, same)).encode())
     for term, content in zip(query.terms, contents, strict=True):
         digest.update(repr((term.part.field, term.weight)).encode())
@@ -98,6 +98,10 @@ def _content_of(part: Part) -> bytes | memoryview:
     if isinstance(part, Given):
         return part.vector.data.cast("B")
     return (part.text if isinstance(part, Text) else part.id).encode()
+
+
+def _invalid(problem: str) -> InvalidInput:
+    return InvalidInput(_FIELD, problem, reason="PAGE_TOKEN_INVALID")
 
 
 def _decoded(token: str) -> bytes:

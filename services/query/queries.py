@@ -15,7 +15,7 @@ from glimpse.errors import InvalidImage, InvalidInput
 from services.common.text_bounds import check_text
 from services.query.bounds import DEFAULT_LIMIT, MAX_TEMPLATE_CHARACTERS, check_page
 from services.vectors.filters import AnyFilter
-from services.vectors.records import ALL_FIELDS
+from services.vectors.records import ALL_FIELDS, Place
 
 Vector = npt.NDArray[np.float32]
 
@@ -133,6 +133,7 @@ class Options:
 
     limit: int = DEFAULT_LIMIT
     offset: int = 0
+    after: Place | None = None  # the end of the page before, in place of an offset
     filter: AnyFilter = ""  # which images may be hits; empty: all
     min_score: float | None = None
     fields: tuple[str, ...] = DEFAULT_FIELDS
@@ -141,11 +142,16 @@ class Options:
     include_query_images: bool = False
 
     def __post_init__(self) -> None:
-        check_page(self.limit, self.offset)
+        check_page(self.limit, self.start)
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise InvalidInput("options.min_score", f"must be from -1 to 1, not {self.min_score:g}")
         check_fields("options.output_fields", self.fields)
         self._check_template()
+
+    @property
+    def start(self) -> int:
+        """How many hits come before the first one, or did when the page before was made."""
+        return self.after.rank if self.after else self.offset
 
     def _check_template(self) -> None:
         field, template = "options.prompt_template", self.prompt_template

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from services.query.queries import Options, Query, Vector, check_fields
 from services.query.request_coalescer import RequestCoalescer
 from services.vectors import bounds
 from services.vectors.filters import AnyFilter
-from services.vectors.records import CollectionSpec, Consistency, ScoredRow
+from services.vectors.records import CollectionSpec, Consistency, Place, ScoredRow
 from services.vectors.store import VectorStore, find_rows
 
 # Of one answer of the store with small attributes; reading it takes a turn of the event loop.
@@ -30,10 +30,10 @@ _MAX_STORE_CALLS = 2
 
 @dataclass(frozen=True)
 class Page:
-    """Hits, best first, equal scores by id; and whether there are more after them."""
+    """Hits, best first, equal scores by id."""
 
     hits: list[ScoredRow]
-    has_more: bool
+    end: Place | None  # where there are more, behind which place they come
     truncated: bool  # whether a text had more tokens than the model's context
 
 
@@ -54,6 +54,7 @@ class _Request:
     dimension: int  # of the vectors: a collection may be made anew while searches wait
     window: int
     offset: int
+    after: Place | None
     filter_text: str  # tells filters apart: to Python, 1 and true are equal
     fields: tuple[str, ...]
     consistency: Consistency
@@ -149,20 +150,21 @@ class Searcher:
             for query, _, _ in queries
         ]
         vectors = [vector for _, vector, _ in queries]
-        rows = await self._rows(name, vectors, left_out, options, deadline)
+        request = _request(name, vectors, left_out, options)
+        rows = await self._rows(request, vectors, left_out, options, deadline)
         both = zip(rows, queries, strict=True)
-        return [_page(hits, options, cut) async for hits, (_, _, cut) in paced(both)]
+        pages = [_page(hits, options, cut) async for hits, (_, _, cut) in paced(both)]
+        return pages if request.fields else await self._dressed(name, pages, options, deadline)
 
     async def _rows(
         self,
-        name: str,
+        request: _Request,
         vectors: Sequence[Vector],
         left_out: Sequence[frozenset[str]],
         options: Options,
         deadline: Deadline,
     ) -> list[list[ScoredRow]]:
         """For each vector, the page's hits and, where there is one, the hit after them."""
-        request = _request(name, vectors, left_out, options)
         if request.window < 1:
             return [[] for _ in left_out]
         share = await self._store_calls.ask(request, vectors, deadline)
@@ -173,7 +175,7 @@ class Searcher:
                 [hit for hit in hits if hit.id not in ids][start:end]
                 async for hits, ids in paced(zip(rows, left_out, strict=True))
             ]
-        return rows if request.fields else await self._dressed(name, rows, options, deadline)
+        return rows
 
     async def _search_store(
         self, request: _Request, vectors: Sequence[Vector], deadline: Deadline
@@ -188,22 +190,26 @@ class Searcher:
             deadline=deadline,
             filter=request.filter,
             offset=request.offset,
+            after=request.after,
             fields=request.fields,
             consistency=request.consistency,
             exclude_ids=request.exclude_ids,
         )
 
     async def _dressed(
-        self, name: str, rows: Sequence[Sequence[ScoredRow]], options: Options, deadline: Deadline
-    ) -> list[list[ScoredRow]]:
+        self, name: str, pages: Sequence[Page], options: Options, deadline: Deadline
+    ) -> list[Page]:
         """Bare hits with their attributes; without those that were deleted meanwhile."""
         ids: dict[str, None] = {}
-        async for hits in paced(rows):
-            ids.update(dict.fromkeys(hit.id for hit in hits))
+        async for page in paced(pages):
+            ids.update(dict.fromkeys(hit.id for hit in page.hits))
         fields = await find_rows(self._store, name, list(ids), options.fields, deadline)
         return [
-            [ScoredRow(hit.id, hit.score, fields[hit.id]) for hit in hits if hit.id in fields]
-            async for hits in paced(rows)
+            replace(
+                page,
+                hits=[replace(h, fields=fields[h.id]) for h in page.hits if h.id in fields],
+            )
+            async for page in paced(pages)
         ]
 
 
@@ -211,7 +217,7 @@ def _request(
     name: str, vectors: Sequence[Vector], left_out: Sequence[frozenset[str]], options: Options
 ) -> _Request:
     """What to ask of the store; nothing, where its window is below 1."""
-    start, size = options.offset, options.limit + 1
+    start, size = options.start, options.limit + 1
     excluded = sorted(left_out[0])
     if len(set(left_out)) > 1:
         # The store leaves ids out for all vectors alike; different ones are dropped from what it
@@ -225,7 +231,8 @@ def _request(
         name=name,
         dimension=len(vectors[0]),
         window=window,
-        offset=start,
+        offset=0 if options.after else start,
+        after=options.after,
         filter_text=repr(options.filter),
         fields=() if is_bare else options.fields,
         consistency="strong" if options.strong else "bounded",
@@ -235,8 +242,8 @@ def _request(
 
 
 def _max_vectors(request: _Request) -> int:
-    most = _max_carried_rows(request.fields)
-    return min(_MAX_SHARED_VECTORS, most // (request.offset + request.window))
+    rows = (request.after.rank if request.after else request.offset) + request.window
+    return min(_MAX_SHARED_VECTORS, _max_carried_rows(request.fields) // rows)
 
 
 def _max_carried_rows(fields: Sequence[str]) -> int:
@@ -245,8 +252,10 @@ def _max_carried_rows(fields: Sequence[str]) -> int:
 
 def _page(hits: Sequence[ScoredRow], options: Options, truncated: bool) -> Page:
     kept = [hit for hit in hits if options.min_score is None or hit.score >= options.min_score]
-    in_reach = options.offset + options.limit < bounds.MAX_WINDOW
-    return Page(kept[: options.limit], in_reach and len(kept) > options.limit, truncated)
+    page, rank = kept[: options.limit], options.start + options.limit
+    has_more = len(kept) > options.limit and rank < bounds.MAX_WINDOW
+    end = Place(rank, page[-1].score, page[-1].id) if has_more else None
+    return Page(page, end, truncated)
 
 
 def _in_request(error: GlimpseError, options: Options) -> GlimpseError:

@@ -45,9 +45,9 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         if isinstance(page, GlimpseError):
             raise page
         hits, rest = await answers.search_response(found, page, self._room("options.limit"))
-        if page.has_more:
+        if page.end is not None:
             digest = digest or await digest_of(request.collection, query, options)
-            rest.next_page_token = self._tokens.issue(options.offset + options.limit, digest)
+            rest.next_page_token = self._tokens.issue(page.end, digest)
         rest.timing.total_us = _us_since(started_s)
         return await joined(hits, rest)
 

@@ -1,7 +1,9 @@
-"""What collections and rows are, to every store and its callers."""
+"""What collections, rows and places among rows are, to every store and its callers."""
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +17,9 @@ Consistency = Literal["bounded", "strong"]
 # What can be asked for besides the id and the score; "vector" must be asked for by name.
 ROW_FIELDS = ("uri", "content_sha256", "width", "height", "format", "indexed_at_ms", "metadata")
 ALL_FIELDS = (*ROW_FIELDS, "vector")
+
+# The score of one row, computed anew, may be rounded to the next of six decimals.
+_SAME_SCORE = 1.5e-6
 
 NOT_LOADED = "NotLoaded"
 """The index state of a collection that is not in memory."""
@@ -80,6 +85,38 @@ class ScoredRow:
     id: str
     score: float
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The hit that a page ended with, by its score and id; the next page begins behind it.
+
+    rank: how many hits there were until then, with this one. Since then rows may have come or gone
+    before it, and itself may be gone.
+    """
+
+    rank: int
+    score: float
+    id: str
+
+    def end_in(self, hits: Sequence[ScoredRow]) -> int:
+        """Where, among all hits from the best one on, those begin that come behind this place.
+
+        Of equal scores, they come behind the hit itself wherever that is, and where it is gone,
+        before the first one of a greater id.
+        """
+        start = bisect.bisect_left(hits, -self.score - _SAME_SCORE, key=_descending)
+        end = bisect.bisect_right(hits, -self.score + _SAME_SCORE, key=_descending)
+        equal = [hit.id for hit in hits[start:end]]
+        if self.id in equal:
+            return start + equal.index(self.id) + 1
+        start = bisect.bisect_left(hits, -self.score, key=_descending)
+        end = bisect.bisect_right(hits, -self.score, key=_descending)
+        return next((at for at in range(start, end) if hits[at].id > self.id), end)
+
+
+def _descending(hit: ScoredRow) -> float:
+    return -hit.score
 
 
 def estimated_bytes(rows: int, dimension: int) -> int:

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from services.common.deadline import Deadline
 from services.vectors.filters import AnyFilter
-from services.vectors.records import CollectionInfo, CollectionSpec, Consistency, Row, ScoredRow
+from services.vectors.records import (
+    CollectionInfo,
+    CollectionSpec,
+    Consistency,
+    Place,
+    Row,
+    ScoredRow,
+)
 
 
 class VectorStore(Protocol):
@@ -105,19 +112,22 @@ class VectorStore(Protocol):
         deadline: Deadline,
         filter: AnyFilter = "",
         offset: int = 0,
+        after: Place | None = None,
         fields: Sequence[str] = (),
         consistency: Consistency = "bounded",
         exclude_ids: Sequence[str] = (),
     ) -> list[list[ScoredRow]]:
-        """For each of the vectors [Q, dimension], the best hits after `offset`, best first.
+        """For each of the vectors [Q, dimension], the best hits after `offset`, best first; or
+        those behind the place `after`, whatever was written or deleted before it.
 
         Ordered by (-score, id), except where more than 32 rows up to the end of a group of equal
         scores would have to be read for that: of such a group come first, by id, those rows that
         are among the best 32 that the backend gives, then those among the best 128, and so on,
-        fourfold, up to `bounds.MAX_WINDOW`. Pages neither repeat nor lose a row while the backend
-        gives the same answer to the same request: as long as the collection stays as it is.
-        offset + limit + the number of exclude_ids is at most `bounds.MAX_WINDOW`; rows of equal
-        score that lie beyond it are on no page.
+        fourfold, up to `bounds.MAX_WINDOW`. Pages by offset neither repeat nor lose a row while the
+        backend gives the same answer to the same request: as long as the collection stays as it is.
+        Pages by `after` do so whatever happens to other rows, except within such a group.
+        offset, or the place's rank, + limit + the number of exclude_ids is at most
+        `bounds.MAX_WINDOW`; rows beyond that many of the best ones are on no page.
         """
         ...
 

@@ -13,6 +13,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
 from tests.contract.conftest import ON_MILVUS
+from tests.paging import Walk
 from tests.query_service import (
     COLLECTION,
     DIMENSION,
@@ -27,7 +28,7 @@ from tests.query_service import (
     vector_message,
 )
 
-TWINS, OLDER = "twins", "older"
+TWINS, OLDER, CHANGING = "twins", "older", "changing"
 TIMEOUT_S = 30.0
 
 
@@ -143,6 +144,32 @@ async def test_pages_over_equal_scores_neither_repeat_nor_lose_an_image(query, s
     assert ids(await search(query, collection=TWINS, text="same")) == seen[:10]  # by default
     assert seen[:30] == [f"twin{n:02}" for n in range(30)]
     assert sorted(seen[30:]) == sorted(WORDS)
+
+
+WALKS = {
+    "text": {"text": "same"},
+    "sum": {
+        "weighted_sum": pb.WeightedSum(
+            terms=[pb.Term(text="same"), pb.Term(image_id="kept", weight=-0.5)]
+        )
+    },
+    "condition": {"text": "star", "options": {"condition": equal("format", "JPEG")}},
+    "min_score": {"vector": vector_message("cup"), "options": {"min_score": -0.05}},
+}
+
+
+@pytest.mark.parametrize("kind", WALKS)
+async def test_pages_go_on_behind_their_last_hit_whatever_came_or_went_before_it(
+    query, store, kind
+):
+    name = f"{CHANGING}_{kind}"
+    twins = [row(f"twin{n:02}", f"group{n // 6}", format="JPEG") for n in range(30)]
+    others = [row(f"other{n}", format="JPEG" if n % 2 else "PNG") for n in range(20)]
+    await made(store, name, [*twins[::-1], *others, row("kept", format="PNG")])
+    asked = dict(WALKS[kind])
+    options = pb.SearchOptions(limit=8, **asked.pop("options", {}))
+    request = pb.SearchRequest(collection=name, options=options, **asked)
+    assert await Walk(query, store, request).errors() == []
 
 
 async def test_images_come_in_the_order_asked_and_missing_ones_are_named(query):

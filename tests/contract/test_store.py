@@ -10,7 +10,7 @@ import pytest
 from glimpse.errors import DeadlineExceeded, InvalidInput, NotFound
 from services.common.deadline import Deadline
 from services.vectors.filters import Comparison
-from services.vectors.records import ALL_FIELDS, Row
+from services.vectors.records import ALL_FIELDS, Place, Row
 from tests.contract.conftest import DIMENSION, T, axis, between, picture
 
 HOSTILE_IDS = ['a"', 'a" or id != "', "a'b", "a\\", "", "a b", "ü", "x" * 129, "a\n"]
@@ -265,6 +265,26 @@ async def test_pages_over_more_equal_scores_than_are_ordered_at_once_lose_no_row
     assert sorted(found[:500]) == [row.id for row in equal]
     assert sorted(found[500:]) == [row.id for row in near]
     assert pages[0] == sorted(pages[0])
+
+
+async def test_what_lies_behind_a_place_is_found_whether_its_row_is_there_or_not(store, collection):
+    equal = [picture(f"{i:02}", axis(0)) for i in range(9)]
+    far = [picture(f"far{i}", between(0.5 - i / 10)) for i in range(3)]
+    await store.upsert(collection, [*equal, *far], deadline=Deadline(T))
+
+    there, gone = Place(5, 1.0, "04"), Place(5, 1.0, "04a")
+    for place in (there, gone):
+        assert await ids_found(store, collection, limit=5, after=place) == [
+            "05", "06", "07", "08", "far0",
+        ]  # fmt: skip
+    assert await ids_found(store, collection, limit=2, after=Place(1, 0.45, "a")) == [
+        "far1",
+        "far2",
+    ]
+    assert await ids_found(store, collection, limit=2, after=Place(99, 0.3, "far2")) == []
+    assert await ids_found(
+        store, collection, limit=2, after=Place(2, 0.5, "far0"), exclude_ids=["far1"]
+    ) == ["far2"]
 
 
 async def test_excluded_ids_leave_their_place_to_others(store, collection):

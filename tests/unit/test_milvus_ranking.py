@@ -9,6 +9,7 @@ import pytest
 
 from services.vectors.bounds import MAX_WINDOW
 from services.vectors.milvus.ranking import Search, Span
+from services.vectors.records import Place
 
 TIES = {f"t{i:05}": 0.9 for i in range(5_000)}
 
@@ -43,8 +44,8 @@ class Call:
         ]
 
 
-async def search(call, *queries, offset=0, limit=10, fields=("uri",), excluded=()):
-    span = Span(offset, limit, frozenset(excluded))
+async def search(call, *queries, offset=0, limit=10, after=None, fields=("uri",), excluded=()):
+    span = Span(offset, limit, frozenset(excluded), after)
     vectors = np.array([[query] for query in queries], dtype=np.float32)
     return await Search(call, span, fields, "bounded").run(vectors)
 
@@ -128,6 +129,49 @@ async def test_the_last_window_is_the_end():
     (hits,) = await search(call, 0, offset=MAX_WINDOW - 10, limit=10, fields=())
     assert len(hits) == 10
     assert max(asked[2] for asked in call.asked) == MAX_WINDOW
+
+
+def ranked(hits, before=0):
+    """The place that a page ends with, of which `before` hits came on earlier pages."""
+    return Place(before + len(hits), hits[-1].score, hits[-1].id)
+
+
+@pytest.mark.parametrize("limit", [10, 128, 300])
+async def test_pages_behind_each_other_hold_each_row_of_a_large_group_once(limit):
+    call = Call({**{f"a{i:05}": 0.99 for i in range(100)}, **dict(list(TIES.items())[:400])})
+    found, after = [], None
+    while True:
+        (hits,) = await search(call, 0, limit=limit, after=after, fields=())
+        found += hits
+        if len(hits) < limit:
+            break
+        after = ranked(hits, len(found) - len(hits))
+    assert len({hit.id for hit in found}) == len(found) == 500
+
+
+async def test_a_page_behind_a_place_costs_one_request_unless_many_rows_came_before_it():
+    call = Call({f"n{i:05}": 1 - i / 10_000 for i in range(2_000)})
+    (first,) = await search(call, 0, limit=100, fields=())
+    call.scores[0].update({f"new{i}": 1.0 for i in range(1_000)})
+    call.asked.clear()
+    (second,) = await search(call, 0, limit=100, after=ranked(first), fields=())
+    assert [hit.id for hit in second] == [f"n{i:05}" for i in range(100, 200)]
+    assert [asked[2] for asked in call.asked if asked[2] not in (128, 256, 512, 1024, 2048)] == [
+        201,
+        401,
+        801,
+        1601,
+    ]
+    (third,) = await search(call, 0, limit=100, after=ranked(second, 1_100), fields=())
+    assert third[0].id == "n00200"
+
+
+async def test_rows_left_out_are_no_part_of_the_place():
+    call = Call({f"n{i:02}": 1 - i / 100 for i in range(40)})
+    (first,) = await search(call, 0, excluded=("n03", "n12"), fields=())
+    assert first[-1].id == "n10"
+    (second,) = await search(call, 0, excluded=("n03", "n12"), after=ranked(first), fields=())
+    assert [hit.id for hit in second] == [f"n{i:02}" for i in range(11, 22) if i != 12]
 
 
 async def test_a_row_that_is_deleted_meanwhile_is_left_out():

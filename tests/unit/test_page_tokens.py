@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import struct
 
 import numpy as np
 import pytest
 
 from glimpse.errors import InvalidInput
+from services.query.bounds import MAX_PAGE_TOKEN_CHARACTERS
 from services.query.page_tokens import PageTokens, digest_of
 from services.query.queries import (
     Given,
@@ -18,7 +21,9 @@ from services.query.queries import (
     Text,
     WeightedPart,
 )
+from services.vectors.records import Place
 
+PLACE = Place(10, 0.123456, "a/picture.jpg")
 DIGEST = hashlib.sha256(b"a query").digest()
 OTHER = hashlib.sha256(b"another query").digest()
 
@@ -30,30 +35,41 @@ def refusal(tokens, token, digest=DIGEST):
     return caught.value.reason
 
 
-@pytest.mark.parametrize("offset", [0, 10, 16_383])
-def test_token_gives_back_its_offset(offset):
+@pytest.mark.parametrize(
+    "place", [PLACE, Place(1, -1.0, "a"), Place(16_383, 1.0, "A.:/-_" * 21 + "zz")]
+)
+def test_token_gives_back_its_place_and_is_no_longer_than_is_taken(place):
     tokens = PageTokens("a key")
-    assert tokens.read(tokens.issue(offset, DIGEST), DIGEST) == offset
+    token = tokens.issue(place, DIGEST)
+    assert tokens.read(token, DIGEST) == place
+    assert len(token) <= MAX_PAGE_TOKEN_CHARACTERS
+
+
+def test_token_of_an_offset_is_refused_as_one_of_an_earlier_version():
+    old = base64.urlsafe_b64encode(struct.pack(">I32s16s", 10, DIGEST, b"s" * 16)).decode()
+    with pytest.raises(InvalidInput, match=r"earlier version.*first page") as caught:
+        PageTokens("a key").read(old.rstrip("="), DIGEST)
+    assert caught.value.reason == "PAGE_TOKEN_INVALID"
 
 
 def test_token_of_another_query_is_refused():
     tokens = PageTokens("a key")
-    assert refusal(tokens, tokens.issue(10, OTHER)) == "PAGE_TOKEN_MISMATCH"
+    assert refusal(tokens, tokens.issue(PLACE, OTHER)) == "PAGE_TOKEN_MISMATCH"
 
 
 def test_replicas_with_one_key_read_each_others_tokens():
-    assert PageTokens("a key").read(PageTokens("a key").issue(10, DIGEST), DIGEST) == 10
+    assert PageTokens("a key").read(PageTokens("a key").issue(PLACE, DIGEST), DIGEST) == PLACE
 
 
 @pytest.mark.parametrize(("one", "another"), [("a key", "another key"), ("", "")])
 def test_token_of_another_key_is_refused(one, another):
-    token = PageTokens(one).issue(10, DIGEST)
+    token = PageTokens(one).issue(PLACE, DIGEST)
     assert refusal(PageTokens(another), token) == "PAGE_TOKEN_INVALID"
 
 
 def test_token_changed_in_any_place_is_refused():
     tokens = PageTokens("a key")
-    token = tokens.issue(10, DIGEST)
+    token = tokens.issue(PLACE, DIGEST)
     for place, character in enumerate(token[:-1]):
         changed = token[:place] + ("A" if character != "A" else "B") + token[place + 1 :]
         assert refusal(tokens, changed) == "PAGE_TOKEN_INVALID"
@@ -98,5 +114,5 @@ async def test_different_queries_have_different_digests_and_equal_ones_the_same(
 
 async def test_a_digest_holds_for_every_page_of_a_query():
     query = one(Text("text", "dog"))
-    pages = [Options(), Options(limit=5), Options(limit=7, offset=300)]
+    pages = [Options(), Options(limit=5), Options(limit=7, offset=300), Options(after=PLACE)]
     assert len({await digest_of("c", query, page) for page in pages}) == 1

@@ -24,7 +24,7 @@ from services.query.queries import (
 )
 from services.query.search import Searcher
 from services.vectors.filters import Comparison
-from services.vectors.records import CollectionSpec
+from services.vectors.records import CollectionSpec, Place
 from tests.fakes import vector_of
 from tests.memory_store import MemoryStore
 from tests.query_service import COLLECTION, DIMENSION, WORDS, fake_encoder, fill, row, rows
@@ -97,7 +97,7 @@ async def test_text_finds_its_image_with_score_one(world):
     page = await world.page(text("bird"))
     assert (page.hits[0].id, page.hits[0].score) == ("bird", pytest.approx(1, abs=1e-5))
     assert len(page.hits) == len(WORDS)
-    assert not page.has_more
+    assert page.end is None
 
 
 async def test_weighted_sum_is_the_normalised_sum_of_unit_vectors(world):
@@ -180,7 +180,7 @@ async def test_prompt_template_goes_around_the_text(world):
 async def test_min_score_cuts_hits_and_ends_the_pages(world):
     page = await world.page(text("fish"), limit=1, min_score=0.99)
     assert [hit.id for hit in page.hits] == ["fish"]
-    assert not page.has_more
+    assert page.end is None
 
 
 async def test_pages_of_equal_scores_are_ordered_by_id_and_neither_repeat_nor_lose_one(world):
@@ -189,7 +189,7 @@ async def test_pages_of_equal_scores_are_ordered_by_id_and_neither_repeat_nor_lo
     seen = []
     for offset in range(0, 24, 6):
         page = await world.page(text("same"), limit=6, offset=offset)
-        assert page.has_more
+        assert page.end is not None
         seen += [hit.id for hit in page.hits]
     assert seen == [twin.id for twin in twins][:24]
 
@@ -389,7 +389,24 @@ async def test_deep_page_has_the_hits_and_attributes_that_the_store_ranks_there(
     )
     assert [hit.id for hit in deep.hits] == [hit.id for hit in ranked]
     assert [hit.fields for hit in deep.hits] == [hit.fields for hit in ranked]
-    assert deep.has_more
+    assert deep.end == Place(4_170, deep.hits[-1].score, deep.hits[-1].id)
+
+
+async def test_a_row_deleted_during_the_call_is_left_out_of_its_page_and_ends_no_paging(world):
+    many = [row(f"many{number}") for number in range(4_200)]
+    await world.store.upsert(COLLECTION, many, deadline=Deadline(5))
+    fetch = world.store.fetch
+
+    async def without_two(name, ids, fields, **options):
+        gone = set(ids[-2:]) if options["consistency"] == "bounded" else set(ids)
+        rows = await fetch(name, ids, fields, **options)
+        return {id: row for id, row in rows.items() if id not in gone}
+
+    world.store.fetch = without_two
+    page = await world.page(text("dog"), limit=50, offset=4_100)
+    assert len(page.hits) == 48
+    assert page.end is not None
+    assert page.end.rank == 4_150
 
 
 async def test_window_at_milvus_bound_with_images_left_out_is_empty_not_an_error(world):

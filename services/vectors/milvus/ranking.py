@@ -20,7 +20,7 @@ from services.common.tasks import concurrently
 from services.vectors.bounds import LARGE_FIELDS, MAX_WINDOW
 from services.vectors.milvus import row_requests, schema
 from services.vectors.milvus.connection import MilvusCall
-from services.vectors.records import Consistency, ScoredRow
+from services.vectors.records import Consistency, Place, ScoredRow
 
 _WINDOWS = (32, 128, 512, 2_048, 8_192, MAX_WINDOW)  # Milvus Lite takes 0.2 ms for each row
 _MAX_ROWS = 2_048  # of one answer without attributes; reading it holds the event loop for 0.01 s
@@ -35,15 +35,23 @@ class Span:
     offset: int
     limit: int
     excluded: frozenset[str]
+    after: Place | None = None
+
+    @property
+    def start(self) -> int:
+        """How many hits lie before them, or did when the page before was made."""
+        return self.after.rank if self.after else self.offset
 
     @property
     def end(self) -> int:
-        """How many of the best rows decide them."""
-        return self.offset + self.limit + len(self.excluded)
+        """How many of the best rows decide them, if that is still so."""
+        return self.start + self.limit + len(self.excluded)
 
     def of(self, hits: Sequence[ScoredRow]) -> list[ScoredRow]:
+        """Those among the best hits."""
         kept = [hit for hit in hits if hit.id not in self.excluded]
-        return kept[self.offset : self.offset + self.limit]
+        start = self.after.end_in(kept) if self.after else self.offset
+        return kept[start : start + self.limit]
 
 
 @dataclass(frozen=True)
@@ -58,34 +66,48 @@ class Search:
     async def run(self, queries: NDArray[np.float32]) -> list[list[ScoredRow]]:
         """The hits of each of the queries [Q, dimension], best first."""
         end = self.span.end
-        answers = await self._ask(queries, min(end + 1, MAX_WINDOW), self.fields)
-        pages = [self.span.of(hits) for hits in answers]
-        tied = [i for i, hits in enumerate(answers) if _are_cut(hits, end)]
-        if tied:
-            known = {hit.id: hit.fields for i in tied for hit in answers[i]}
-            fields = self._carried(len(tied))
-            parts = await concurrently(
-                *(self._rank(queries[some], fields) for some in _parts(tied, end))
-            )
-            ranked = [self.span.of(hits) for part in parts for hits in part]
-            if fields:
-                known = {hit.id: hit.fields for page in ranked for hit in page}
-            for i, page in zip(tied, await self._dressed(ranked, known), strict=True):
-                pages[i] = page
+        while True:
+            answers = await self._ask(queries, min(end + 1, MAX_WINDOW), self.fields)
+            tied = [i for i, hits in enumerate(answers) if _are_cut(hits, end)]
+            fields = self._carried(len(tied), end)
+            ranked = await self._ranked(queries, tied, end, fields)
+            pages = [self.span.of(ranked.get(i, hits)) for i, hits in enumerate(answers)]
+            if all(
+                len(page) == self.span.limit or len(hits) <= end
+                for page, hits in zip(pages, answers, strict=True)
+            ):
+                break
+            end = min(2 * end, MAX_WINDOW)  # rows were written before the place, maybe many
+        dressed_rows = pages if fields else answers
+        known = {hit.id: hit.fields for i in tied for hit in dressed_rows[i]}
+        dressed = await self._dressed([pages[i] for i in tied], known)
+        for i, page in zip(tied, dressed, strict=True):
+            pages[i] = page
         return pages
 
-    def _carried(self, count: int) -> Sequence[str]:
+    def _carried(self, count: int, end: int) -> Sequence[str]:
         """The attributes that come along when so many queries are ranked."""
-        rows = count * max(_windows(self.span.end))
+        rows = count * max(_windows(end))
         is_large = rows > _MAX_DRESSED_ROWS or LARGE_FIELDS.intersection(self.fields)
         return () if is_large else self.fields
 
+    async def _ranked(
+        self, queries: NDArray[np.float32], tied: Sequence[int], end: int, fields: Sequence[str]
+    ) -> dict[int, list[ScoredRow]]:
+        """The best rows of some queries, at least `end` of them."""
+        parts = list(_parts(tied, end))
+        ranked = await concurrently(*(self._rank(queries[part], end, fields) for part in parts))
+        return {
+            i: hits
+            for part, answers in zip(parts, ranked, strict=True)
+            for i, hits in zip(part, answers, strict=True)
+        }
+
     async def _rank(
-        self, queries: NDArray[np.float32], fields: Sequence[str]
+        self, queries: NDArray[np.float32], end: int, fields: Sequence[str]
     ) -> list[list[ScoredRow]]:
-        """The best rows of each query, at least as many as are needed."""
         read: list[dict[str, ScoredRow]] = [{} for _ in queries]
-        for window in _windows(self.span.end):
+        for window in _windows(end):
             for known, hits in zip(read, await self._ask(queries, window, fields), strict=True):
                 for hit in hits:
                     known.setdefault(hit.id, hit)
@@ -96,7 +118,7 @@ class Search:
         self, pages: Sequence[Sequence[ScoredRow]], known: dict[str, dict[str, Any]]
     ) -> list[list[ScoredRow]]:
         """Pages with the attributes, some of them `known`; without rows deleted meanwhile."""
-        if not self.fields:
+        if not (self.fields and pages):
             return [list(page) for page in pages]
         bare = dict.fromkeys(hit.id for page in pages for hit in page if hit.id not in known)
         known |= await row_requests.fetch(self.call, list(bare), self.fields, self.consistency)

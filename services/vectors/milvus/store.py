@@ -39,6 +39,7 @@ from services.vectors.records import (
     CollectionInfo,
     CollectionSpec,
     Consistency,
+    Place,
     Row,
     ScoredRow,
     estimated_bytes,
@@ -255,16 +256,17 @@ class MilvusStore:
         deadline: Deadline,
         filter: AnyFilter = "",
         offset: int = 0,
+        after: Place | None = None,
         fields: Sequence[str] = (),
         consistency: Consistency = "bounded",
         exclude_ids: Sequence[str] = (),
     ) -> list[list[ScoredRow]]:
-        bounds.check_window(limit, offset, len(exclude_ids))
+        span = Span(offset, limit, frozenset(exclude_ids), after)
+        bounds.check_window(limit, span.start, len(exclude_ids))
         bounds.check_fields(fields, ALL_FIELDS)
         call = self._call(deadline, name, filters.render(filter))
         known = await self._recall(call, dimension=np.shape(vectors)[-1])
         queries = bounds.check_queries(vectors, known.dimension)
-        span = Span(offset, limit, frozenset(exclude_ids))
         return await Search(call, span, fields, consistency).run(queries)
 
     @_bounded
