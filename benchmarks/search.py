@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine, stacks, vectors
+from benchmarks import machine, overload, stacks, vectors
 from benchmarks.cpu_time import Usage
 from benchmarks.generator import Generator, Job
 from benchmarks.load import Answers
-from benchmarks.report import Bar, Figure, Report, Spread, percentile
+from benchmarks.report import Bar, Figure, Report, Spread
 from benchmarks.texts import new_texts
 from benchmarks.tutorial import Tutorial
 from benchmarks.weights import random_vit_b_32
@@ -196,36 +196,25 @@ class SearchBenchmark:
         )
 
     def _measure_overload(self) -> None:
-        deadline_s = self.options.deadline_s
-        capacity = self.generator.run(Job("search", self.options.seconds, callers=32)).whole()
-        job = Job(
-            "search",
-            self.options.overload_seconds,
-            per_s=2 * capacity.per_s,
-            deadline_s=deadline_s,
+        options, summaries = self.options, []
+
+        def load(job: Job) -> Answers:
+            answers, summary = self._load(job)
+            summaries.append(summary)
+            return answers
+
+        found = overload.measure(
+            load, options.seconds, options.overload_seconds, options.deadline_s
         )
-        answers, summary = self._load(job)
-        refused = answers.latencies_ms.get("RESOURCE_EXHAUSTED", [])
-        others = {s for s in answers.latencies_ms if s not in ("OK", "RESOURCE_EXHAUSTED")}
-        slowest_refusal_ms = percentile(refused, 0.99) if refused else 0.0
-        self.details["overload"] = summary | {
-            "rate_per_s": round(job.per_s, 1),
-            "capacity_per_s": round(capacity.per_s, 1),
-            "deadline_ms": deadline_s * 1000,
-            "refusal_p50_ms": round(percentile(refused, 0.5), 2) if refused else None,
-            "refusal_p99_ms": round(slowest_refusal_ms, 2),
-            "refusal_max_ms": round(max(refused, default=0.0), 2),
-            "generator_late_p99_ms": round(percentile(answers.late_ms, 0.99), 2),
-        }
+        self.details["overload"] = summaries[-1] | found.record()
         holds = (
-            bool(answers.ok)
-            and answers.ms(0.99) <= deadline_s * 1000 + _SLACK_MS
-            and slowest_refusal_ms <= _MAX_REFUSAL_MS
-            and not others
-            and not answers.unanswered
+            bool(found.answers.ok)
+            and found.accepted_p99_ms <= found.deadline_s * 1000 + _SLACK_MS
+            and found.refusal_p99_ms <= _MAX_REFUSAL_MS
+            and not found.lost
         )
         meaning = (
-            f"at twice the capacity: accepted p99 < {deadline_s:g} s, "
+            f"at twice the capacity: accepted p99 < {found.deadline_s:g} s, "
             f"RESOURCE_EXHAUSTED p99 ≤ {_MAX_REFUSAL_MS:g} ms, none hang"
         )
         self.figures.append(Figure("overload", meaning, holds))
