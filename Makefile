@@ -21,13 +21,14 @@ FUZZ ?=
 SOAK ?=
 CHAOS ?=
 HOSTILE ?=
+FIRST_DAY ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
-	bench-compare \
+	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
 	example-java example-java-if-there constraints clean
@@ -102,6 +103,10 @@ fuzz: $(VENV)/.dev ## do to the services for a minute what nobody sane does; the
 # were measured before they were mended.
 hostile: $(VENV)/.dev $(if $(findstring milvus,$(HOSTILE)),milvus-server) ## attack every field of every method; nobody else may notice
 	$(BIN)/python -m tests.hostile $(HOSTILE)
+
+# Takes a quarter of an hour; writes build/bench/first_day.json. FIRST_DAY="--only stops --stops 10"
+first-day: $(VENV)/.dev milvus-server ghz ## stops, loads, pages, TLS and logs as callers meet them on their first day
+	$(BIN)/python -m tests.first_day $(FIRST_DAY)
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling

@@ -111,13 +111,14 @@ def run(
     output: Path,
     *,
     by_proto: bool = False,
+    html: bool = True,
     **changes: str | int,
 ) -> GhzReport:
     """Runs ghz once against HOST:PORT; its JSON and HTML go to `output`.json and .html.
 
     `changes` are ghz's options with underscores, such as duration="2s" or load_start=20. The HTML
-    is left out where build/go/ghz-html is missing. Raises RuntimeError with what ghz said when it
-    could not run.
+    is left out where build/go/ghz-html is missing, or it is not wanted. Raises RuntimeError with
+    what ghz said when it could not run.
     """
     program = programs.find(PROGRAM)
     if program is None:
@@ -135,7 +136,8 @@ def run(
     done = subprocess.run([*command, target], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"ghz: {(done.stderr or done.stdout).strip()}")
-    _render_html(path)
+    if html:
+        _render_html(path)
     return GhzReport(json.loads(path.read_text(encoding="utf-8")))
 
 
