@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _PEER = "the encoder"
 _ENCODE_IMAGES = "/glimpse.encoder.v1.Encoder/EncodeImages"
 _MAX_LOST_S = 2.0
+# Calls go to all replicas in turn, but other calls take turns, too: of two, one that loads may come
+# several times.
+_MAX_PASSED_OVER = 3
 _MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
 
 
@@ -97,6 +100,16 @@ class EncoderClient:
             closing.cancel()
         await asyncio.gather(self._channel.close(), *self._closing, return_exceptions=True)
 
+    async def _call_one_that_serves(self, method: str, request: Message, deadline: Deadline) -> Any:
+        """As _call; a replica that loads or stops is passed over, for others may serve."""
+        for _ in range(_MAX_PASSED_OVER):
+            try:
+                return await self._call(method, request, deadline)
+            except errors.Unavailable as error:
+                if error.reason not in ("LOADING", "STOPPING"):
+                    raise
+        return await self._call(method, request, deadline)
+
     async def model(self, deadline: Deadline) -> EncoderModel:
         """Asks for the model that is loaded now."""
         response = await self._call("GetModel", pb.GetModelRequest(), deadline)
@@ -117,7 +130,7 @@ class EncoderClient:
     async def encode_texts(self, texts: Sequence[str], deadline: Deadline) -> EncodedBatch:
         """Unit vectors of texts."""
         request = pb.EncodeTextsRequest(texts=texts)
-        return _batch(await self._call("EncodeTexts", request, deadline))
+        return _batch(await self._call_one_that_serves("EncodeTexts", request, deadline))
 
     async def encode_files(self, files: Sequence[bytes], deadline: Deadline) -> EncodedBatch:
         """Unit vectors of picture files somebody waits for."""

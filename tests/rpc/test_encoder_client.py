@@ -86,3 +86,16 @@ async def test_encoder_that_had_no_address_for_long_is_found_within_seconds(name
         names.address = "127.0.0.1"
         await asyncio.wait_for(answered(peer), 6)
     await peer.close()
+
+
+async def test_texts_go_to_a_replica_that_serves_while_another_loads():
+    loading, serving = FakeEncoder(), FakeEncoder()
+    loading.failures = 1_000
+    loading.failure = errors.Unavailable("the model is being loaded", reason="LOADING")
+    async with loading.serve() as one, serving.serve() as other:
+        peer = EncoderClient(f"ipv4:{one},{other}", 2**20)
+        for number in range(20):
+            await peer.encode_texts([f"{number}"], Deadline(30))
+        await peer.close()
+    assert loading.items["calls"] > 0
+    assert serving.items["calls"] == 20
