@@ -23,8 +23,8 @@ from glimpse.cli.console import say
 from glimpse.cli.ports import Ports
 from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
+from services.common.cpus import usable_cpus
 from services.common.preprocess import decode
-from services.encoder.hardware import usable_cpus
 
 _PARTS = ["speed", "rows", "memory"]
 _COLLECTION = "bench"

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from services.encoder.hardware import Precision, cpu_has_bf16, cpu_has_int8, usable_cpus
+from services.common.cpus import usable_cpus
+from services.encoder.hardware import Precision, cpu_has_bf16, cpu_has_int8
 from services.encoder.linear import Int8Product
 
 # Those that decide how fast a CPU multiplies matrices.

@@ -23,7 +23,7 @@ from benchmarks.peers.catalogue import PEERS, ROOT, Peer, environments
 from benchmarks.report import Figure, Report, Spread, percentile, shown
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
-from services.encoder.hardware import usable_cpus
+from services.common.cpus import usable_cpus
 
 _OURS = "glimpse"
 _COLUMNS = {

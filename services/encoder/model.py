@@ -24,11 +24,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from services.common.cpus import usable_cpus
 from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import HEAD_WIDTH, Checkpoint
 from services.encoder.cpu_workers import CpuWorkers
-from services.encoder.hardware import RequestedPrecision, choose_precision, usable_cpus
+from services.encoder.hardware import RequestedPrecision, choose_precision
 from services.encoder.linear import Linear
 from services.encoder.tokenizer import Tokenizer
 from services.encoder.weights import PIXEL_CENTRE, Weights

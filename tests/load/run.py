@@ -26,7 +26,7 @@ from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.errors import AlreadyExists
 from glimpse.results import ImageFile
-from services.encoder.hardware import usable_cpus
+from services.common.cpus import usable_cpus
 from tests import programs
 from tests.load import bodies, ghz
 from tests.load.suite import NAMES, Suite, SuiteOptions

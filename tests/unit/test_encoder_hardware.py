@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.common.cpus import usable_cpus
 from services.encoder import hardware
-from services.encoder.hardware import choose_precision, cpu_has_bf16, cpu_has_int8, usable_cpus
+from services.encoder.hardware import choose_precision, cpu_has_bf16, cpu_has_int8
 
 
 @pytest.mark.parametrize(
