@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 
 import grpc
@@ -21,7 +21,7 @@ from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import to_status
 from services.common.admission import Admission
 from services.common.interceptors import CallInterceptor
-from services.common.preprocess import PREPROCESSING_VERSION, decode
+from services.common.preprocess import PREPROCESSING_VERSION, Decoded, decode
 from services.common.telemetry import RpcMetrics
 
 
@@ -30,6 +30,13 @@ def vector_of(content: bytes, dimension: int) -> npt.NDArray[np.float32]:
     seed = int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(dimension)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+class ThreadDecoder:
+    """Decodes as DecodeWorkers do, on threads: tests that mean no harm start no processes."""
+
+    async def decode(self, content: bytes, image_size: int, caller: Hashable) -> Decoded:
+        return await asyncio.to_thread(decode, content, image_size, 50_000_000)
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ The steps are those of openai/CLIP's own `preprocess` up to (not including) the 
 pictures give the same bytes here and there. Three things are added, for pictures on which CLIP
 would fail or show something else than people see: the EXIF orientation is applied first, gray of
 16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only where the
-crop looks (equal up to rounding).
+crop looks (equal up to rounding). What strangers send, services.common.decode_worker decodes.
 
 Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
 """
@@ -15,13 +15,14 @@ import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from glimpse.errors import InvalidImage
-from services.common.decode_memory import DecodeMemory
+from services.common.picture_bounds import check_structure, webp_size
 
 PREPROCESSING_VERSION = "1"
 
@@ -43,6 +44,20 @@ IMAGE_UNSUPPORTED = "IMAGE_UNSUPPORTED"
 # Past this many times the short side, only the crop's part of a picture is resized.
 _MAX_WHOLE_RATIO = 32
 
+# Of gray with 16 bits, so many samples are scaled at once.
+_PART_SAMPLES = 2**20
+
+# By the EXIF orientation; Pillow's own exif_transpose would also write all of the EXIF anew.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -54,20 +69,41 @@ class Decoded:
     format: str  # Pillow's name of the file format, such as "JPEG"
 
 
-def decode(
-    content: bytes, image_size: int, max_pixels: int, memory: DecodeMemory | None = None
-) -> Decoded:
+def decode(content: bytes, image_size: int, max_pixels: int) -> Decoded:
     """Return the `image_size` x `image_size` pixels that CLIP sees of a picture file.
 
     Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
-    whose reason is one of the constants above, for bytes that are no picture of FORMATS, are cut
-    short, or hold more than `max_pixels` pixels (width times height, known before decoding). Waits
-    until `memory` has room for the picture.
+    whose reason is one of the constants above or IMAGE_TOO_COMPLEX, for bytes that are no picture
+    of FORMATS, are cut short, hold more than `max_pixels` pixels (width times height, known before
+    decoding), or break a bound of picture_bounds.
     """
-    opened = _opened(content, max_pixels)
-    size_bytes = opened.width * opened.height * MAX_BYTES_PER_PIXEL
-    with memory.reserved(size_bytes) if memory else contextlib.nullcontext():
-        image = _loaded(opened, max_pixels)
+    return decode_opened(open_picture(content, max_pixels), image_size)
+
+
+def open_picture(content: bytes, max_pixels: int) -> Image.Image:
+    """Return the picture, of which only the head is read; raises InvalidImage as `decode`."""
+    if not content:
+        raise InvalidImage(_FIELD, "the file is empty", reason=IMAGE_EMPTY)
+    check_structure(content)
+    _check_size(webp_size(content), max_pixels)
+    with _translated(f"the {max_pixels} allowed"):
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _check_size(image.size, max_pixels)
+        return image
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        problem = f"{width} x {height} pixels; at most {max_pixels} are allowed"
+        raise InvalidImage(_FIELD, problem, reason=IMAGE_TOO_LARGE)
+
+
+def decode_opened(opened: Image.Image, image_size: int) -> Decoded:
+    """Return what `decode` does of an opened picture, which has no further use then."""
+    with _translated():
+        opened.load()
+        image = _eight_bits(_turned_upright(opened))
         width, height = image.size
         try:
             pixels = np.array(_crop(image, image_size).convert("RGB"))  # [S, S, 3]
@@ -77,48 +113,18 @@ def decode(
                 f"colour mode {image.mode} cannot be converted to RGB",
                 reason=IMAGE_UNSUPPORTED,
             ) from error
-        file_format = image.format or ""
-        del opened, image  # while their bytes are still reserved
-    return Decoded(pixels, width, height, file_format)
-
-
-def _opened(content: bytes, max_pixels: int) -> Image.Image:
-    """Return the picture, of which only the head is read."""
-    if not content:
-        raise InvalidImage(_FIELD, "the file is empty", reason=IMAGE_EMPTY)
-    with _translated(max_pixels):
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise InvalidImage(
-                _FIELD,
-                f"{image.width} x {image.height} pixels; at most {max_pixels} are allowed",
-                reason=IMAGE_TOO_LARGE,
-            )
-        return image
-
-
-def _loaded(image: Image.Image, max_pixels: int) -> Image.Image:
-    """Return the picture decoded, upright, in its own colour mode (gray of 16 bits made 8)."""
-    with _translated(max_pixels):
-        file_format = image.format
-        image.load()
-        _turn_upright(image)
-        image = _eight_bits(image)
-        image.format = file_format
-        return image
+    return Decoded(pixels, width, height, opened.format or "")
 
 
 @contextlib.contextmanager
-def _translated(max_pixels: int) -> Iterator[None]:
+def _translated(most: str = "are allowed") -> Iterator[None]:
     """Makes whatever Pillow raises the InvalidImage that it stands for."""
     try:
         yield
     except (InvalidImage, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidImage(
-            _FIELD, f"more pixels than the {max_pixels} allowed", reason=IMAGE_TOO_LARGE
-        ) from error
+        raise InvalidImage(_FIELD, f"more pixels than {most}", reason=IMAGE_TOO_LARGE) from error
     except Image.UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
         raise InvalidImage(
@@ -145,14 +151,25 @@ def _eight_bits(image: Image.Image) -> Image.Image:
             "the white level of 32-bit samples is unknown; use 8 or 16 bits",
             reason=IMAGE_UNSUPPORTED,
         )
-    return Image.fromarray(((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+    scaled = np.empty(samples.shape, np.uint8)
+    for lines, result in zip(_parts(samples), _parts(scaled), strict=True):
+        result[:] = (lines.astype(np.uint32) * 255 + 32767) // 65535
+    return Image.fromarray(scaled)
 
 
-def _turn_upright(image: Image.Image) -> None:
+def _parts(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Views of some lines each, so that what is computed with them stays small."""
+    lines = max(1, _PART_SAMPLES // samples.shape[1])
+    return (samples[first : first + lines] for first in range(0, len(samples), lines))
+
+
+def _turned_upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF, or XMP, says that it is to be shown."""
     try:
-        ImageOps.exif_transpose(image, in_place=True)
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a broken EXIF block spoils no picture: viewers show it as it lies
-        return
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _crop(image: Image.Image, size: int) -> Image.Image:

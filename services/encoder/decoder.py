@@ -1,18 +1,15 @@
-"""Picture files of many calls become pixels on a few threads; how is services.common.preprocess."""
+"""How many picture files the encoder has under way; decoding is services.common.decode_workers'."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import Overloaded
-from services.common import preprocess
-from services.common.decode_memory import DecodeMemory
-from services.encoder.hardware import usable_cpus
+from services.common.decode_workers import DecodeWorkers
 from services.encoder.settings import EncoderSettings
 
 Pixels = NDArray[np.uint8]
@@ -21,16 +18,17 @@ _RETRY_AFTER_S = 0.2
 
 
 class Decoder:
-    """A bounded pool of decoding threads; owned by the event loop's thread."""
+    """Decodes the files of calls; owned by the event loop's thread."""
 
     def __init__(self, settings: EncoderSettings, image_size: int) -> None:
-        threads = settings.decode_threads or usable_cpus()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder-decode")
-        self._memory = DecodeMemory(settings.max_decode_bytes)
+        self._workers = DecodeWorkers(settings)
         self._max_images = settings.max_decoding_images
         self._image_size = image_size
-        self._max_pixels = settings.max_image_pixels
         self._under_way = 0
+
+    def start(self) -> None:
+        """Has a process ready for the first file."""
+        self._workers.start()
 
     async def decode(self, files: Sequence[bytes]) -> list[Pixels | Exception]:
         """Return the pixels of each file, uint8 [S, S, 3], or why there are none.
@@ -42,20 +40,19 @@ class Decoder:
                 f"{self._under_way} of at most {self._max_images} picture files are being decoded",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        loop = asyncio.get_running_loop()
         self._under_way += len(files)
+        call = object()  # that takes turns with the others
         try:
-            jobs = [loop.run_in_executor(self._pool, self._pixels, file) for file in files]
-            return await asyncio.gather(*jobs)
+            return await asyncio.gather(*(self._pixels(file, call) for file in files))
         finally:
             self._under_way -= len(files)
 
-    def close(self) -> None:
-        """Forget what waits and let the threads end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """End the processes, and forget what waits."""
+        await self._workers.close()
 
-    def _pixels(self, file: bytes) -> Pixels | Exception:
+    async def _pixels(self, file: bytes, call: object) -> Pixels | Exception:
         try:
-            return preprocess.decode(file, self._image_size, self._max_pixels, self._memory).pixels
+            return (await self._workers.decode(file, self._image_size, call)).pixels
         except Exception as error:  # one file's failure is that file's outcome
             return error

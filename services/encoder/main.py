@@ -142,6 +142,7 @@ async def start(settings: EncoderSettings, server: Server, servicer: EncoderServ
         metrics=BatchMetrics(),
     )
     REGISTRY.register(EncoderCollector(loaded.batcher, description))
+    loaded.decoder.start()
     await warm_up(loaded.batcher, model.shape, batch_limits(settings, model.device.type))
     servicer.begin(loaded)
     await server.set_serving(True)

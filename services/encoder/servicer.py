@@ -61,7 +61,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         self._tokenising.shutdown(wait=False, cancel_futures=True)
         if self._loaded is not None:
             await self._loaded.batcher.close()
-            self._loaded.decoder.close()
+            await self._loaded.decoder.close()
 
     async def EncodeTexts(
         self, request: pb.EncodeTextsRequest, context: grpc.aio.ServicerContext

@@ -10,6 +10,7 @@ from typing import Any
 from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from services.common.deadline import Deadline
+from services.common.decode_workers import DecodeWorkers
 from services.common.encoder_client import EncoderClient
 from services.common.repeats import Wait
 from services.common.server import Server, run_service
@@ -47,7 +48,8 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
         settings.encoder, settings.max_message_bytes, settings.encoder_credentials
     )
     metrics = IndexerMetrics()
-    pipeline = Pipeline(store, encoder, settings, metrics)
+    decoder = DecodeWorkers(settings)
+    pipeline = Pipeline(store, encoder, decoder, settings, metrics)
     catalog = Catalog(store, encoder, settings, metrics)
     service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
     server = Server(
@@ -57,10 +59,11 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
         IndexerServicer(pipeline, catalog, store, settings.default_timeout_s), server.grpc
     )
     await server.start()
+    decoder.start()
     server.supervise(
         _serve_when_ready(server, store, encoder, settings), "waiting for Milvus and encoder"
     )
-    return await server.run(pipeline.close, encoder.close, store.close, on_stop=pipeline.drain)
+    return await server.run(decoder.close, encoder.close, store.close, on_stop=pipeline.drain)
 
 
 async def _serve_when_ready(

@@ -3,7 +3,7 @@
 A stream is a set of images under way. Each goes, on its own and at its own pace, through
 
     read → look up → decode → encode → write → acknowledge
-           (batches)  (threads) (batches) (batches)
+           (batches)(processes)(batches) (batches)
 
 and what it holds counts against its stream's budget of bytes, so a slow stage, or a caller that
 does not read its acknowledgements, ends in the sender having to wait.
@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 
-from services.common.decode_memory import DecodeMemory
 from services.common.waiting_line import WaitingLine
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Image, ImageResult, Target
 from services.indexer.settings import IndexerSettings
-from services.indexer.stages import Encoder, Peers
+from services.indexer.stages import Encoder, Peers, PictureDecoder
 from services.indexer.stream import Stream, stopping
 from services.vectors.store import VectorStore
 
@@ -28,20 +26,19 @@ from services.vectors.store import VectorStore
 class Pipeline:
     """Runs streams; owned by the event loop that made it.
 
-    Stop order: drain() lets streams end with what they hold and refuses new ones; close() comes
-    when no stream is left.
+    Stop order: drain() lets streams end with what they hold and refuses new ones; what they stand
+    on is closed by its owner when no stream is left.
     """
 
     def __init__(
         self,
         store: VectorStore,
         encoder: Encoder,
+        decoder: PictureDecoder,
         settings: IndexerSettings,
         metrics: IndexerMetrics,
     ) -> None:
-        self._threads = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
-        memory = DecodeMemory(settings.max_decode_bytes)
-        self._peers = Peers(store, encoder, self._threads, memory, settings, metrics)
+        self._peers = Peers(store, encoder, decoder, settings, metrics)
         self._streams: set[Stream] = set()
         self._line = WaitingLine(settings.max_streams, settings.max_waiting_bytes)
         self._draining = False
@@ -91,7 +88,3 @@ class Pipeline:
         self._line.end_waits(stopping())
         for stream in self._streams:
             stream.stop()
-
-    async def close(self) -> None:
-        """Ends the decoding threads; a picture that one is at is dropped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -78,8 +76,3 @@ class IndexerSettings(DecodeSettings, PeerSettings):
     write_wait_ms: int = Field(
         300, ge=0, le=10_000, description="longest time that a row waits for others to join it"
     )
-
-    @property
-    def decoders(self) -> int:
-        """Threads that decode."""
-        return self.decode_threads or os.cpu_count() or 1

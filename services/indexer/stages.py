@@ -1,21 +1,20 @@
-"""What a stream asks of store, encoder and decoding threads; in which order is Stream's job."""
+"""What a stream asks of store, encoder and decode workers; in which order is Stream's job."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from glimpse import errors
-from services.common import encoder_client, preprocess
+from services.common import encoder_client
 from services.common.deadline import Deadline
-from services.common.decode_memory import DecodeMemory
+from services.common.preprocess import Decoded
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
@@ -36,14 +35,19 @@ class Encoder(Protocol):
     ) -> encoder_client.EncodedBatch: ...
 
 
+class PictureDecoder(Protocol):
+    """What the indexer needs of services.common.decode_workers.DecodeWorkers."""
+
+    async def decode(self, content: bytes, image_size: int, caller: Hashable) -> Decoded: ...
+
+
 @dataclass(frozen=True)
 class Peers:
     """What all streams of the process share."""
 
     store: VectorStore
     encoder: Encoder
-    threads: Executor
-    decode_memory: DecodeMemory
+    decoder: PictureDecoder
     settings: IndexerSettings
     metrics: IndexerMetrics
 
@@ -84,11 +88,10 @@ class Stages:
         }
         return [found.get(image.id) for image in images]
 
-    async def decode(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
-        """The pixels of picture files, on one thread; an error stands in its file's place."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._peers.threads, self._decode_all, contents
-        )
+    async def decode(self, content: bytes) -> Decoded:
+        """The pixels of a picture file; the streams of the process take turns."""
+        image_size = self._target.model.image_size
+        return await self._peers.decoder.decode(content, image_size, caller=self)
 
     async def encode(self, pixels: list[Pixels]) -> list[Vector | errors.GlimpseError]:
         """The vector of each image."""
@@ -107,17 +110,6 @@ class Stages:
             middle = len(rows) // 2
             return [*await self.write(rows[:middle]), *await self.write(rows[middle:])]
         return [None] * len(rows)
-
-    def _decode_all(self, contents: list[bytes]) -> list[preprocess.Decoded | Exception]:
-        size, max_pixels = self._target.model.image_size, self._settings.max_image_pixels
-        memory = self._peers.decode_memory
-        results: list[preprocess.Decoded | Exception] = []
-        for content in contents:
-            try:
-                results.append(preprocess.decode(content, size, max_pixels, memory))
-            except Exception as error:  # of this picture alone
-                results.append(error)
-        return results
 
     async def _encode_once(self, pixels: list[Pixels]) -> list[Vector | errors.GlimpseError]:
         model = self._target.model

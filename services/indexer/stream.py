@@ -37,8 +37,6 @@ _MAX_LOOK_UPS = 24
 _LOOK_UP_WAIT_S = 0.05
 # Pictures are decoded this many batches ahead of the encoder.
 _BATCHES_AHEAD = 2
-# Handing a small picture to a thread takes as long as decoding it.
-_MAX_DECODE_BATCH = 16
 # A file up to this size is hashed where it stands: a thread would take longer to start on it.
 _HASH_INLINE_BYTES = 256 * 1024
 
@@ -76,11 +74,7 @@ class Stream:
             max_in_flight=_MAX_LOOK_UPS,
             wait_s=_LOOK_UP_WAIT_S,
         )
-        self._decodes: StageBatcher[bytes, Decoded] = StageBatcher(
-            self._stages.decode,
-            max_items=_MAX_DECODE_BATCH,
-            max_in_flight=2 * settings.decoders,  # so that no thread waits for the event loop
-        )
+        self._decoding = 0
         pixels_bytes = model.image_size**2 * 3
         fitting = max(1, model.max_message_bytes // 2 // pixels_bytes)
         max_encode_batch = min(settings.max_encode_batch, model.max_images, fitting)
@@ -97,7 +91,6 @@ class Stream:
         )
         self._batchers: dict[str, StageBatcher[Any, Any]] = {
             "look_up": self._look_ups,
-            "decode": self._decodes,
             "encode": self._encodes,
             "write": self._writes,
         }
@@ -138,8 +131,9 @@ class Stream:
 
     def at_stage(self, stage: str) -> int:
         """How many images wait for one of metrics.STAGES, or are in it."""
-        waiting = self._pixels.waiting if stage == "decode" else 0
-        return self._batchers[stage].held + waiting
+        if stage == "decode":
+            return self._decoding + self._pixels.waiting
+        return self._batchers[stage].held
 
     def stop(self) -> None:
         """Takes no more images; what is under way goes on, then run() raises `stopping()`."""
@@ -235,12 +229,19 @@ class Stream:
     async def _encoded(self, image: _UnderWay) -> EncodedPicture:
         await self._pixels.reserve(self._pixels_bytes)
         try:
-            decoded = await self._decodes.submit(image.content)
+            decoded = await self._decoded(image.content)
             self._drop_content(image)
             vector = await self._encodes.submit(decoded.pixels)
         finally:
             self._pixels.release(self._pixels_bytes)
         return EncodedPicture(vector, decoded.width, decoded.height, decoded.format)
+
+    async def _decoded(self, content: bytes) -> Decoded:
+        self._decoding += 1
+        try:
+            return await self._stages.decode(content)
+        finally:
+            self._decoding -= 1
 
     def _drop_content(self, image: _UnderWay) -> None:
         self._files_and_rows.release(len(image.content))

@@ -31,7 +31,7 @@ from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
 from services.vectors.filters import Comparison
 from services.vectors.records import CollectionSpec
-from tests.fakes import FakeEncoder, serve, vector_of
+from tests.fakes import FakeEncoder, ThreadDecoder, serve, vector_of
 from tests.memory_store import MemoryStore
 from tests.waiting import until
 
@@ -91,7 +91,7 @@ async def opened(store=None, encoder=None, **values):
         peer = EncoderClient(encoder_target, settings.max_message_bytes)
         registry = CollectorRegistry()
         metrics = IndexerMetrics(registry)
-        pipeline = Pipeline(store, peer, settings, metrics)
+        pipeline = Pipeline(store, peer, ThreadDecoder(), settings, metrics)
         catalog = Catalog(store, peer, settings, metrics)
         servicer = IndexerServicer(pipeline, catalog, store, settings.default_timeout_s)
         add = indexer_pb2_grpc.add_IndexerServicer_to_server
@@ -100,7 +100,6 @@ async def opened(store=None, encoder=None, **values):
             made.catalog = catalog
             yield made
             await made.channel.close()
-        await pipeline.close()
         await peer.close()
 
 

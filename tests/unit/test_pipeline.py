@@ -23,7 +23,7 @@ from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
 from services.vectors.records import CollectionSpec
-from tests.fakes import vector_of
+from tests.fakes import ThreadDecoder, vector_of
 from tests.memory_store import MemoryStore
 from tests.waiting import until
 
@@ -122,12 +122,11 @@ class Store(MemoryStore):
 
 class World:
     def __init__(self, **settings):
-        values = {"retry_budget_s": 5.0, "write_wait_ms": 20, "decode_threads": 2, **settings}
+        values = {"retry_budget_s": 5.0, "write_wait_ms": 20, **settings}
         self.registry = CollectorRegistry()
         self.store, self.encoder = Store(), Encoder()
-        self.pipeline = Pipeline(
-            self.store, self.encoder, IndexerSettings(**values), IndexerMetrics(self.registry)
-        )
+        settings, metrics = IndexerSettings(**values), IndexerMetrics(self.registry)
+        self.pipeline = Pipeline(self.store, self.encoder, ThreadDecoder(), settings, metrics)
 
     async def index(self, images, force=False):
         target = Target(NAME, MODEL, force)
@@ -153,7 +152,6 @@ async def opened(**settings):
     spec = CollectionSpec(NAME, MODEL.dimension, MODEL.name, MODEL.fingerprint)
     await made.store.create_collection(spec, deadline=Deadline(T))
     yield made
-    await made.pipeline.close()
 
 
 async def source(images):

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from unittest import mock
 
+from services.common.decode_workers import WORKER_BYTES
 from services.common.settings import ServiceSettings, load
 from services.common.text_bounds import MAX_TEXT_CHARACTERS
 from services.encoder.settings import EncoderSettings
@@ -135,9 +136,10 @@ def memory(manifests: Manifests) -> Iterator[str]:
         needed = _LIBRARIES_BYTES
         if isinstance(found, EncoderSettings | IndexerSettings):
             needed += found.max_decode_bytes
-            if found.decode_threads == 0:
+            needed += (found.decode_workers + 1) * (WORKER_BYTES + found.max_file_bytes)
+            if found.decode_workers == 0:
                 prefix = found.prefix()
-                yield f"{pod.main}: {prefix}DECODE_THREADS=0 takes one per core of the node"
+                yield f"{pod.main}: {prefix}DECODE_WORKERS=0 takes one per core of the node"
         if isinstance(found, EncoderSettings):
             needed += _TORCH_BYTES["cpu" if found.device == "cpu" else "cuda"]
             lanes = 2  # interactive images and those in bulk
