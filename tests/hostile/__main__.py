@@ -21,7 +21,7 @@ from glimpse.cli.stack import Stack, StackOptions
 from tests.hostile.attacks import Attack, chosen, field_attacks, method_attacks
 from tests.hostile.batches import batch_attacks
 from tests.hostile.connections import connection_attacks
-from tests.hostile.known import KNOWN
+from tests.hostile.known import KNOWN, Known
 from tests.hostile.results import NOTICED_MS, Outcome, Result
 from tests.hostile.run import ENVIRONMENT, Run
 
@@ -117,17 +117,14 @@ def figures(outcome: Outcome) -> list[Figure]:
             "p50 of ListCollections, of 50 of them (once some 10,000 ms on a server)",
             percentile(outcome.listing_ms, 0.5),
         ),
-        *(
-            Figure(
-                known.key,
-                known.meaning,
-                known.worst_ms(results),
-                Bar("at most", _MAX_WAIT_MS),
-                reason="not among the attacks that were chosen",
-            )
-            for known in KNOWN
-        ),
+        *(_known_figure(known, results) for known in KNOWN),
     ]
+
+
+def _known_figure(known: Known, results: Sequence[Result]) -> Figure:
+    worst_ms, bar = known.worst_ms(results), Bar("at most", _MAX_WAIT_MS)
+    reason = "not among the attacks that were chosen" if worst_ms is None else ""
+    return Figure(known.key, known.meaning, worst_ms, bar, reason=reason)
 
 
 def details(outcome: Outcome) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.robustness.fuzz import Victim
 
-_LOOKS, _LOOK_S = 20, 0.25
+_LOOKS, _LOOK_S = 64, 0.25  # services look for free memory every five seconds
 
 
 def settled_bytes(victims: Sequence[Victim]) -> dict[str, int]:
