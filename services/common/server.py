@@ -170,6 +170,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self.supervise(watch_lag(self._lag_s), "watching the event loop")
         self.supervise(memory.give_back(), "giving memory back")
+        self.supervise(self._watch_grpc(), "gRPC's server")
         await self._stop.wait()
         log.info("stopping")
         jobs = tuple(self._jobs)
@@ -194,6 +195,14 @@ class Server:
         # The loop holds it until the process ends: gRPC stops a server that nobody refers to.
         loop.call_later(_LONG_S, lambda: self)
         return self._exit_code
+
+    async def _watch_grpc(self) -> None:
+        """Raises what has ended gRPC's server: the process would live on and answer nobody.
+
+        A method's name that is no UTF-8 does so, which anybody can send who reaches the port.
+        """
+        while await self.grpc.wait_for_termination(_LONG_S):
+            pass
 
     async def stop(self, grace_s: float | None) -> None:
         """Refuses new calls and gives running ones `grace_s`; probes are answered to the end."""

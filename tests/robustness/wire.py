@@ -12,8 +12,14 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import hpack
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+# RFC 9113, 4.1 and 6.2.
+_FRAME_HEAD_BYTES = 9
+_HEADERS = 1
+_PADDED, _PRIORITY = 0x08, 0x20
 
 _CONFIGURATION = h2.config.H2Configuration(
     header_encoding="utf-8",
@@ -33,6 +39,36 @@ def vanish(connection: socket.socket) -> None:
     """Closes a connection at once and without a farewell: its peer gets a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def has_unreadable_path(content: bytes) -> bool:
+    """Whether frames, as they follow the preface, name a method that is no UTF-8.
+
+    Of a block of headers that is broken, what comes before that counts: gRPC reads on, too.
+    """
+    at = 0
+    while at + _FRAME_HEAD_BYTES <= len(content):
+        kind, flags = content[at + 3 : at + 5]
+        start = at + _FRAME_HEAD_BYTES
+        at = start + int.from_bytes(content[at : at + 3], "big")
+        if kind == _HEADERS:
+            start += bool(flags & _PADDED) + (5 if flags & _PRIORITY else 0)
+            block = content[start:at]
+            if any(_has_unreadable_path(block[:end]) for end in range(len(block) + 1)):
+                return True
+    return False
+
+
+def _has_unreadable_path(block: bytes) -> bool:
+    try:
+        for name, value in hpack.Decoder().decode(block, raw=True):
+            if name == b":path":
+                value.decode()
+    except UnicodeDecodeError:
+        return True
+    except hpack.HPACKError:
+        pass
+    return False
 
 
 def framed(message: bytes, compressed: bool = False) -> bytes:
@@ -55,7 +91,7 @@ class Wire:
         self._statuses: dict[int, str] = {}
         self.flush()
 
-    def begin(self, path: str, *headers: tuple[str, str]) -> int:
+    def begin(self, path: str | bytes, *headers: tuple[str, str]) -> int:
         """Opens a call, and sends no message yet; the stream's number."""
         stream = self._h2.get_next_available_stream_id()
         names = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "localhost"}

@@ -21,6 +21,7 @@ from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.transport.status import REQUEST_ID, from_rpc_error
 from services.common.interceptors import deadline_of
 from tests.observed import scrape
+from tests.robustness import wire
 from tests.waiting import until
 
 SERVICE = "glimpse.encoder.v1.Encoder"
@@ -29,6 +30,7 @@ LAG = "glimpse_event_loop_lag_seconds"
 # A service of its own process, so that signals, exit codes and metrics are the real ones.
 PROGRAM = """
 import asyncio
+import os
 import sys
 import time
 from pydantic_settings import SettingsConfigDict
@@ -37,6 +39,8 @@ from glimpse import errors
 from services.common import server
 from services.common.interceptors import deadline_of
 from services.common.settings import HostPort, ServiceSettings, load
+
+told = os.fdopen(os.dup(1), "w", buffering=1)  # what is written to stdout becomes lines of the log
 
 
 class TestSettings(ServiceSettings):
@@ -60,7 +64,7 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
         if text == "endless":
             raise errors.InvalidInput("texts[0]", "ü" * 100_000)
         if text == "wait":
-            print("entered", flush=True)
+            print("entered", file=told)
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         if text == "bug":
             raise ZeroDivisionError("a secret")
@@ -72,7 +76,7 @@ class Servicer(encoder_pb2_grpc.EncoderServicer):
 async def main():
     app = server.Server(settings, ["glimpse.encoder.v1.Encoder"])
     encoder_pb2_grpc.add_EncoderServicer_to_server(Servicer(), app.grpc)
-    print(await app.start(), app.metrics_port, flush=True)
+    print(await app.start(), app.metrics_port, file=told)
     await app.set_serving(True)
     return await app.run()
 
@@ -377,3 +381,13 @@ def test_time_left_without_deadline_is_the_default():
             return None
 
     assert 2.0 < deadline_of(Context(), 3.0).left_s() <= 3.0
+
+
+async def test_a_call_that_ends_grpcs_server_ends_the_service():
+    """gRPC for Python gives up serving at a method's name that is no UTF-8; a process that lived on
+    would answer nobody."""
+    with Service(TEST_GRACE_S="0") as service:
+        connection = wire.Wire(wire.tcp(f"127.0.0.1:{service.port}"))
+        connection.send(connection.begin(b"/glimpse.encoder.v1.Encoder/\xff"), b"", end=True)
+        assert await service.exit_code() == 1
+        connection.vanish()
