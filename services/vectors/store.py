@@ -120,9 +120,9 @@ class VectorStore(Protocol):
         """For each of the vectors [Q, dimension], the best hits after `offset`, best first; or
         those behind the place `after`, whatever was written or deleted before it.
 
-        Ordered by (-score, id), except where more than 32 rows up to the end of a group of equal
+        Ordered by (-score, id), except where more than 64 rows up to the end of a group of equal
         scores would have to be read for that: of such a group come first, by id, those rows that
-        are among the best 32 that the backend gives, then those among the best 128, and so on,
+        are among the best 64 that the backend gives, then those among the best 256, and so on,
         fourfold, up to `bounds.MAX_WINDOW`. Pages by offset neither repeat nor lose a row while the
         backend gives the same answer to the same request: as long as the collection stays as it is.
         Pages by `after` do so whatever happens to other rows, except within such a group.

@@ -62,7 +62,7 @@ async def test_five_thousand_equal_scores_cost_one_window_more():
     (hits,) = await search(call, 0)
     assert [hit.id for hit in hits] == sorted(hit.id for hit in hits)
     assert [hit.fields for hit in hits] == [{"uri": f"of {hit.id}"} for hit in hits]
-    assert call.asked == [("search", 1, 11, ("uri",)), ("search", 1, 32, ("uri",))]
+    assert call.asked == [("search", 1, 11, ("uri",)), ("search", 1, 64, ("uri",))]
 
 
 @pytest.mark.parametrize("fields", [("metadata",), ("uri", "metadata")])
@@ -70,15 +70,15 @@ async def test_large_attributes_are_fetched_for_the_page_alone(fields):
     call = Call(TIES)
     (hits,) = await search(call, 0, fields=fields)
     assert [set(hit.fields) for hit in hits] == [set(fields)] * 10
-    assert call.asked[:2] == [("search", 1, 11, fields), ("search", 1, 32, ())]
+    assert call.asked[:2] == [("search", 1, 11, fields), ("search", 1, 64, ())]
     assert [asked[:2] for asked in call.asked[2:]] in ([("query", n)] for n in range(11))
 
 
 async def test_attributes_of_many_rows_are_fetched_for_the_pages_alone():
     call = Call(TIES)
-    answers = await search(call, *[0] * 33)
+    answers = await search(call, *[0] * 17)
     assert {tuple(hit.fields) for hits in answers for hit in hits} == {("uri",)}
-    assert call.asked[:2] == [("search", 33, 11, ("uri",)), ("search", 33, 32, ())]
+    assert call.asked[:2] == [("search", 17, 11, ("uri",)), ("search", 17, 64, ())]
 
 
 async def test_only_the_queries_that_are_tied_ask_again():
@@ -89,14 +89,14 @@ async def test_only_the_queries_that_are_tied_ask_again():
         == [f"n{i:02}" for i in range(10)]
         == [hit.id for hit in answers[2]]
     )
-    assert call.asked == [("search", 3, 11, ()), ("search", 1, 32, ())]
+    assert call.asked == [("search", 3, 11, ()), ("search", 1, 64, ())]
 
 
 async def test_many_tied_queries_ask_again_in_parts():
     call = Call(TIES)
     answers = await search(call, *[0] * 100, fields=())
     assert len({tuple(hit.id for hit in hits) for hits in answers}) == 1
-    assert sorted(call.asked[1:]) == [("search", n, 32, ()) for n in (36, 64)]
+    assert sorted(call.asked[1:]) == [("search", n, 64, ()) for n in (4, 32, 32, 32)]
 
 
 @pytest.mark.parametrize("limit", [10, 100, 127, 128, 129, 300])
@@ -156,7 +156,7 @@ async def test_a_page_behind_a_place_costs_one_request_unless_many_rows_came_bef
     call.asked.clear()
     (second,) = await search(call, 0, limit=100, after=ranked(first), fields=())
     assert [hit.id for hit in second] == [f"n{i:05}" for i in range(100, 200)]
-    assert [asked[2] for asked in call.asked if asked[2] not in (128, 256, 512, 1024, 2048)] == [
+    assert [asked[2] for asked in call.asked if asked[2] not in (64, 256, 1_024, 4_096)] == [
         201,
         401,
         801,

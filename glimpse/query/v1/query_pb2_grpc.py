@@ -74,12 +74,12 @@ class QueryServicer:
 
     def Search(self, request, context):
         """Search returns the best images for one query, best first; equal scores, such as those of one picture under many ids,
-        are ordered by id. If a group of equal scores extends past the best 32 images, its images among the best 32 come
-        first, then those among the best 128, and so on, fourfold, each ordered by id.
+        are ordered by id. If a group of equal scores extends past the best 64 images, its images among the best 64 come
+        first, then those among the best 256, and so on, fourfold, each ordered by id.
 
         A page continues behind the last hit of the page before. Every image that stays as it is comes exactly once,
         whatever is written or deleted between two pages; what is written meanwhile comes if its place is behind the pages
-        that were returned. Three things are not promised. Within a group of equal scores that extends past the best 32
+        that were returned. Three things are not promised. Within a group of equal scores that extends past the best 64
         images, writes and deletions may repeat or lose images. If the query's vector is computed again and differs in its
         last digits, which can happen to pictures and to texts that have left the caches, images with scores as close as
         that may be repeated or lost. And paging ends after 16,384 hits, or at an image that is not among the best 16,384.
