@@ -55,7 +55,7 @@ def check_fields(content: bytes, kind: Descriptor) -> None:
                 number, size_bytes, place = _next(content, place)
                 if size_bytes and (inner := messages.get(number)) is not None:
                     parts += _part(inner, place, size_bytes, end)
-                elif size_bytes > MAX_TEXT_BYTES and number in texts:
+                elif MAX_TEXT_BYTES < size_bytes <= end - place and number in texts:
                     raise _too_long(texts[number], MAX_TEXT_BYTES, size_bytes)
                 place += size_bytes
 

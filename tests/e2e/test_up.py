@@ -53,7 +53,9 @@ def test_up_leaves_no_process_behind_however_it_ends(tmp_path, how):
     try:
         wait_until(lambda: (data / "addresses.json").exists() or up.poll() is not None, "start")
         assert up.poll() is None, up.communicate()
-        assert len(of_stack(data)) == 5  # up itself and four more
+        workers = [words for words in of_stack(data) if "decode_worker" in words]
+        assert len(workers) == 2  # one each of encoder and indexer
+        assert len(of_stack(data)) == 5 + len(workers)  # up itself and four more
         up.send_signal(how)
         output, message = up.communicate()
     finally:

@@ -32,7 +32,9 @@ def test_options_reach_the_indexer(connect):
     indexer = Indexer()
     with serve(indexer=indexer) as target:
         index_all(connect, target, numbered(1), create_collection=False, force=True)
-    expected = indexer_pb2.IndexOptions(collection="c", create_collection=False, force=True)
+    expected = indexer_pb2.IndexOptions(
+        collection="c", create_collection=False, force=True, max_wait_ms=120_000
+    )
     assert indexer.options == [expected]
 
 
