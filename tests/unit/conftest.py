@@ -1,4 +1,4 @@
-"""What unit tests share: a processor that the encoder takes this machine's for."""
+"""What unit tests share: a processor that the encoder takes this machine's for, and a time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.encoder import hardware
+from tests.clock import Clock
 
 
 @pytest.fixture
@@ -20,3 +21,8 @@ def processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
         monkeypatch.setattr(hardware, "_CPUINFO", file)
 
     return has
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

@@ -7,19 +7,7 @@ import pytest
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.common.deadline import Deadline
 from services.encoder.work_queue import HANDICAPS_S, Item, Lane, Limits, WorkQueue
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock():
-    return Clock()
+from tests.clock import Clock
 
 
 def item(lane: Lane, clock: Clock, name: str = "", left_s: float = 60.0) -> Item:

@@ -5,19 +5,11 @@ from __future__ import annotations
 import logging
 
 from services.common.repeats import Repeats, Wait
-
-
-class Clock:
-    """A time that the test moves on."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 def test_of_lines_that_repeat_one_in_a_while_is_written_and_counts_the_others():
-    clock = Clock()
+    clock = Clock(0.0)
     repeats = Repeats(10.0, now_s=clock)
     assert [repeats.pass_on("a") for _ in range(5)] == ["", None, None, None, None]
     assert repeats.pass_on("b") == ""
@@ -27,7 +19,7 @@ def test_of_lines_that_repeat_one_in_a_while_is_written_and_counts_the_others():
 
 
 def test_kinds_that_callers_make_up_do_not_grow_the_table_nor_the_log():
-    clock = Clock()
+    clock = Clock(0.0)
     repeats = Repeats(10.0, max_kinds=4, now_s=clock)
     written = [repeats.pass_on(number) for number in range(1000)]
     assert sum(line is not None for line in written) == 5
@@ -37,7 +29,7 @@ def test_kinds_that_callers_make_up_do_not_grow_the_table_nor_the_log():
 
 
 def test_a_wait_is_told_at_once_then_once_a_minute_and_at_its_end(caplog):
-    clock = Clock()
+    clock = Clock(0.0)
     wait = Wait("Milvus", logging.getLogger("test"), now_s=clock)
     with caplog.at_level("INFO", "test"):
         for second in range(150):

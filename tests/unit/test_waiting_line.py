@@ -8,22 +8,10 @@ import pytest
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.common.waiting_line import Pace, WaitingLine
+from tests.clock import Clock
 from tests.waiting import started, until_all_wait
 
 MEMORY = 2**30
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 class Calls:
