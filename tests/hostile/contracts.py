@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from glimpse.encoder.v1 import encoder_pb2
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
+from services.common import raw_messages
 from tests.hostile.sizes import DIMENSION
 from tests.robustness.messages import METHODS, Method, picture
 
@@ -106,7 +107,7 @@ def well_formed_messages(method: Method) -> list[bytes]:
 
 def delimited(number: int, content: bytes) -> bytes:
     """A field of that number: text, bytes, a message, or packed numbers."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+    return b"".join(raw_messages.delimited(number, content))
 
 
 def encoded(field: FieldDescriptor, value: Value) -> bytes:
@@ -168,15 +169,6 @@ def _only(descriptor: Descriptor, field: FieldDescriptor) -> bytes:
     message = GetMessageClass(descriptor)()
     getattr(message, field.name).CopyFrom(well_formed(field.message_type))
     return message.SerializeToString()
-
-
-def _varint(number: int) -> bytes:
-    content = bytearray()
-    while number > 0x7F:
-        content.append(number & 0x7F | 0x80)
-        number >>= 7
-    content.append(number)
-    return bytes(content)
 
 
 @functools.cache
