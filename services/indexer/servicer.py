@@ -43,6 +43,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
         options = await self._options(request_iterator)
+        bounds.check_collection(options.collection)
         target = await self._target(options)
         counts: Counter[Outcome] = Counter()
         images = _images(request_iterator)
@@ -61,7 +62,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
 
     async def _target(self, options: pb.IndexOptions) -> Target:
         return await self._catalog.target(
-            bounds.check_collection(options.collection),
+            options.collection,
             create=options.create_collection,
             force=options.force,
             max_wait_s=options.max_wait_ms / 1000 or math.inf,
