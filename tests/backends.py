@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from glimpse.cli.ports import free_ports
 from glimpse.cli.process import let_interrupts_through
 from tests.waiting import wait_until
 
@@ -48,18 +47,6 @@ milvus._initialize_data_files(server.config.base_data_dir)
 def has_milvus_server() -> bool:
     """Whether `make milvus-server` has succeeded here."""
     return (_MILVUS / ".done").exists()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, from below those that the system gives to connections: one of
-    these may be taken again before a server gets to it."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("0.0.0.0", port))
-            found += [port] if port not in found else []
-    return found
 
 
 class Process:

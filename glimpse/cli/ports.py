@@ -34,11 +34,7 @@ class Ports:
     @classmethod
     def free(cls) -> Ports:
         """Seven ports that nobody listens on. Raises OSError when there are none."""
-        for _ in range(100):
-            ports = cls(*random.sample(range(_FREE_FROM, _FREE_TO), _COUNT))
-            if not ports.taken():
-                return ports
-        raise OSError("no free ports found")
+        return cls(*free_ports(_COUNT))
 
     def taken(self) -> list[int]:
         """Those that somebody listens on already."""
@@ -47,6 +43,15 @@ class Ports:
 
 DEFAULT_QUERY = f"{HOST}:{Ports.query}"
 DEFAULT_INDEXER = f"{HOST}:{Ports.indexer}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens on. Raises OSError when there are none."""
+    for _ in range(100):
+        ports = random.sample(range(_FREE_FROM, _FREE_TO), count)
+        if all(map(_is_free, ports)):
+            return ports
+    raise OSError("no free ports found")
 
 
 def _is_free(port: int) -> bool:

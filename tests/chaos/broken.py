@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 
 from glimpse.cli.main import main
+from glimpse.cli.ports import free_ports
 from glimpse.cli.probes import is_serving
 from glimpse.client import Client
-from tests.backends import Process, free_ports
+from tests.backends import Process
 from tests.chaos import pictures
 from tests.waiting import wait_until
 

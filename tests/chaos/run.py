@@ -22,12 +22,13 @@ from signal import SIGTERM
 
 import numpy as np
 
+from glimpse.cli.ports import free_ports
 from glimpse.errors import GlimpseError
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.store import VectorStore
-from tests.backends import MilvusLite, MilvusServer, Process, free_ports
+from tests.backends import MilvusLite, MilvusServer, Process
 from tests.chaos import pictures
 from tests.chaos.client import MAX_IN_FLIGHT
 from tests.fakes import vector_of

@@ -15,8 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from glimpse.cli.ports import HOST
-from tests.backends import free_ports
+from glimpse.cli.ports import HOST, free_ports
 from tests.waiting import wait_until
 
 _TIMEOUT_S = 2.0

@@ -11,12 +11,13 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse import errors
+from glimpse.cli.ports import free_ports
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.server import LIVENESS
 from services.vectors.milvus.store import MilvusStore
-from tests.backends import MilvusLite, free_ports
+from tests.backends import MilvusLite
 from tests.query_service import (
     COLLECTION,
     WORDS,

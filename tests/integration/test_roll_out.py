@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from glimpse import Client
+from glimpse.cli.ports import free_ports
 from glimpse.cli.probes import is_serving
 from glimpse.errors import NotFound
-from tests.backends import free_ports
 from tests.names import NameServer
 from tests.waiting import wait_until
 

@@ -10,11 +10,12 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
+from glimpse.cli.ports import free_ports
 from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
 from services.common.deadline import Deadline
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.store import MilvusStore
-from tests.backends import MilvusLite, free_ports
+from tests.backends import MilvusLite
 from tests.contract.conftest import T, axis, between, picture, process_of, spec
 from tests.waiting import until_answered
 

@@ -20,7 +20,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.docker import dockerfile
-from tests.backends import free_ports
+from glimpse.cli.ports import free_ports
 from tests.k8s.manifests import ROOT, Container, Manifests, Object, Pod
 
 

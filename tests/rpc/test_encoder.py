@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
 from glimpse import errors
+from glimpse.cli.ports import free_ports
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import from_rpc_error, from_status
@@ -30,7 +31,6 @@ from services.encoder.servicer import EncoderServicer
 from services.encoder.settings import EncoderSettings
 from services.encoder.work_queue import Lane
 from tests import fakes
-from tests.backends import free_ports
 from tests.clip_models import saved
 from tests.observed import scrape
 from tests.waiting import until

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from glimpse import errors
+from glimpse.cli.ports import free_ports
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
-from tests.backends import free_ports
 from tests.fakes import FakeEncoder
 from tests.waiting import until, until_answered
 

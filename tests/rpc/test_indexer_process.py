@@ -18,13 +18,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image as Picture
 
 from glimpse import errors
+from glimpse.cli.ports import free_ports
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.transport.status import from_rpc_error
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
 from services.vectors.milvus.store import MilvusStore
-from tests.backends import MilvusLite, free_ports
+from tests.backends import MilvusLite
 from tests.fakes import FakeEncoder, vector_of
 from tests.waiting import until
 

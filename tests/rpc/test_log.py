@@ -9,9 +9,9 @@ from datetime import datetime
 import grpc
 import pytest
 
+from glimpse.cli.ports import free_ports
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from tests.authority import Authority, write
-from tests.backends import free_ports
 from tests.processes import started
 from tests.robustness.wire import PREFACE, Wire, framed, tcp
 
