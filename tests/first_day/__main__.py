@@ -15,7 +15,7 @@ from benchmarks import machine, stacks
 from benchmarks.report import Bar, Figure, Report
 from glimpse.cli.console import say
 from glimpse.cli.stack import Stack
-from tests.first_day import logs, loops, pages, stops
+from tests.first_day import logs, loops, pages, stops, tls
 from tests.load.bodies import COLLECTION
 from tests.load.run import filled_stack
 
@@ -101,11 +101,6 @@ class FirstDay:
 
     def _measure_tls(self) -> None:
         meaning = "TLS mistakes that are told apart, and their mirror images"
-        try:
-            from tests.first_day import tls  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:
-            self.figures.append(Figure("tls_causes", meaning, None, reason="not measured here"))
-            return
         apart, all_of_them = tls.measure()
         bar = Bar("at least", all_of_them)
         self.figures.append(Figure("tls_causes", meaning, apart, bar))

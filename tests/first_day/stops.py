@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glimpse.cli.console import say
+from glimpse.cli.progress import Counter as Progress
 from glimpse.client import Client
 from tests.first_day.callers import COLLECTION, Callers
 from tests.first_day.replicas import Replicas, started
@@ -90,10 +90,10 @@ def _stop_under_load(
     replicas: Replicas, targets: dict[str, str], stops: int, folder: Path, found: Stops
 ) -> None:
     name = replicas.service
-    say(f"Stopping {name} {stops} times under load ...")
     configuration = _configuration(name, folder)
     rng = random.Random(name)
-    with Callers(name, targets) as callers, ThreadPoolExecutor(1) as pool:
+    progress = Progress(f"stopping {name} under load", stops, "stops")
+    with Callers(name, targets) as callers, ThreadPoolExecutor(1) as pool, progress:
         for number in range(stops):
             victim = number % len(replicas.addresses)
             report = pool.submit(
@@ -111,6 +111,7 @@ def _stop_under_load(
                 found.endings[name, "ghz", code] += count
             replicas.await_serving()
             found.stops[name] += 1
+            progress.step()
     for (kind, code), count in callers.endings.items():
         found.endings[name, kind, code] += count
     found.errors += [f"{name} stopped: {error}" for error in callers.errors]
