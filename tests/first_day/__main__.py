@@ -117,7 +117,7 @@ def main() -> int:
     """0 where every bar is met."""
     parser = argparse.ArgumentParser(prog="python -m tests.first_day", description=__doc__)
     parser.add_argument("--only", choices=PARTS, nargs="+", help="those parts")
-    parser.add_argument("--store", choices=stacks.STORES, default="lite", help="of searches")
+    parser.add_argument("--store", choices=stacks.STORES, default="milvus", help="of searches")
     parser.add_argument("--rows", type=int, default=20_000, help="that are searched")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--stops", type=int, default=100, help="of each service")
