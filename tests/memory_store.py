@@ -6,6 +6,7 @@ Milvus' language is Milvus' to read; a test whose filter is text says what that 
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,6 +128,25 @@ class MemoryStore:
         wanted = bounds.unique_ids(ids)
         rows = self._collection(name, deadline).rows
         return {id: _fields(rows[id], fields) for id in wanted if id in rows}
+
+    async def list_rows(
+        self,
+        name: str,
+        limit: int,
+        fields: Sequence[str] = (),
+        *,
+        deadline: Deadline,
+        filter: AnyFilter = "",
+        after_id: str = "",
+    ) -> list[tuple[str, dict[str, Any]]]:
+        bounds.check_listed(limit, after_id)
+        bounds.check_fields(fields, ALL_FIELDS)
+        takes = self._predicate(filter)
+        collection = self._collection(name, deadline)
+        behind = sorted(id for id in collection.rows if id > after_id)
+        taken = (collection.rows[id] for id in behind)
+        first = itertools.islice((row for row in taken if takes(row)), limit)
+        return [(row.id, _fields(row, fields)) for row in first]
 
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         wanted = bounds.unique_ids(ids)

@@ -25,6 +25,7 @@ METHOD_SCOPES = {
     f"{_INDEXER}BatchIndexImages": "index",
     f"{_INDEXER}DeleteImages": "index",
     f"{_INDEXER}CountImages": "index",
+    f"{_INDEXER}ListImages": "index",
     f"{_INDEXER}CreateCollection": "index",  # which IndexImages does as well, if asked to
     f"{_INDEXER}GetCollection": "index",
     f"{_INDEXER}ListCollections": "index",

@@ -5,17 +5,23 @@ What ids, names, filters and metadata may hold is the store's to say, where it i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from glimpse.errors import InvalidInput
 from services.common.message_fields import MAX_STRUCT_BYTES
 from services.common.text_bounds import CONTROL_CHARACTER
 from services.vectors.bounds import MAX_METADATA_BYTES, MAX_URI_CHARACTERS, check_name
 from services.vectors.filters import MAX_EXPRESSION_CHARACTERS
+from services.vectors.records import ALL_FIELDS
 
 MAX_NAME_CHARACTERS = 255
 MAX_BATCH_IMAGES = 256
 MAX_DELETE_IDS = 1_000
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
+MAX_LISTED_IMAGES = 1_000
+MAX_LISTED_BYTES = 4 * 2**20  # of a page, and one read of rows more
+MAX_OUTPUT_FIELDS = 64
 
 
 def check_collection(name: str, field: str = "collection") -> str:
@@ -57,6 +63,27 @@ def check_page_size(size: int) -> int:
     if size > MAX_PAGE_SIZE:
         raise InvalidInput("page_size", f"must be at most {MAX_PAGE_SIZE}; it is {size}")
     return size or DEFAULT_PAGE_SIZE
+
+
+def check_listed_images(size: int) -> int:
+    """The number of images on a page, where 0 asks for the most; raises InvalidInput."""
+    if size > MAX_LISTED_IMAGES:
+        raise InvalidInput("page_size", f"must be at most {MAX_LISTED_IMAGES}; it is {size}")
+    return size or MAX_LISTED_IMAGES
+
+
+def check_output_fields(names: Sequence[str]) -> tuple[str, ...]:
+    """The attributes that are asked for, each once; raises InvalidInput."""
+    if len(names) > MAX_OUTPUT_FIELDS:
+        raise InvalidInput(
+            "output_fields", f"must be at most {MAX_OUTPUT_FIELDS} names; there are {len(names)}"
+        )
+    for name in names:
+        if name not in ALL_FIELDS:
+            raise InvalidInput(
+                "output_fields", f"{name[:100]!r} is not one of {', '.join(ALL_FIELDS)}"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def check_content(content: bytes, max_bytes: int) -> None:

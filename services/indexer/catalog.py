@@ -124,7 +124,13 @@ class Catalog:
         log.info("dropped collection %s", name)
 
     async def target(
-        self, name: str, *, create: bool, force: bool, max_wait_s: float = math.inf
+        self,
+        name: str,
+        *,
+        create: bool,
+        force: bool,
+        max_wait_s: float = math.inf,
+        keep_copies: bool = False,
     ) -> Target:
         """Where to index to; waits for peers that are away as streams do.
 
@@ -156,7 +162,7 @@ class Catalog:
                 f"({spec.model_fingerprint}); the encoder runs {model.name!r} "
                 f"({model.fingerprint}): index into another collection, or drop this one first"
             )
-        return Target(name, model, force, max_wait_s)
+        return Target(name, model, force, max_wait_s, keep_copies)
 
     async def settle(self, name: str) -> None:
         """Makes what was written fast to search; a failure costs speed only and is logged."""

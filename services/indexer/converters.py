@@ -10,6 +10,7 @@ from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.results import Outcome
 from glimpse.transport.status import to_status
+from services.common.json_values import write_json
 from services.common.message_fields import parse, take_apart
 from services.indexer.bounds import MetadataBudget
 from services.indexer.records import Image, ImageResult, ListedCollection
@@ -130,6 +131,21 @@ def listed_collection(listed: ListedCollection) -> pb.Collection:
         return collection(listed.info)
     error = None if listed.error is None else to_status(listed.error)
     return pb.Collection(name=listed.name, error=error)
+
+
+def listed_image(identity: str, fields: dict[str, Any]) -> pb.ListedImage:
+    """An image of a list; attributes that are not in `fields` stay unset."""
+    message = pb.ListedImage(id=identity)
+    for name, value in fields.items():
+        if name == "metadata":
+            message.metadata.SetInParent()
+            for key, item in value.items():
+                write_json(message.metadata.fields[key], item)
+        elif name == "vector":
+            message.vector.extend(value.tolist())  # five times as fast as the array itself
+        else:
+            setattr(message, name, value)
+    return message
 
 
 # Bytes of JSON are counted as of `{"key": value, "key": [value, value]}`, each value with the comma

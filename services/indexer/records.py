@@ -50,6 +50,7 @@ class Target:
     model: EncoderModel
     force: bool = False  # index again what is there unchanged
     max_wait_s: float = math.inf  # for a peer that is away, where that is less than the settings'
+    keep_copies: bool = False  # images without an id: one row for each uri
 
 
 class ListedCollection(NamedTuple):
@@ -67,6 +68,15 @@ class Attributes(NamedTuple):
     content_sha256: str  # hexadecimal
     uri: str
     metadata: dict[str, Any]
+    copy_id: str = ""  # of its row, where `id` is that of the same content under another uri
+
+
+class FoundImage(NamedTuple):
+    """What the collection has of an image: nothing, its picture, or all of it."""
+
+    id: str  # of the image's row
+    is_unchanged: bool = False
+    picture: EncodedPicture | None = None  # of a row with the same content
 
 
 class EncodedPicture(NamedTuple):

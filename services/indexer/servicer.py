@@ -16,10 +16,12 @@ from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.results import Outcome
 from services.common.codec import takes_bytes
+from services.common.event_loop import paced
 from services.common.interceptors import deadline_of, is_repeated
 from services.common.tasks import run_within
 from services.indexer import bounds, converters
 from services.indexer.catalog import Catalog
+from services.indexer.listing import Listing, rows_of
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.vectors.store import VectorStore
@@ -66,6 +68,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             create=options.create_collection,
             force=options.force,
             max_wait_s=options.max_wait_ms / 1000 or math.inf,
+            keep_copies=options.keep_copies,
         )
 
     async def _options(self, requests: AsyncIterator[bytes]) -> pb.IndexOptions:
@@ -137,6 +140,30 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         deadline = deadline_of(context, self._default_timeout_s)
         count = await self._store.count(name, request.filter, deadline=deadline)
         return pb.CountImagesResponse(count=count)
+
+    async def ListImages(
+        self, request: pb.ListImagesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListImagesResponse:
+        bounds.check_filter(len(request.filter))
+        listing = Listing(
+            bounds.check_collection(request.collection),
+            request.filter,
+            request.after_id,
+            bounds.check_output_fields(request.output_fields),
+        )
+        size = bounds.check_listed_images(request.page_size)
+        deadline = deadline_of(context, self._default_timeout_s)
+        response, size_bytes = pb.ListImagesResponse(), 0
+        async for rows in rows_of(self._store, listing, size, deadline):
+            async for identity, fields in paced(rows):
+                image = converters.listed_image(identity, fields)
+                size_bytes += image.ByteSize()
+                response.images.append(image)
+            if size_bytes > bounds.MAX_LISTED_BYTES:
+                break
+        is_last = len(response.images) < size and size_bytes <= bounds.MAX_LISTED_BYTES
+        response.next_after_id = "" if is_last else response.images[-1].id
+        return response
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: grpc.aio.ServicerContext

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,13 +16,18 @@ from services.common import encoder_client
 from services.common.deadline import Deadline
 from services.common.preprocess import Decoded
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.records import Attributes, EncodedPicture, Pixels, Target, Vector
+from services.indexer.records import (
+    Attributes,
+    EncodedPicture,
+    FoundImage,
+    Pixels,
+    Target,
+    Vector,
+)
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
 from services.indexer.settings import IndexerSettings
 from services.vectors.records import Row
 from services.vectors.store import VectorStore
-
-UNCHANGED: Literal["unchanged"] = "unchanged"
 
 
 class Encoder(Protocol):
@@ -68,25 +73,25 @@ class Stages:
         self._milvus = RetryBudget("Milvus", budget_s)
         self._encoder = RetryBudget("the encoder", budget_s)
 
-    async def look_up(
-        self, images: list[Attributes]
-    ) -> list[Literal["unchanged"] | EncodedPicture | None]:
-        """What the collection has of each image.
-
-        UNCHANGED; or the picture, when the same content is there under other attributes; or None,
-        when the content is new under its id.
-        """
+    async def look_up(self, images: list[Attributes]) -> list[FoundImage]:
+        """What the collection has of each image."""
         # Strong reads: a row that was replaced a moment ago must not pass for unchanged.
-        rows = await self._fetch(images, ("content_sha256", "uri", "metadata"))
-        kept = [image for image in images if _has_content(rows.get(image.id), image)]
+        fields = ("content_sha256", "uri", "metadata")
+        rows = await self._fetch({image.id for image in images}, fields)
+        copies = {image.copy_id for image in images if _may_be_copy(rows.get(image.id), image)}
+        if copies:
+            rows |= await self._fetch(copies, fields)
+        ids = [_own_id(rows, image) for image in images]
         # On a thread: the metadata of a whole batch may be some megabytes of JSON.
-        changed = await asyncio.to_thread(_changed, rows, kept) if kept else []
-        pictures = await self._pictures(changed) if changed else {}
-        found: dict[str, Literal["unchanged"] | EncodedPicture | None] = {
-            **{image.id: UNCHANGED for image in kept},
-            **{image.id: pictures.get(image.id) for image in changed},
-        }
-        return [found.get(image.id) for image in images]
+        unchanged = await asyncio.to_thread(_are_unchanged, rows, images, ids)
+        # Where an image has no row yet, another of its content has the picture.
+        sources = [own if own in rows else image.id for own, image in zip(ids, images, strict=True)]
+        changed = {source for source, same in zip(sources, unchanged, strict=True) if not same}
+        pictures = await self._pictures(changed & rows.keys())
+        return [
+            FoundImage(own, same, None if same else _picture_of(image, pictures.get(source)))
+            for image, own, same, source in zip(images, ids, unchanged, sources, strict=True)
+        ]
 
     async def decode(self, content: bytes) -> Decoded:
         """The pixels of a picture file; the streams of the process take turns."""
@@ -136,29 +141,17 @@ class Stages:
                 self._target.collection, rows, deadline=Deadline(self._settings.milvus_timeout_s)
             )
 
-    async def _pictures(self, images: list[Attributes]) -> dict[str, EncodedPicture]:
+    async def _pictures(self, ids: set[str]) -> dict[str, dict[str, Any]]:
+        """What is to be copied of rows, read again: another stream may have replaced them."""
         fields = ("content_sha256", "vector", "width", "height", "format")
-        rows = await self._fetch(images, fields)
-        return {
-            image.id: EncodedPicture(
-                np.asarray(rows[image.id]["vector"], dtype=np.float32),
-                rows[image.id]["width"],
-                rows[image.id]["height"],
-                rows[image.id]["format"],
-            )
-            for image in images
-            # Looked at again: another stream may have replaced the row in between.
-            if _has_content(rows.get(image.id), image)
-        }
+        return await self._fetch(ids, fields) if ids else {}
 
-    async def _fetch(
-        self, images: list[Attributes], fields: Sequence[str]
-    ) -> dict[str, dict[str, Any]]:
+    async def _fetch(self, ids: set[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
         async def once() -> dict[str, dict[str, Any]]:
             with self._peers.metrics.store_latency_s.labels("fetch").time():
                 return await self._peers.store.fetch(
                     self._target.collection,
-                    [image.id for image in images],
+                    ids,
                     fields,
                     deadline=Deadline(self._settings.milvus_timeout_s),
                 )
@@ -185,8 +178,35 @@ def _has_content(row: dict[str, Any] | None, image: Attributes) -> bool:
     return row is not None and row["content_sha256"] == image.content_sha256
 
 
-def _changed(rows: Mapping[str, dict[str, Any]], images: list[Attributes]) -> list[Attributes]:
-    return [image for image in images if not _has_attributes(rows[image.id], image)]
+def _may_be_copy(row: dict[str, Any] | None, image: Attributes) -> bool:
+    """Whether an image that may have a row of its own is not the one of the content's row."""
+    return bool(image.copy_id) and not (row is not None and row["uri"] == image.uri)
+
+
+def _own_id(rows: Mapping[str, dict[str, Any]], image: Attributes) -> str:
+    """The id of the image's row: that of its content, unless that is another uri's."""
+    first = rows.get(image.id)
+    if not _may_be_copy(first, image):
+        return image.id
+    return image.copy_id if image.copy_id in rows or _has_content(first, image) else image.id
+
+
+def _are_unchanged(
+    rows: Mapping[str, dict[str, Any]], images: Sequence[Attributes], ids: Sequence[str]
+) -> list[bool]:
+    """Whether the rows are just as the images are."""
+    return [
+        _has_content(rows.get(own), image) and _has_attributes(rows[own], image)
+        for own, image in zip(ids, images, strict=True)
+    ]
+
+
+def _picture_of(image: Attributes, row: dict[str, Any] | None) -> EncodedPicture | None:
+    """What is to be copied of a row, if it has the image's content."""
+    if row is None or not _has_content(row, image):
+        return None
+    vector = np.asarray(row["vector"], dtype=np.float32)
+    return EncodedPicture(vector, row["width"], row["height"], row["format"])
 
 
 def _has_attributes(row: dict[str, Any], image: Attributes) -> bool:

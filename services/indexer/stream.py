@@ -14,9 +14,11 @@ from glimpse.results import Outcome
 from services.common.preprocess import Decoded
 from services.indexer.bounds import check_content, check_uri
 from services.indexer.byte_budget import ByteBudget
+from services.indexer.copies import Copies
 from services.indexer.records import (
     Attributes,
     EncodedPicture,
+    FoundImage,
     Image,
     ImageResult,
     Pixels,
@@ -24,7 +26,7 @@ from services.indexer.records import (
     Vector,
 )
 from services.indexer.stage_batcher import StageBatcher
-from services.indexer.stages import UNCHANGED, Peers, Stages, row
+from services.indexer.stages import Peers, Stages, row
 from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
 from services.vectors.records import Row
@@ -65,10 +67,12 @@ class Stream:
         settings, model = peers.settings, target.model
         self._settings = settings
         self._force = target.force
+        self._keep_copies = target.keep_copies
+        self._copies = Copies()
         self._stages = Stages(peers, target)
         self._vector_bytes = 4 * model.dimension
         self._write_order = WriteOrder()
-        self._look_ups: StageBatcher[Attributes, object] = StageBatcher(
+        self._look_ups: StageBatcher[Attributes, FoundImage] = StageBatcher(
             self._stages.look_up,
             max_items=settings.max_look_up_rows,
             max_in_flight=_MAX_LOOK_UPS,
@@ -176,7 +180,7 @@ class Stream:
             self._acknowledge(image.sequence, valid_id, Outcome.FAILED, _OBJECTS_BYTES, error)
             return
         await self._files_and_rows.reserve(len(image.content) + row_bytes)
-        turn = self._write_order.enter(attributes.id)
+        turn = self._write_order.enter(attributes.copy_id or attributes.id)
         under_way = _UnderWay(image.sequence, image.content, attributes, turn, row_bytes)
         self._images.add(asyncio.create_task(self._index(under_way)))
 
@@ -194,6 +198,9 @@ class Stream:
         else:
             sha256 = await asyncio.to_thread(_sha256, image.content)
         attributes = Attributes(image.id or sha256[:32], sha256, image.uri, image.metadata)
+        if self._keep_copies and not image.id:
+            copy_id = f"{attributes.id}-{_sha256(image.uri.encode())[:16]}"
+            attributes = attributes._replace(copy_id=copy_id)
         uri_bytes = 4 * len(image.uri)  # the most that UTF-8 makes of it
         return attributes, _OBJECTS_BYTES + self._vector_bytes + uri_bytes + metadata_bytes
 
@@ -214,12 +221,22 @@ class Stream:
         self._acknowledge(image.sequence, image.attributes.id, outcome, image.row_bytes, error)
 
     async def _pass_stages(self, image: _UnderWay) -> Outcome:
-        found = None
-        if not self._force and not image.turn.follows:
+        if not image.attributes.copy_id:
+            is_known = not self._force and not image.turn.follows
+            return await self._pass_stages_alone(image, look_up=is_known)
+        async with self._copies.turn(image.attributes):
+            return await self._pass_stages_alone(image, look_up=True)
+
+    async def _pass_stages_alone(self, image: _UnderWay, *, look_up: bool) -> Outcome:
+        picture = None
+        if look_up:
             found = await self._look_ups.submit(image.attributes)
-        if found is UNCHANGED:
-            return Outcome.UNCHANGED
-        picture = found if isinstance(found, EncodedPicture) else await self._encoded(image)
+            image.attributes = image.attributes._replace(id=found.id)
+            if found.is_unchanged and not self._force:
+                return Outcome.UNCHANGED
+            picture = None if self._force else found.picture
+        if picture is None:
+            picture = await self._encoded(image)
         self._drop_content(image)
         written = self._writes.submit((image.turn, row(image.attributes, picture)))
         self._flush_if_last()

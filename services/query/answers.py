@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from google.protobuf import struct_pb2
 from google.protobuf.message import Message
 
 from glimpse.errors import GlimpseError
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import to_status
 from services.common.event_loop import paced
+from services.common.json_values import write_json
 from services.common.raw_messages import Part, delimited, size_of
 from services.query.bounds import AnswerRoom
 from services.query.search import Answers, Page
@@ -89,33 +89,12 @@ def _write_attributes(message: pb.Attributes, fields: dict[str, Any]) -> None:
         if name == "metadata":
             message.metadata.SetInParent()
             for key, item in value.items():
-                _write_json(message.metadata.fields[key], item)
+                write_json(message.metadata.fields[key], item)
         elif name == "vector":
             # .tolist(): five times as fast as handing the array over.
             message.vector.values.extend(value.tolist())
         else:
             setattr(message, name, value)
-
-
-def _write_json(message: struct_pb2.Value, value: Any) -> None:
-    """As Struct.update does, in a fifth of its time for long lists."""
-    if isinstance(value, bool):
-        message.bool_value = value
-    elif isinstance(value, (int, float)):
-        message.number_value = value
-    elif isinstance(value, str):
-        message.string_value = value
-    elif value is None:
-        message.null_value = struct_pb2.NULL_VALUE
-    elif isinstance(value, dict):
-        message.struct_value.SetInParent()
-        for key, item in value.items():
-            _write_json(message.struct_value.fields[key], item)
-    else:
-        message.list_value.SetInParent()
-        add = message.list_value.values.add
-        for item in value:
-            _write_json(add(), item)
 
 
 def _model(collection: CollectionSpec) -> pb.Model:

@@ -23,6 +23,7 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
 MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
 MAX_QUERIES = 1_024
+MAX_LISTED = 1_024  # rows of one answer, all small: reading it holds the event loop for 0.01 s
 UNIT_TOLERANCE = 1e-3
 LARGE_FIELDS = frozenset(("metadata", "vector"))
 _MAX_LARGE_ROWS = 128
@@ -121,6 +122,13 @@ def check_window(limit: int, offset: int, excluded: int) -> None:
             f"with limit and excluded ids must be at most {MAX_WINDOW}; "
             f"it is {offset} + {limit} + {excluded}",
         )
+
+
+def check_listed(limit: int, after_id: str) -> None:
+    if not 1 <= limit <= MAX_LISTED:
+        raise InvalidInput("limit", f"must be 1 to {MAX_LISTED}; it is {limit}")
+    if after_id:
+        check_id(after_id, "after_id")
 
 
 def rows_at_once(fields: Sequence[str], most: int) -> int:

@@ -125,6 +125,11 @@ def render(filter: str | Filter) -> str:
     return expression
 
 
+def behind_id(after_id: str) -> str:
+    """The Milvus expression for the rows whose ids come after one, by bytes; "" for all."""
+    return f"id > {_literal(after_id)}"
+
+
 def check_given(filter: str | Filter) -> None:
     """Raises InvalidInput("filter") if it is empty, for calls that must not take every row."""
     if isinstance(filter, str) and not filter.strip():

@@ -95,6 +95,22 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def list_rows(
+        self,
+        name: str,
+        limit: int,
+        fields: Sequence[str] = (),
+        *,
+        deadline: Deadline,
+        filter: AnyFilter = "",
+        after_id: str = "",
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Ids, and the asked fields, of the first `limit` rows behind an id, in the order of ids.
+
+        Sees everything written before the call. `limit` is at most `bounds.MAX_LISTED`.
+        """
+        ...
+
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         """Deletes by id; returns how many of them were there."""
         ...

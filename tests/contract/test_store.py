@@ -9,7 +9,7 @@ import pytest
 
 from glimpse.errors import DeadlineExceeded, InvalidInput, NotFound
 from services.common.deadline import Deadline
-from services.vectors.filters import Comparison
+from services.vectors.filters import Comparison, Prefix
 from services.vectors.records import ALL_FIELDS, Place, Row
 from tests.contract.conftest import DIMENSION, T, axis, between, picture
 
@@ -168,6 +168,35 @@ async def test_fetch_leaves_out_what_is_not_there(store, collection):
     fetched = await store.fetch(collection, ["b", "none", "a", "b"], [], deadline=Deadline(T))
     assert fetched == {"a": {}, "b": {}}
     assert await store.fetch(collection, [], ["uri"], deadline=Deadline(T)) == {}
+
+
+async def test_rows_are_listed_in_the_order_of_their_ids_page_by_page(store, collection):
+    """Also where they lie in several segments, some of them replaced or deleted since."""
+    ids = [f"{number:03}" for number in range(300)]
+    shuffled = ids[::7] + [id for id in ids if int(id) % 7]
+    for start in (0, 100, 200):
+        rows = [picture(id, uri=f"old/{id}") for id in shuffled[start : start + 100]]
+        await store.upsert(collection, rows, deadline=Deadline(T))
+        await store.settle(collection, deadline=Deadline(T))
+    await store.upsert(
+        collection, [picture(id, uri=f"new/{id}") for id in ids[::10]], deadline=Deadline(T)
+    )
+    await store.delete_ids(collection, ids[:3], deadline=Deadline(T))
+
+    listed, after_id = [], ""
+    while page := await store.list_rows(
+        collection, 64, ["uri"], deadline=Deadline(T), after_id=after_id
+    ):
+        listed += page
+        after_id = page[-1][0]
+    assert [id for id, _ in listed] == ids[3:]
+    assert all((row["uri"] == f"new/{id}") == (int(id) % 10 == 0) for id, row in listed)
+
+    new = Prefix("uri", "new/")
+    rest = await store.list_rows(
+        collection, 1_000, deadline=Deadline(T), filter=new, after_id="250"
+    )
+    assert rest == [(id, {}) for id in ids[260::10]]
 
 
 async def test_delete_by_ids_says_how_many_were_there(store, collection):
@@ -341,6 +370,7 @@ async def test_every_call_on_an_unknown_collection_says_so(store):
         store.drop_collection("nowhere", deadline=Deadline(T)),
         store.upsert("nowhere", [picture("a")], deadline=Deadline(T)),
         store.fetch("nowhere", ["a"], [], deadline=Deadline(T)),
+        store.list_rows("nowhere", 1, deadline=Deadline(T)),
         store.delete_ids("nowhere", ["a"], deadline=Deadline(T)),
         store.delete_where("nowhere", Comparison("width", ">", 1), deadline=Deadline(T)),
         store.search("nowhere", axis(0)[None], 1, deadline=Deadline(T)),

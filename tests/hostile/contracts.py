@@ -190,6 +190,7 @@ def _well_formed() -> Mapping[str, Message]:
         indexer_pb2.BatchIndexImagesRequest(options=options, images=[image]),
         indexer_pb2.DeleteImagesRequest(collection=ATTACKED, filter="width > 1000000"),
         indexer_pb2.CountImagesRequest(collection=ATTACKED, filter="width > 1"),
+        indexer_pb2.ListImagesRequest(collection=ATTACKED, output_fields=["uri"]),
         indexer_pb2.Ids(ids=["nothing/of/this/name"]),
         indexer_pb2.CreateCollectionRequest(collection=ATTACKED),
         indexer_pb2.GetCollectionRequest(collection=ATTACKED),

@@ -37,11 +37,13 @@ _CHARACTERS = {
     "id": 128,
     "ids": 128,
     "image_id": 128,
+    "after_id": 128,
     "uri": 2_048,
     "prompt_template": 1_024,
     "SearchOptions.filter": 16_384,
     "DeleteImagesRequest.filter": 65_536,
     "CountImagesRequest.filter": 65_536,
+    "ListImagesRequest.filter": 65_536,
 }
 _COUNTS = {
     "texts": MAX_TEXTS,

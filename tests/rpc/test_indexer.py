@@ -24,6 +24,7 @@ from glimpse.transport.status import from_rpc_error, from_status
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.preprocess import decode
+from services.indexer import bounds
 from services.indexer.catalog import Catalog
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
@@ -589,6 +590,57 @@ async def test_images_are_deleted_by_id_and_by_filter():
         assert await count() == before - 2
         assert await delete(filter='metadata["n"] >= 6') == 2
         assert await store.count(NAME, deadline=Deadline(T)) == 4
+
+
+async def test_images_are_listed_page_by_page_with_what_is_asked_for(service):
+    await service.index([image(i, uri=f"u/{i}", metadata=as_struct({"n": [i]})) for i in range(8)])
+
+    async def page(**fields):
+        request = pb.ListImagesRequest(collection=NAME, **fields)
+        return await service.stub.ListImages(request, timeout=T)
+
+    first = await page(page_size=5, output_fields=["uri", "metadata", "uri"])
+    assert [image.id for image in first.images] == [f"p{i}" for i in range(5)]
+    assert (first.images[3].uri, dict(first.images[3].metadata)["n"][0]) == ("u/3", 3)
+    assert (first.next_after_id, first.images[3].width) == ("p4", 0)
+    second = await page(page_size=5, after_id=first.next_after_id, output_fields=["vector"])
+    assert [image.id for image in second.images] == ["p5", "p6", "p7"]
+    assert sum(value**2 for value in second.images[0].vector) == pytest.approx(1, abs=1e-5)
+    assert second.next_after_id == ""
+
+
+async def test_a_page_of_large_images_ends_early_and_the_next_continues(service, monkeypatch):
+    monkeypatch.setattr(bounds, "MAX_LISTED_BYTES", 1)
+    await service.index([image(i, metadata=as_struct({"n": "x" * 9_000})) for i in range(200)])
+    listed, after_id, pages = [], "", 0
+    while pages == 0 or after_id:
+        request = pb.ListImagesRequest(
+            collection=NAME, after_id=after_id, output_fields=["metadata"]
+        )
+        answer = await service.stub.ListImages(request, timeout=T)
+        listed += [image.id for image in answer.images]
+        after_id, pages = answer.next_after_id, pages + 1
+    assert listed == sorted(f"p{i}" for i in range(200))
+    assert pages == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"page_size": 1_001}, "page_size"),
+        ({"after_id": "no id"}, "after_id"),
+        ({"output_fields": ["score"]}, "output_fields"),
+        ({"output_fields": ["uri"] * 65}, "output_fields"),
+        ({"filter": "x" * 65_537}, "filter"),
+        ({"filter": "width >"}, "filter"),
+    ],
+)
+async def test_a_list_beyond_a_bound_is_refused(service, fields, field):
+    await service.index([image(1)])
+    error = await failure(
+        service.stub.ListImages(pb.ListImagesRequest(collection=NAME, **fields), timeout=T)
+    )
+    assert error.field == field
 
 
 @pytest.mark.parametrize(

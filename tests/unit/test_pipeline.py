@@ -128,8 +128,8 @@ class World:
         settings, metrics = IndexerSettings(**values), IndexerMetrics(self.registry)
         self.pipeline = Pipeline(self.store, self.encoder, ThreadDecoder(), settings, metrics)
 
-    async def index(self, images, force=False):
-        target = Target(NAME, MODEL, force)
+    async def index(self, images, force=False, keep_copies=False):
+        target = Target(NAME, MODEL, force, keep_copies=keep_copies)
         return [ack async for ack in self.pipeline.index(target, source(images))]
 
     async def rows(self, *ids):
@@ -246,6 +246,71 @@ async def test_changed_content_replaces_the_row(world):
     assert ack.outcome is Outcome.INDEXED
     row = (await world.rows("x"))["x"]
     np.testing.assert_allclose(row["vector"], expected_vector(png(2)), atol=1e-6)
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 1
+
+
+def copies(*numbered_uris, content=None):
+    return [
+        Image(number, content or png(1), uri=uri, metadata={"n": number})
+        for number, uri in enumerate(numbered_uris)
+    ]
+
+
+async def test_copies_have_a_row_each_and_are_encoded_once_in_a_run_and_over_runs(world):
+    acks = await world.index(copies("a", "b", "c", "a"), keep_copies=True)
+    assert {ack.outcome for ack in acks} == {Outcome.INDEXED}
+    assert sum(world.encoder.batches) == 1
+    rows = await world.rows(*{ack.id for ack in acks})
+    # Of the two at one path the later one stays.
+    assert {row["uri"]: row["metadata"]["n"] for row in rows.values()} == {"a": 3, "b": 1, "c": 2}
+    for row in rows.values():
+        np.testing.assert_allclose(row["vector"], expected_vector(png(1)), atol=1e-6)
+    acks = await world.index(copies("x", "b", "c", "a"), keep_copies=True)
+    assert outcomes(acks)[0] is Outcome.INDEXED
+    assert {outcomes(acks)[number] for number in (1, 2, 3)} == {Outcome.UNCHANGED}
+    assert sum(world.encoder.batches) == 1
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 4
+
+
+async def test_a_copy_stays_when_the_row_of_the_first_is_gone(world):
+    first = hashlib.sha256(png(1)).hexdigest()[:32]
+    await world.index(copies("a", "b"), keep_copies=True)
+    await world.store.delete_ids(NAME, [first], deadline=Deadline(T))
+    acks = await world.index(copies("x", "b"), keep_copies=True)
+    assert outcomes(acks) == {0: Outcome.INDEXED, 1: Outcome.UNCHANGED}
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 2
+
+
+async def test_with_force_each_copy_keeps_its_row(world):
+    await world.index(copies("a", "b"), keep_copies=True)
+    acks = await world.index(copies("a", "b"), keep_copies=True, force=True)
+    assert {ack.outcome for ack in acks} == {Outcome.INDEXED}
+    assert await world.store.count(NAME, deadline=Deadline(T)) == 2
+
+
+async def test_copies_of_what_is_no_picture_fail_with_it(world):
+    acks = await world.index(copies("a", "b", "c", content=b"nothing"), keep_copies=True)
+    assert {ack.outcome for ack in acks} == {Outcome.FAILED}
+    assert {type(ack.error) for ack in acks} == {errors.InvalidImage}
+
+
+async def test_a_copy_does_not_share_the_fate_of_a_row_that_is_refused(world):
+    first = hashlib.sha256(png(1)).hexdigest()[:32]
+    world.store.refused_ids = {first}
+    acks = await world.index(copies("a", "b"), keep_copies=True)
+    assert outcomes(acks)[0] is Outcome.FAILED
+    world.store.refused_ids = set()
+    acks = await world.index(copies("a", "b"), keep_copies=True)
+    assert {row["uri"] for row in (await world.rows(*(ack.id for ack in acks))).values()} == {
+        "a",
+        "b",
+    }
+
+
+async def test_without_keep_copies_the_last_of_equal_pictures_stays(world):
+    await world.index(copies("a", "b"))
+    (row,) = (await world.rows(hashlib.sha256(png(1)).hexdigest()[:32])).values()
+    assert row["uri"] == "b"
     assert await world.store.count(NAME, deadline=Deadline(T)) == 1
 
 

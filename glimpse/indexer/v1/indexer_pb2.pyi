@@ -57,16 +57,18 @@ class IndexImagesRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[IndexOptions, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class IndexOptions(_message.Message):
-    __slots__ = ("collection", "create_collection", "force", "max_wait_ms")
+    __slots__ = ("collection", "create_collection", "force", "max_wait_ms", "keep_copies")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     CREATE_COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     MAX_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_COPIES_FIELD_NUMBER: _ClassVar[int]
     collection: str
     create_collection: bool
     force: bool
     max_wait_ms: int
-    def __init__(self, collection: _Optional[str] = ..., create_collection: _Optional[bool] = ..., force: _Optional[bool] = ..., max_wait_ms: _Optional[int] = ...) -> None: ...
+    keep_copies: bool
+    def __init__(self, collection: _Optional[str] = ..., create_collection: _Optional[bool] = ..., force: _Optional[bool] = ..., max_wait_ms: _Optional[int] = ..., keep_copies: _Optional[bool] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("sequence", "id", "content", "uri", "metadata")
@@ -161,6 +163,50 @@ class CountImagesResponse(_message.Message):
     COUNT_FIELD_NUMBER: _ClassVar[int]
     count: int
     def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class ListImagesRequest(_message.Message):
+    __slots__ = ("collection", "filter", "after_id", "page_size", "output_fields")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    AFTER_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    filter: str
+    after_id: str
+    page_size: int
+    output_fields: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., after_id: _Optional[str] = ..., page_size: _Optional[int] = ..., output_fields: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListImagesResponse(_message.Message):
+    __slots__ = ("images", "next_after_id")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AFTER_ID_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[ListedImage]
+    next_after_id: str
+    def __init__(self, images: _Optional[_Iterable[_Union[ListedImage, _Mapping]]] = ..., next_after_id: _Optional[str] = ...) -> None: ...
+
+class ListedImage(_message.Message):
+    __slots__ = ("id", "uri", "width", "height", "format", "metadata", "indexed_at_ms", "content_sha256", "vector")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    uri: str
+    width: int
+    height: int
+    format: str
+    metadata: _struct_pb2.Struct
+    indexed_at_ms: int
+    content_sha256: str
+    vector: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, id: _Optional[str] = ..., uri: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., indexed_at_ms: _Optional[int] = ..., content_sha256: _Optional[str] = ..., vector: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("collection", "index_kind", "metric")

@@ -62,6 +62,11 @@ class IndexerStub:
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesRequest.SerializeToString,
                 response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesResponse.FromString,
                 _registered_method=True)
+        self.ListImages = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/ListImages',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesResponse.FromString,
+                _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/glimpse.indexer.v1.Indexer/CreateCollection',
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateCollectionRequest.SerializeToString,
@@ -132,6 +137,16 @@ class IndexerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListImages(self, request, context):
+        """ListImages lists the images of a collection in the order of their ids, by bytes, page by page.
+
+        Each page is read anew: an image that is written meanwhile is listed if its id comes behind the page. It needs no
+        pass over all images to begin, and can be continued at any time behind any id, also by another caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateCollection(self, request, context):
         """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS, except
         by what an earlier attempt of a call that gRPC retries has created. The encoder is unreachable: UNAVAILABLE.
@@ -186,6 +201,11 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.CountImages,
                     request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesRequest.FromString,
                     response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesResponse.SerializeToString,
+            ),
+            'ListImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImages,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesResponse.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCollection,
@@ -324,6 +344,33 @@ class Indexer:
             '/glimpse.indexer.v1.Indexer/CountImages',
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesRequest.SerializeToString,
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CountImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/ListImages',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

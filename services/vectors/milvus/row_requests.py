@@ -63,6 +63,30 @@ async def fetch(
     return found
 
 
+async def list_rows(
+    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """The first rows behind an id, in the order of ids.
+
+    A server gives the first ones where it is told to stop for the best, Milvus Lite where it is
+    told that this is an iterator's request; on servers that would put off the latest writes.
+    """
+    behind = filters.behind_id(after_id)
+    is_lite = (await call.backend()).kind == "lite"
+    ordered = {"iterator": "True"} if is_lite else {"reduce_stop_for_best": True}
+    entities = await call(
+        "query",
+        call.collection,
+        filter=f"({behind}) and ({call.expression})" if call.expression else behind,
+        output_fields=["id", *fields],
+        limit=limit,
+        consistency_level="Strong",
+        **ordered,
+    )
+    rows = [(entity["id"], schema.fields_of(entity, fields)) for entity in entities]
+    return sorted(rows, key=lambda row: row[0])
+
+
 async def count(call: MilvusCall, expression: str = "") -> int:
     """Exactly, with everything written before."""
     answer = await call(

@@ -224,6 +224,23 @@ class MilvusStore:
         return await row_requests.fetch(call, wanted, fields, consistency)
 
     @_bounded
+    async def list_rows(
+        self,
+        name: str,
+        limit: int,
+        fields: Sequence[str] = (),
+        *,
+        deadline: Deadline,
+        filter: AnyFilter = "",
+        after_id: str = "",
+    ) -> list[tuple[str, dict[str, Any]]]:
+        bounds.check_listed(limit, after_id)
+        bounds.check_fields(fields, ALL_FIELDS)
+        call = self._call(deadline, name, filters.render(filter))
+        await self._recall(call)
+        return await row_requests.list_rows(call, limit, fields, after_id)
+
+    @_bounded
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         wanted = bounds.unique_ids(ids)
         call = self._call(deadline, name)
