@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
@@ -14,7 +14,7 @@ from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
 from glimpse.errors import Unavailable
 from glimpse.in_flight import IngestLimits
-from glimpse.results import Collection, ImageFile
+from glimpse.results import Collection, ImageFile, StoredImage
 from glimpse.transport.channel import open_aio_channel, open_channel
 
 Arguments = ParamSpec("Arguments")
@@ -79,6 +79,26 @@ class AsyncClient(BaseClient):
             if not token:
                 return found
 
+    async def list_images(
+        self,
+        collection: str,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+        *,
+        after_id: str = "",
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[StoredImage]:
+        """As Client.list_images, for `async for`."""
+        while True:
+            page = await self._make(
+                calls.image_page(collection, filter, output_fields, after_id, timeout_s)
+            )
+            for image in page.images:
+                yield image
+            after_id = page.next_after_id
+            if not after_id:
+                return
+
     async def delete(
         self,
         collection: str,
@@ -99,15 +119,19 @@ class AsyncClient(BaseClient):
         *,
         create_collection: bool = True,
         force: bool = False,
+        keep_copies: bool = False,
         max_in_flight: int = 2_048,
         max_in_flight_bytes: int = 256 * 2**20,
         patience_s: float = 120.0,
+        max_reads: int = 32,
     ) -> AsyncIngest:
         """As Client.index, for `async for`. Files and an iterable that blocks are read on a thread,
         an asynchronous iterable on the loop."""
-        options = converters.index_options(collection, create_collection, force, patience_s)
+        options = converters.index_options(
+            collection, create_collection, force, patience_s, keep_copies
+        )
         limits = IngestLimits(
-            max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
+            max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s, max_reads
         )
         self._check_open()
         if self._ingest_channel is None:

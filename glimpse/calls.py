@@ -18,6 +18,7 @@ from glimpse.results import (
     Collection,
     CollectionPage,
     FoundImages,
+    ImagePage,
     SearchResult,
     Term,
 )
@@ -167,6 +168,24 @@ def count_images(
         filter=converters.checked_text("filter", filter),
     )
     return UnaryCall("indexer", "CountImages", request, lambda response: response.count, timeout_s)
+
+
+@checked
+def image_page(
+    collection: str,
+    filter: str,
+    output_fields: Sequence[str],
+    after_id: str,
+    timeout_s: float | None,
+) -> UnaryCall[ImagePage]:
+    """A page of a collection's images, in the order of their ids; the first one behind an id."""
+    request = indexer_pb2.ListImagesRequest(
+        collection=converters.checked_text("collection", collection),
+        filter=converters.checked_text("filter", filter),
+        output_fields=output_fields,
+        after_id=after_id,
+    )
+    return UnaryCall("indexer", "ListImages", request, converters.image_page, timeout_s)
 
 
 @checked

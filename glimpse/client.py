@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from glimpse import calls, converters
@@ -11,7 +11,7 @@ from glimpse.base_client import BaseClient, present
 from glimpse.errors import Unavailable
 from glimpse.in_flight import IngestLimits
 from glimpse.ingest import Ingest
-from glimpse.results import Collection, ImageFile
+from glimpse.results import Collection, ImageFile, StoredImage
 from glimpse.transport.channel import open_channel
 
 Arguments = ParamSpec("Arguments")
@@ -71,6 +71,29 @@ class Client(BaseClient):
             if not token:
                 return found
 
+    def list_images(
+        self,
+        collection: str,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+        *,
+        after_id: str = "",
+        timeout_s: float | None = None,
+    ) -> Iterator[StoredImage]:
+        """The images that a filter takes, without one all of them, in the order of their ids.
+
+        They come page by page as they are asked for; behind an id where one is given, so that a
+        list can be continued. `timeout_s` bounds each page.
+        """
+        while True:
+            page = self._make(
+                calls.image_page(collection, filter, output_fields, after_id, timeout_s)
+            )
+            yield from page.images
+            after_id = page.next_after_id
+            if not after_id:
+                return
+
     def delete(
         self,
         collection: str,
@@ -91,20 +114,27 @@ class Client(BaseClient):
         *,
         create_collection: bool = True,
         force: bool = False,
+        keep_copies: bool = False,
         max_in_flight: int = 2_048,
         max_in_flight_bytes: int = 256 * 2**20,
         patience_s: float = 120.0,
+        max_reads: int = 32,
     ) -> Ingest:
         """Sends images and yields an Acknowledgement for each, in any order.
 
-        Pictures are read ahead, at most `max_in_flight` of them or `max_in_flight_bytes` together
-        being unacknowledged. A stream that is cut is opened again, with back-off, and what was not
-        acknowledged is sent again, until `patience_s` has passed without any progress. Where no
-        indexer can be reached, the first step of the iteration raises Unavailable.
+        Pictures are read ahead, `max_reads` files or URLs at once and so in any order, those of one
+        id in theirs; at most `max_in_flight` of them or `max_in_flight_bytes` together, and those
+        being read, are unacknowledged. A stream that is cut is opened again, with back-off, and
+        what was not acknowledged is sent again, until `patience_s` has passed without any progress.
+        Where no indexer can be reached, the first step of the iteration raises Unavailable. With
+        `keep_copies`, pictures without an id that are equal and have several uris get a row for
+        each; without it, the last one's is all that stays.
         """
-        options = converters.index_options(collection, create_collection, force, patience_s)
+        options = converters.index_options(
+            collection, create_collection, force, patience_s, keep_copies
+        )
         limits = IngestLimits(
-            max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s
+            max_in_flight, max_in_flight_bytes, self._max_message_bytes, patience_s, max_reads
         )
         channel, _ = self._connection("indexer")
         return Ingest(channel, self._diagnoses["indexer"], options, images, limits)

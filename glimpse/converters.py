@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from glimpse.results import (
     FoundImages,
     Hit,
     ImageFile,
+    ImagePage,
     Model,
     SearchResult,
     StoredImage,
@@ -50,7 +51,7 @@ def terms_of(
 
 
 def index_options(
-    collection: str, create_collection: bool, force: bool, patience_s: float
+    collection: str, create_collection: bool, force: bool, patience_s: float, keep_copies: bool
 ) -> indexer_pb2.IndexOptions:
     """An ingest's options: the service waits for what it stands on no longer than its caller."""
     return indexer_pb2.IndexOptions(
@@ -58,6 +59,7 @@ def index_options(
         create_collection=create_collection,
         force=force,
         max_wait_ms=int(min(max(patience_s * 1000, 1), _MAX_UINT32)),
+        keep_copies=keep_copies,
     )
 
 
@@ -180,6 +182,25 @@ def found_images(response: query_pb2.GetImagesResponse) -> FoundImages:
     return FoundImages(images, list(response.missing_ids))
 
 
+def image_page(response: indexer_pb2.ListImagesResponse) -> ImagePage:
+    """A ListImagesResponse as an ImagePage."""
+    return ImagePage([_listed(image) for image in response.images], response.next_after_id)
+
+
+def _listed(message: indexer_pb2.ListedImage) -> StoredImage:
+    return StoredImage(
+        id=message.id,
+        uri=message.uri,
+        width=message.width,
+        height=message.height,
+        format=message.format,
+        metadata=plain(message.metadata),
+        indexed_at_ms=message.indexed_at_ms,
+        content_sha256=message.content_sha256,
+        vector=tuple(message.vector),
+    )
+
+
 def _attributes(message: query_pb2.Attributes) -> dict[str, Any]:
     return {
         "uri": message.uri,
@@ -246,15 +267,27 @@ def image_message(image: ImageFile, content: bytes, sequence: int) -> indexer_pb
 
 
 def struct(metadata: Mapping[str, Any]) -> struct_pb2.Struct | None:
-    """Metadata as a Struct; None when there is none. Raises InvalidInput."""
+    """Metadata as a Struct; None when there is none. Raises InvalidInput, also for an integer that
+    a Struct, whose numbers are doubles, would change."""
     if not metadata:
         return None
     try:
+        _check_integers(metadata)
         return json_format.ParseDict(dict(metadata), struct_pb2.Struct())
     except (json_format.ParseError, ValueError, TypeError, RecursionError):
         raise InvalidInput(
             "metadata", "must be an object of strings, numbers, booleans, lists and objects"
         ) from None
+
+
+def _check_integers(value: Any) -> None:
+    """Raises InvalidInput for one, anywhere in a JSON value, that a double would change."""
+    if isinstance(value, int) and abs(value) > _MAX_EXACT_WHOLE:
+        raise InvalidInput("metadata", f"{value} is beyond 2^53: give it as text")
+    items = value.values() if isinstance(value, Mapping) else value
+    if isinstance(items, Iterable) and not isinstance(items, str):
+        for item in items:
+            _check_integers(item)
 
 
 def plain(value: struct_pb2.Struct | struct_pb2.Value | struct_pb2.ListValue) -> Any:

@@ -4,13 +4,22 @@ fsspec, which comes with the extra `s3`."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 from typing import Any
 
+from glimpse.backoff import backoff_s
 from glimpse.errors import UnreadableFile
+from glimpse.files import check_size
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
-_MAGIC = frozenset("*?[")
+_MAX_ATTEMPTS = 4
+_FIRST_PAUSE_S = 0.25
+_KINDS = {"file": "file", "directory": "folder", "link": "link"}
+# What is listed is not kept: nobody asks twice, and a million names are many. botocore opens ten
+# connections at most unless told otherwise.
+_S3 = {"use_listings_cache": False, "config_kwargs": {"max_pool_connections": 256}}
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": _S3, "s3a": _S3}
 
 
 def is_url(text: str) -> bool:
@@ -18,37 +27,86 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def read(url: str) -> bytes:
-    """The object's bytes. Raises UnreadableFile."""
-    files, path = _open(url)
-    try:
-        return files.cat_file(path)
-    except Exception as error:  # a file system raises whatever its own library does
-        raise _unreadable(url, error) from error
+def read(url: str, max_bytes: int | None = None) -> bytes:
+    """The object's bytes, in one request; tried again where that may help.
 
-
-def find(url: str, is_wanted: Callable[[str], bool]) -> list[str]:
-    """URLs of the objects that `url` stands for, sorted; empty if there is none.
-
-    A folder stands for what is below it and wanted, told by the path from there; a pattern (with *,
-    ? or [; ** for any depth) for the objects that it matches; an object for itself. Raises
-    UnreadableFile.
+    Raises UnreadableFile, and InvalidInput for more than `max_bytes`, of which one more is read.
     """
     files, path = _open(url)
+    attempt = 1
+    while True:
+        try:
+            content = _content(files, path, max_bytes)
+            break
+        except Exception as error:  # a file system raises whatever its own library does
+            if attempt == _MAX_ATTEMPTS or _is_final(error):
+                raise _unreadable(url, error) from error
+        time.sleep(backoff_s(attempt, _FIRST_PAUSE_S))
+        attempt += 1
+    if max_bytes is not None:
+        check_size(len(content), max_bytes)
+    return content
+
+
+def _content(files: Any, path: str, max_bytes: int | None) -> bytes:
+    if max_bytes is None:
+        return files.cat_file(path)
     try:
-        if _MAGIC.intersection(path):
-            found = [name for name in files.glob(path) if files.isfile(name)]
-        else:
-            found = files.find(path)
-            if found != [path]:
-                found = [name for name in found if is_wanted(name[len(path) :])]
-            if not found:
-                files.info(path)  # finds out why, where it is for no lack of pictures
-    except Exception as error:
-        if _is_missing(error):
-            return []
-        raise _unreadable(url, error) from error
-    return sorted(str(files.unstrip_protocol(name)) for name in found)
+        return files.cat_file(path, start=0, end=max_bytes + 1)
+    except Exception:
+        if files.info(path).get("size") == 0:  # of nothing, no store gives a range
+            return b""
+        raise
+
+
+class UrlTree:
+    """Folders and objects behind one URL as a walk sees them; paths are the file system's own."""
+
+    def __init__(self, url: str) -> None:
+        """Raises UnreadableFile for a URL that no installed package knows."""
+        self._files, self.root = _open(url)
+        self._url = url
+
+    def kind(self, path: str) -> str:
+        """What a path is: "file", "folder", or "" where nothing is. Raises UnreadableFile."""
+        if path.endswith("/"):  # on a web server, where all are pages
+            return "folder"
+        try:
+            info = self._files.info(path)
+        except Exception as error:
+            if _is_missing(error):
+                return ""
+            raise _unreadable(self._url, error) from error
+        return "folder" if info["type"] == "directory" else "file"
+
+    def entries(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Name and kind ("file", "folder", "link" or "special") of what is in a folder.
+
+        Raises UnreadableFile.
+        """
+        try:
+            listed = self._files.ls(folder, detail=True)
+        except Exception as error:
+            raise _unreadable(str(self._files.unstrip_protocol(folder)), error) from error
+        start = folder.rstrip("/") + "/"
+        for each in listed:
+            path = each["name"].rstrip("/")
+            name = path.removeprefix(start)
+            # Some stores list the folder itself, web servers whatever a page links to.
+            if name and name != path and "/" not in name:
+                yield name, _KINDS.get(each["type"], "special")
+
+    def join(self, folder: str, name: str) -> str:
+        """The path of what is called `name` in a folder."""
+        return f"{folder.rstrip('/')}/{name}"
+
+    def is_new(self, folder: str) -> bool:
+        """Whether a walk has not been there: stores have no links that lead in circles."""
+        return True
+
+    def picture(self, path: str) -> str:
+        """The URL of an object."""
+        return str(self._files.unstrip_protocol(path))
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -57,7 +115,7 @@ def _open(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise _missing(url, "fsspec is not installed") from error
     try:
-        return url_to_fs(url)
+        return url_to_fs(url, **_OPTIONS.get(url.partition("://")[0], {}))
     except ImportError as error:
         raise _missing(url, str(error)) from error
     except Exception as error:
@@ -79,6 +137,17 @@ def _unreadable(url: str, error: Exception) -> UnreadableFile:
         cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
         why = str(cause) or type(cause).__name__
     return UnreadableFile(f"{url} cannot be read: {why}", reason="FILE_UNREADABLE", field="url")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another try would end the same way."""
+    known = (PermissionError, IsADirectoryError, NotImplementedError, ValueError)
+    status = getattr(error.__cause__ or error, "status", 0)
+    return (
+        _is_missing(error)
+        or isinstance(error, known)
+        or (400 <= status < 500 and status not in (408, 425, 429))
+    )
 
 
 def _is_missing(error: Exception) -> bool:

@@ -1,33 +1,40 @@
-"""One ingest over Indexer.IndexImages: reading ahead, what is in flight, resuming; files are read
-by ImageFile, messages made in converters.
+"""One ingest over Indexer.IndexImages: what is in flight, resuming; files are read by a Reader.
 
-Three threads meet in an InFlight and nowhere else: the reader owns the caller's iterable and fills
-it, gRPC's sending thread takes from it what is to be sent, the caller's thread takes
-acknowledgements and empties it. They stop in this order: it is closed, which lets the
-other two return at their next look at it, and then the call is cancelled.
+Threads meet in an InFlight: those of the reader fill it, gRPC's sending thread takes from it what
+is to be sent, the caller's thread empties it. That one learns of what the others have for it from
+a queue of events: a thread for each stream puts its answers there, the reader what it could not
+read. They stop in this order: the InFlight is closed, which lets reader and sender return at their
+next look at it, and then the call is cancelled, which ends the thread of its answers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 
 import grpc
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from glimpse import converters, errors
+from glimpse import errors
 from glimpse.backoff import backoff_s
-from glimpse.in_flight import Entry, InFlight, IngestLimits
+from glimpse.in_flight import InFlight, IngestLimits
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
+from glimpse.reader import Reader
 from glimpse.results import Acknowledgement, ImageFile, Outcome
 from glimpse.transport.diagnosis import Diagnosis
 from glimpse.transport.status import from_rpc_error, from_status
 from glimpse.transport.tracing import calling
 
 _ANSWER_S = 10.0  # within which an indexer that is there says so
+_TURN_S = 0.2
+
+_Refusal = tuple[int, Acknowledgement]
+_Event = indexer_pb2.IndexImagesResponse | _Refusal | Exception | None
+"""An answer; or a picture that could not be sent, with its sequence; or a stream's end."""
 
 _OUTCOMES = {
     indexer_pb2.OUTCOME_INDEXED: Outcome.INDEXED,
@@ -57,11 +64,10 @@ class Ingest(Iterator[Acknowledgement]):
         self._diagnosis = diagnosis
         self._peer = diagnosis.peer
         self._options = options
-        self._images = images
         self._limits = limits
         self._in_flight = InFlight(limits)
-        self._unreadable: deque[Acknowledgement] = deque()
-        self._reader_error: BaseException | None = None
+        self._reader = Reader(images, limits, self._in_flight, self._refuse)
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._call: grpc.Call | None = None
         self._progress_s = time.monotonic()
         self._acknowledgements = self._run()
@@ -93,14 +99,13 @@ class Ingest(Iterator[Acknowledgement]):
 
     def _run(self) -> Generator[Acknowledgement, None, None]:
         self._check_peer()
-        threading.Thread(target=self._read, name="glimpse-reader", daemon=True).start()
+        self._reader.start()
         failures = 0
         self._progress_s = time.monotonic()
         try:
             while not self._in_flight.is_done:
                 before_s = self._progress_s
                 error = yield from self._one_stream()
-                yield from self._drain_unreadable()
                 if self._progress_s > before_s:
                     failures = 0
                 if self._in_flight.is_done:
@@ -110,9 +115,8 @@ class Ingest(Iterator[Acknowledgement]):
                 failures += 1
                 asked_s = (error and error.retry_after_s) or 0.0
                 self._in_flight.pause(max(backoff_s(failures), asked_s))
-            yield from self._drain_unreadable()
-            if self._reader_error is not None:
-                raise self._reader_error
+            if self._reader.error is not None:
+                raise self._reader.error
         finally:
             self.stop()
 
@@ -135,13 +139,44 @@ class Ingest(Iterator[Acknowledgement]):
                 self._call = call = self._stub.IndexImages(requests, metadata=trace)
                 if self._in_flight.is_done:  # stopped just before there was a call to cancel
                     call.cancel()
-                for response in call:
-                    yield from self._drain_unreadable()
-                    if response.WhichOneof("message") == "acknowledgement":
-                        yield from self._acknowledge(response.acknowledgement)
+                threading.Thread(
+                    target=self._receive, args=(call,), name="glimpse-answers", daemon=True
+                ).start()
+                while (event := self._next_event()) is not None:
+                    if isinstance(event, Exception):
+                        raise event
+                    yield from self._take(event)
         except grpc.RpcError as error:
             return from_rpc_error(error, self._peer)
         return None
+
+    def _next_event(self) -> _Event:
+        """Waits for it; in short turns, for on Windows Ctrl-C does not end a longer wait."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=_TURN_S)
+
+    def _receive(self, answers: Iterable[indexer_pb2.IndexImagesResponse]) -> None:
+        """The answers of one stream, and its end, become events."""
+        try:
+            for answer in answers:
+                self._events.put(answer)
+        except Exception as error:  # gRPC's, which whoever waits for the answers is to have
+            self._events.put(error)
+        else:
+            self._events.put(None)
+
+    def _refuse(self, sequence: int, image: ImageFile, error: errors.GlimpseError) -> None:
+        refused = Acknowledgement(image, image.id, Outcome.FAILED, error)
+        self._events.put((sequence, refused))
+
+    def _take(self, event: indexer_pb2.IndexImagesResponse | _Refusal) -> Iterator[Acknowledgement]:
+        if isinstance(event, tuple):
+            sequence, refused = event
+            self._in_flight.drop(sequence)
+            yield refused
+        elif event.WhichOneof("message") == "acknowledgement":
+            yield from self._acknowledge(event.acknowledgement)
 
     def _requests(
         self, first: indexer_pb2.IndexImagesRequest, stream: int
@@ -167,51 +202,12 @@ class Ingest(Iterator[Acknowledgement]):
         return time.monotonic() - self._progress_s < self._limits.patience_s
 
     def _give_up_if(self, error: errors.GlimpseError | None) -> None:
-        if self._reader_error is not None:
-            raise self._reader_error
+        if self._reader.error is not None:
+            raise self._reader.error
         if error is None:
             error = errors.Unavailable(f"{self._peer} ended the stream too early")
         if not (_is_resumable(error) and self._has_patience()):
             raise self._diagnosis.explained(error)
-
-    def _drain_unreadable(self) -> Iterator[Acknowledgement]:
-        while self._unreadable:
-            yield self._unreadable.popleft()
-
-    def _read(self) -> None:
-        images = iter(self._images)
-        try:
-            for sequence, image in enumerate(images):
-                try:
-                    entry = self._entry(sequence, image)
-                except errors.GlimpseError as error:
-                    failed = Acknowledgement(image, image.id, Outcome.FAILED, error)
-                    self._unreadable.append(failed)
-                    continue
-                if not self._in_flight.add(sequence, entry):
-                    if isinstance(images, Generator):
-                        images.close()  # what it holds open is not needed any more
-                    break
-        except BaseException as error:  # the caller's iterable may raise anything; it gets it back
-            self._reader_error = error
-        finally:
-            self._in_flight.end()
-
-    def _entry(self, sequence: int, image: ImageFile) -> Entry:
-        if not isinstance(image, ImageFile):
-            raise TypeError(f"images: must hold ImageFile, not {type(image).__name__}")
-        content = image.read()
-        message = converters.image_message(image, content, sequence)
-        request = indexer_pb2.IndexImagesRequest(image=message)
-        size_bytes = request.ByteSize()
-        if size_bytes > self._limits.max_message_bytes:
-            raise errors.InvalidInput(
-                "content",
-                f"{len(content):,} bytes do not fit into a message of at most "
-                f"{self._limits.max_message_bytes:,} bytes",
-                reason="IMAGE_TOO_LARGE",
-            )
-        return Entry(image, request, size_bytes)
 
 
 def _is_resumable(error: errors.GlimpseError) -> bool:

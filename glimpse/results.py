@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glimpse import fsspec_files
+from glimpse import files, fsspec_files
 from glimpse.arguments import check_fields
-from glimpse.errors import GlimpseError, UnreadableFile
+from glimpse.errors import GlimpseError
+from glimpse.uris import path_of, uri_of
 
 Metadata = Mapping[str, Any]
 
@@ -55,6 +56,11 @@ class StoredImage:
     indexed_at_ms: int = 0
     content_sha256: str = ""
     vector: tuple[float, ...] = ()
+
+    @property
+    def path(self) -> Path | None:
+        """The file on this machine that the uri means, whatever its name; None if it means none."""
+        return path_of(self.uri)
 
 
 @dataclass(frozen=True)
@@ -147,12 +153,21 @@ class CollectionPage:
 
 
 @dataclass(frozen=True)
+class ImagePage:
+    """Some images, in the order of their ids. `next_after_id` is empty on the last page."""
+
+    images: list[StoredImage]
+    next_after_id: str
+
+
+@dataclass(frozen=True)
 class ImageFile:
     """A picture to index: `content`, or the file at `path` or `url`, read when its turn comes.
 
     A URL is any that fsspec knows, such as s3://bucket/name.jpg, and needs the extra `s3`. Without
     `id` a picture gets the first 32 hexadecimal digits of its content's SHA-256. Without `uri` it
-    gets its URL, or its absolute path. Raises TypeError or ValueError.
+    gets its URL, or its absolute path; as a file:// URL where the name is not UTF-8 or has control
+    characters. Raises TypeError or ValueError.
     """
 
     path: str | os.PathLike[str] | None = None
@@ -173,21 +188,17 @@ class ImageFile:
         """What hits of this picture carry as their uri."""
         if self.uri or self.path is None:
             return self.uri or self.url or ""
-        return os.path.abspath(self.path)
+        return uri_of(self.path)
 
-    def read(self) -> bytes:
-        """The picture file's bytes. Raises UnreadableFile."""
+    def read(self, max_bytes: int | None = None) -> bytes:
+        """The picture file's bytes. Raises UnreadableFile, and InvalidInput for more than
+        `max_bytes`, which are not read to their end."""
         if self.content is not None:
             return self.content
         if self.url is not None:
-            return fsspec_files.read(self.url)
+            return fsspec_files.read(self.url, max_bytes)
         assert self.path is not None
-        try:
-            return Path(self.path).read_bytes()
-        except OSError as error:
-            why = (error.strerror or type(error).__name__).lower()
-            message = f"{self.path} cannot be read: {why}"
-            raise UnreadableFile(message, reason="FILE_UNREADABLE", field="path") from error
+        return files.read(self.path, max_bytes)
 
 
 class Outcome(enum.Enum):

@@ -14,6 +14,7 @@ from glimpse.cli import protection
 COMMANDS = {
     "up": ("up", "Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C."),
     "index": ("index", "Index pictures, so that they can be searched."),
+    "sync": ("sync", "Bring a collection in step with a folder."),
     "search": ("search", "Search pictures by words."),
     "similar": ("search", "Search pictures that look like a given one."),
     "delete": ("manage", "Delete images from a collection by id or by filter."),

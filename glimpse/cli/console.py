@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,13 @@ class CommandError(Exception):
     """What was asked for cannot be done; the message is the sentence that the user reads."""
 
 
+def accept_all_text() -> None:
+    """Has output hold what the terminal's encoding lacks: as escapes, where that raised."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(message: str) -> None:
     """A line for people, on standard error: standard output holds results only."""
     print(message, file=sys.stderr, flush=True)
@@ -18,7 +26,8 @@ def say(message: str) -> None:
 
 def print_json(value: object) -> None:
     """`value` for programs, indented for whoever looks at it."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    is_utf_8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
+    print(json.dumps(value, ensure_ascii=not is_utf_8, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from glimpse.cli.console import CommandError, printable
+from glimpse.cli.console import CommandError, accept_all_text, printable
 from glimpse.errors import GlimpseError, Unavailable
 
 _PACKAGES = ("typer", "rich", "PIL")
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     GLIMPSE_DEBUG=1 in the environment shows tracebacks of errors that nobody foresaw.
     """
+    accept_all_text()
     try:
         from glimpse.cli.commands import app  # imports typer, which may be missing
 

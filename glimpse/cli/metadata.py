@@ -3,6 +3,7 @@ to judge."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -11,9 +12,41 @@ from pathlib import Path
 from typing import Any
 
 from glimpse import fsspec_files
-from glimpse.cli.console import CommandError
+from glimpse.cli.console import CommandError, printable, say
+from glimpse.cli.selection import normal
+from glimpse.results import ImageFile
+from glimpse.uris import uri_of
 
 _KEY = "path"
+_MAX_EXACT_WHOLE = 2**53  # numbers in messages are doubles
+
+
+class MetadataEntries:
+    """The metadata of pictures from a file, and which of it no picture has had."""
+
+    def __init__(self, source: Path | None) -> None:
+        self._source = source
+        self._entries = read_metadata(source) if source else {}
+        self._addresses = {normal(address): address for address in self._entries}
+        self._unused = set(self._entries)
+
+    def of(self, image: ImageFile) -> dict[str, Any]:
+        """The metadata of a picture, by its path in whichever normal form; {} if it has none."""
+        if not self._entries:
+            return {}
+        address = image.address
+        if address not in self._entries:
+            address = self._addresses.get(normal(address), address)
+        self._unused.discard(address)
+        return self._entries.get(address, {})
+
+    def tell_unused(self) -> None:
+        """Says which entries no picture was found for."""
+        if self._unused:
+            say(
+                f"{len(self._unused):,} of {len(self._entries):,} entries of {self._source} match "
+                f"none of the pictures, such as the one for {printable(min(self._unused))}"
+            )
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
@@ -34,20 +67,36 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
             key = entry.pop(_KEY, None)
             if not isinstance(key, str) or not key:
                 raise CommandError(f'{path} line {number}: has no "{_KEY}"')
-            address = key if fsspec_files.is_url(key) else os.path.abspath(path.parent / key)
+            address = key if fsspec_files.is_url(key) else _address_of(key, path.parent)
             if address in found:
                 raise CommandError(f"{path} line {number}: {key} is listed twice")
             found[address] = entry
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
         raise CommandError(f"{path}: the metadata cannot be read: {why}") from error
-    except UnicodeDecodeError:
-        raise CommandError(f"{path}: the metadata must be UTF-8") from None
+    except UnicodeError:
+        raise CommandError(f"{path}: the metadata must be UTF-8 or UTF-16") from None
     return found
 
 
+def _address_of(key: str, folder: Path) -> str:
+    """The address of a file by its path seen from a folder, with backslashes where it has them and
+    is not there so."""
+    path = folder / key
+    if "\\" in key and not os.path.lexists(path):
+        path = folder / key.replace("\\", "/")
+    return uri_of(path)
+
+
+def _encoding(path: Path) -> str:
+    """By the mark that the file begins with; without one, it is UTF-8."""
+    with path.open("rb") as file:
+        beginning = file.read(2)
+    return "utf-16" if beginning in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as lines:
+    with path.open(encoding=_encoding(path)) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -61,7 +110,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with path.open(encoding=_encoding(path), newline="") as lines:
         rows = csv.DictReader(lines)
         try:
             for row in rows:
@@ -79,12 +128,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _typed(value: str) -> str | int | float:
-    """A number when the text is just how that number is written: "7", not "007"."""
+    """A number when the text is just how that number is written: "7", not "007", and no double
+    would change it."""
     for kind in (int, float):
         try:
             number = kind(value)
         except ValueError:
             continue
-        if str(number) == value and value not in ("inf", "-inf", "nan"):
+        is_exact = kind is float or abs(number) <= _MAX_EXACT_WHOLE
+        if str(number) == value and is_exact and value not in ("inf", "-inf", "nan"):
             return number
     return value

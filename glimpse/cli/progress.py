@@ -1,4 +1,4 @@
-"""Progress of a known number of steps: a bar on a terminal, now and then a plain line elsewhere."""
+"""Progress of steps: a bar on a terminal, now and then a plain line elsewhere."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PLAIN_EVERY_S = 5.0
 
 
 class Counter:
-    """Progress of a known number of steps: a bar on a terminal, now and then a line elsewhere."""
+    """Progress of `total` steps, which may become known on the way: None until then."""
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
+    def __init__(self, label: str, total: int | None, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._console = Console(stderr=True)
         self._progress = Progress(
@@ -56,7 +56,7 @@ class Counter:
         if self._task is not None:
             self._progress.stop()
         if error is not None and self._done:
-            say(f"{self._label}: stopped at {self._done:,} of {self._total:,} {self._unit}")
+            say(f"{self._label}: stopped at {self._so_far} {self._unit}")
 
     @property
     def seconds(self) -> float:
@@ -68,6 +68,16 @@ class Counter:
         """Steps per second since the start."""
         return self._done / max(self.seconds, 1e-9)
 
+    @property
+    def _so_far(self) -> str:
+        return f"{self._done:,}" + (f" of {self._total:,}" if self._total is not None else "")
+
+    def expect(self, total: int) -> None:
+        """There are so many steps in all."""
+        self._total = total
+        if self._task is not None:
+            self._progress.update(self._task, total=total)
+
     def step(self, note: str = "") -> None:
         """One step more; `note` stands at the end of the bar."""
         self._done += 1
@@ -76,9 +86,8 @@ class Counter:
             self._progress.update(self._task, advance=1, rate=rate, note=note)
         elif self._done > 1 and time.monotonic() - self._said_s >= _PLAIN_EVERY_S:
             self._said_s = time.monotonic()
-            left_s = (self._total - self._done) / max(self.per_second, 1e-9)
-            say(
-                f"{self._label}: {self._done:,} of {self._total:,}, "
-                f"{self.per_second:,.0f} {self._unit}/s, {left_s:,.0f} s left"
-                + (f", {note}" if note else "")
-            )
+            line = f"{self._label}: {self._so_far}, {self.per_second:,.0f} {self._unit}/s"
+            if self._total is not None:
+                left_s = (self._total - self._done) / max(self.per_second, 1e-9)
+                line += f", {left_s:,.0f} s left"
+            say(line + (f", {note}" if note else ""))

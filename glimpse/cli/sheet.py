@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -40,19 +39,10 @@ class Tile:
 
 def tile(hit: Hit) -> Tile:
     """A hit's tile. The caption is its metadata's "caption", or its file's name, or its id."""
-    path = local_path(hit.uri)
     caption = hit.metadata.get("caption")
     if not isinstance(caption, str) or not caption:
         caption = hit.uri.rstrip("/").rpartition("/")[2] or hit.id
-    return Tile(path, hit.score, caption)
-
-
-def local_path(uri: str) -> Path | None:
-    """The file on this machine that a uri means, or None."""
-    parts = urlsplit(uri) if "://" in uri else None
-    if parts is None:
-        return Path(uri) if uri else None
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+    return Tile(hit.path, hit.score, caption)
 
 
 def contact_sheet(title: str, tiles: Sequence[Tile]) -> Image.Image:

@@ -1,5 +1,5 @@
-"""What became of the pictures of one `glimpse index`, counted over all its connections, and told;
-sending them is index's job."""
+"""What became of the pictures of one `glimpse index` or `sync`, counted over all its connections,
+and told; sending them is sending's job."""
 
 from __future__ import annotations
 
@@ -7,37 +7,58 @@ import json
 from typing import IO
 
 from glimpse.cli.console import print_json, print_table, say
+from glimpse.cli.passed_over import PassedOver
+from glimpse.cli.pending import Pending
 from glimpse.cli.progress import Counter
 from glimpse.ingest import Ingest
 from glimpse.results import Acknowledgement, Outcome
 
 _MAX_LISTED = 50
+_MAX_KEPT = 10_000  # failures, for who asks for JSON; a file of them has no end
 
 
 class Tally:
-    """Counts by outcome, what failed, and the addresses of all that is done."""
+    """Counts by outcome what is done, and keeps what failed."""
 
-    def __init__(self, collection: str, counter: Counter, failure_file: IO[str] | None) -> None:
+    def __init__(
+        self,
+        collection: str,
+        counter: Counter,
+        failure_file: IO[str] | None,
+        passed_over: PassedOver,
+    ) -> None:
         self._collection = collection
         self._counter = counter
         self._failure_file = failure_file
+        self._passed_over = passed_over
         self._failed: list[Acknowledgement] = []
         self._counts = dict.fromkeys(Outcome, 0)
         self._interruptions = 0
-        self.done: set[str] = set()
+        self.notes: dict[str, int] = {}
+        """Further counts to be told, by what they are of, such as "removed"."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything is known of any picture."""
+        return any(self._counts.values())
 
     @property
     def has_failures(self) -> bool:
-        """Whether any picture failed."""
-        return bool(self._failed)
+        """Whether any picture failed, or could not be looked for."""
+        return bool(self._failed) or self._passed_over.problems > 0
 
-    def follow(self, ingest: Ingest) -> None:
-        """Takes an ingest's acknowledgements to its end. Raises what the ingest raises."""
+    def follow(self, ingest: Ingest, pending: Pending) -> None:
+        """Takes an ingest's acknowledgements to its end, and the pictures out of those pending.
+
+        Raises what the ingest raises.
+        """
         before = self._interruptions
         for acknowledgement in ingest:
             self._interruptions = before + ingest.interruptions
             self._counts[acknowledgement.outcome] += 1
-            self.done.add(acknowledgement.image.address)
+            pending.done(acknowledgement)
+            if pending.total is not None:
+                self._counter.expect(pending.total)
             if acknowledgement.error is not None:
                 self._keep(acknowledgement)
             self._counter.step(
@@ -46,7 +67,8 @@ class Tally:
             )
 
     def _keep(self, acknowledgement: Acknowledgement) -> None:
-        self._failed.append(acknowledgement)
+        if len(self._failed) < _MAX_KEPT:
+            self._failed.append(acknowledgement)
         if self._failure_file is not None:
             self._failure_file.write(json.dumps(_failure(acknowledgement)) + "\n")
             self._failure_file.flush()
@@ -66,6 +88,8 @@ class Tally:
             f"{self._summary()} in {self._collection!r}{self._resumed()}, "
             f"{counter.seconds:.1f} s, {counter.per_second:,.0f} images/s."
         )
+        if passed_over := self._passed_over.summary():
+            say(f"{passed_over}.")
         if self._failed:
             self._list_failed()
 
@@ -80,6 +104,7 @@ class Tally:
         return (
             f"{counts[Outcome.INDEXED]:,} indexed, {counts[Outcome.UNCHANGED]:,} unchanged, "
             f"{counts[Outcome.FAILED]:,} failed"
+            + "".join(f", {count:,} {name}" for name, count in self.notes.items())
         )
 
     def _resumed(self) -> str:
@@ -90,14 +115,17 @@ class Tally:
         failures = map(_failure, ordered[:_MAX_LISTED])
         rows = [(each["path"], each["reason"], each["message"]) for each in failures]
         print_table(("failed", "reason", "message"), rows)
-        if len(self._failed) > _MAX_LISTED:
-            say(f"and {len(self._failed) - _MAX_LISTED:,} more; --failures FILE keeps them all.")
+        unlisted = self._counts[Outcome.FAILED] - len(rows)
+        if unlisted > 0:
+            say(f"and {unlisted:,} more; --failures FILE keeps them all.")
 
     def _as_json(self, is_whole: bool) -> dict[str, object]:
         return {
             "collection": self._collection,
             "is_whole": is_whole,
             **{outcome.value: count for outcome, count in self._counts.items()},
+            **self.notes,
+            "passed_over": dict(self._passed_over.counts),
             "failures": [_failure(acknowledgement) for acknowledgement in self._failed],
             "resumed": self._interruptions,
             "seconds": round(self._counter.seconds, 3),

@@ -1,39 +1,68 @@
-"""Which pictures a command line means, in files or behind URLs."""
+"""Which pictures a command line means, in files or behind URLs, one after another."""
 
 from __future__ import annotations
 
-import glob
-import json
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from glimpse import fsspec_files
+from glimpse.cli import lists
 from glimpse.cli.console import CommandError
+from glimpse.cli.local_tree import LocalTree, existing
+from glimpse.cli.passed_over import LINKS, SPECIAL, PassedOver
+from glimpse.cli.selection import Selection, matches
 from glimpse.errors import UnreadableFile
 from glimpse.results import ImageFile
+from glimpse.uris import path_of
 
-EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-)
+_MAGIC = frozenset("*?[")
+_SORTED_AT_ONCE = 10_000
+"""Entries of a folder that are sorted: in larger ones, pictures come before all is read."""
+
+_REASONS = {"link": LINKS, "broken": "broken links", "special": SPECIAL}
+
+_Places = frozenset[int]
+"""Which parts of a pattern may come next."""
 
 
-def find_pictures(arguments: Iterable[str]) -> Iterator[Path | str]:
-    """Paths and URLs of the pictures that arguments name, each once, sorted within each argument.
+class NothingFound(CommandError):
+    """A pattern that matches nothing, or a URL with nothing behind it."""
 
-    A folder stands for every file below it with one of EXTENSIONS, except hidden ones; a file for
-    itself, whatever its name; a pattern (with *, ? or [; ** for any depth) for all it matches;
-    @FILE for the paths in a list, one on a line, or as "path" of a JSON object on a line. URLs of
-    object stores are folders, files and patterns as well. Raises CommandError for what names
-    nothing.
+
+class Tree(Protocol):
+    """Folders and files somewhere; see LocalTree and fsspec_files.UrlTree."""
+
+    def entries(self, folder: str) -> Iterator[tuple[str, str]]: ...
+    def join(self, folder: str, name: str) -> str: ...
+    def is_new(self, folder: str) -> bool: ...
+    def picture(self, path: str) -> Path | str: ...
+
+
+def find_pictures(
+    arguments: Iterable[str],
+    selection: Selection | None = None,
+    passed_over: PassedOver | None = None,
+) -> Iterator[Path | str]:
+    """Paths and URLs of the pictures that arguments name, each once.
+
+    A file stands for itself, whatever its name; a folder for what is below it and `selection`
+    takes, in the order of the names where no folder is huge; a pattern (with *, ? or [; ** for any
+    depth) for the files and folders that it matches, unless something has that very name; @FILE for
+    the files and folders in a list. URLs of object stores are folders, files and patterns as well.
+    Nothing is read before it is asked for. What is passed over, or cannot be read, is told to
+    `passed_over`. Raises CommandError for an argument that names nothing.
     """
-    seen: set[str] = set()
-    for argument in arguments:
-        for picture in _named_by(argument):
-            address = image_file(picture).address
-            if address not in seen:
-                seen.add(address)
-                yield picture
+    passed_over = passed_over or PassedOver()
+    walk = Walk(selection or Selection(), passed_over)
+    given = list(arguments)
+    for argument in given:
+        walk.check(argument)
+    if len(given) == 1 and not _is_list(given[0]):
+        return walk.named_by(given[0])  # a folder holds each file once: nothing is kept of it
+    return _each_once(_named_by_all(walk, given, passed_over))
 
 
 def image_file(picture: Path | str) -> ImageFile:
@@ -41,73 +70,211 @@ def image_file(picture: Path | str) -> ImageFile:
     return ImageFile(url=picture) if isinstance(picture, str) else ImageFile(path=picture)
 
 
-def _named_by(argument: str) -> Iterator[Path | str]:
-    path = Path(argument)
-    if fsspec_files.is_url(argument):
-        yield from _behind(argument)
-    elif argument.startswith("@") and not path.exists():
-        yield from _listed(Path(argument[1:]))
-    elif path.is_dir():
-        yield from _below(path)
-    elif path.exists() or path.is_symlink():
-        yield path
-    elif glob.has_magic(argument) and (matches := glob.glob(argument, recursive=True)):
-        for match in sorted(matches):
-            if not os.path.isdir(match):
-                yield Path(match)
-            elif "**" not in argument:  # ** lists what is below by itself
-                yield from _below(Path(match))
-    else:
-        raise CommandError(f"{argument}: no such file or folder")
-
-
-def _behind(url: str) -> Iterator[str]:
-    try:
-        found = fsspec_files.find(url, _is_picture)
-    except UnreadableFile as error:
-        raise CommandError(str(error)) from error
-    if not found:
-        raise CommandError(f"{url}: no such object, and no picture in such a folder")
-    yield from found
-
-
-def _is_picture(path: str) -> bool:
-    *folders, name = path.split("/")
-    is_hidden = any(part.startswith(".") for part in (*folders, name))
-    return not is_hidden and os.path.splitext(name)[1].lower() in EXTENSIONS
-
-
-def _picture(address: str) -> Path | str:
-    return address if fsspec_files.is_url(address) else Path(address)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        why = (error.strerror or "unknown reason").lower()
-        raise CommandError(f"{error.filename}: the folder cannot be read: {why}") from error
-
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if _is_picture(name):
-                yield Path(parent, name)
-
-
-def _listed(path: Path) -> Iterator[Path | str]:
-    try:
-        lines = path.read_text(errors="surrogateescape").splitlines()
-    except OSError as error:
-        why = (error.strerror or "unknown reason").lower()
-        raise CommandError(f"@{path}: the list cannot be read: {why}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if not line.startswith("{"):
-            yield _picture(line)
-            continue
+def _named_by_all(
+    walk: Walk, arguments: Sequence[str], passed_over: PassedOver
+) -> Iterator[Path | str]:
+    """What each argument means; one of several that means nothing does not end all."""
+    for argument in arguments:
         try:
-            yield _picture(json.loads(line)["path"])
-        except (ValueError, KeyError, TypeError):
-            raise CommandError(
-                f'@{path} line {number}: is not a JSON object with a "path"'
-            ) from None
+            yield from walk.named_by(argument)
+        except NothingFound as error:
+            if len(arguments) == 1:
+                raise
+            passed_over.fail(str(error))
+
+
+def _each_once(pictures: Iterable[Path | str]) -> Iterator[Path | str]:
+    seen: set[str] = set()
+    for picture in pictures:
+        address = image_file(picture).address
+        if address not in seen:
+            seen.add(address)
+            yield picture
+
+
+class Walk:
+    """Finds pictures by one set of rules, wherever they are and however they are named."""
+
+    def __init__(self, selection: Selection, passed_over: PassedOver) -> None:
+        self._selection = selection
+        self._passed_over = passed_over
+        self._local = LocalTree(follow_links=selection.follow_links)
+
+    def check(self, argument: str) -> None:
+        """Raises CommandError at once for an argument that can be seen to name nothing."""
+        if _is_list(argument):
+            if argument != "@-" and not os.path.exists(argument[1:]):
+                raise CommandError(f"{argument}: the list cannot be read: no such file")
+        elif not (_is_remote(argument) or _has_magic(argument) or existing(_local(argument))):
+            raise CommandError(f"{argument}: no such file or folder")
+
+    def named_by(self, argument: str) -> Iterator[Path | str]:
+        """The pictures that one argument means."""
+        if _is_list(argument):
+            for name in lists.names_in(argument[1:]):
+                yield from self._listed(name)
+        elif _is_remote(argument):
+            yield from self._behind(argument)
+        elif (path := existing(_local(argument))) is not None:
+            yield from self._at(path)
+        else:
+            root, parts = _split(argument, os.sep if os.sep == "\\" else "/")
+            found = self._below(self._local, root, parts) if os.path.isdir(root) else iter(())
+            yield from self._not_empty(found, f"{argument}: no such file or folder")
+
+    def _listed(self, name: str) -> Iterator[Path | str]:
+        """A list holds names, no patterns; what is not there fails by itself when it is read."""
+        if _is_remote(name):
+            yield name
+        else:
+            path = _local(name)
+            yield from self._at(existing(path) or path)
+
+    def _at(self, path: str) -> Iterator[Path | str]:
+        return self._below(self._local, path) if os.path.isdir(path) else iter([Path(path)])
+
+    def _behind(self, url: str) -> Iterator[Path | str]:
+        nothing = f"{url}: no such object, and no picture in such a folder"
+        try:
+            tree = fsspec_files.UrlTree(url)
+            kind = tree.kind(tree.root)
+        except UnreadableFile as error:
+            raise CommandError(str(error)) from error
+        if kind == "file":
+            yield tree.picture(tree.root)
+        elif kind == "folder":
+            yield from self._not_empty(self._below(tree, tree.root), nothing)
+        elif _has_magic(_without_query(tree.root)):
+            yield from self._not_empty(self._below(tree, *_split(tree.root, "/")), nothing)
+        else:
+            raise NothingFound(nothing)
+
+    def _not_empty(self, pictures: Iterator[Path | str], otherwise: str) -> Iterator[Path | str]:
+        """The pictures; NothingFound where there is nothing, not even something to pass over."""
+        before = self._passed_over.counts.total()
+        first = next(pictures, None)
+        if first is not None:
+            yield first
+            yield from pictures
+        elif self._passed_over.counts.total() == before:
+            raise NothingFound(otherwise)
+
+    def _below(self, tree: Tree, root: str, parts: Sequence[str] = ("**",)) -> Iterator[Path | str]:
+        """The pictures below a folder that a pattern, by its parts, matches.
+
+        On its way down it knows at which parts of the pattern it may be, so that each folder is
+        read once, however many ** there are.
+        """
+        pending = [(root, "", iter([("", _closed({0}, parts))]))]
+        while pending:
+            parent, parent_below, folders = pending[-1]
+            name, places = next(folders, (None, frozenset()))
+            if name is None:
+                pending.pop()
+                continue
+            folder = tree.join(parent, name) if name else parent
+            below = f"{parent_below}{name}/" if name else ""
+            inner: list[tuple[str, _Places]] = []
+            if tree.is_new(folder):
+                yield from self._in_folder(tree, folder, below, places, parts, inner)
+            pending.append((folder, below, iter(sorted(inner, key=lambda each: each[0]))))
+
+    def _in_folder(
+        self,
+        tree: Tree,
+        folder: str,
+        below: str,
+        places: _Places,
+        parts: Sequence[str],
+        inner: list[tuple[str, _Places]],
+    ) -> Iterator[Path | str]:
+        """The pictures in one folder; adds the folders in it that are to be looked at."""
+        for name, kind in self._entries(tree, folder):
+            next_places = _step(places, name, parts)
+            if not next_places:
+                continue
+            path = tree.join(folder, name)
+            is_folder = kind == "folder"
+            if why_not := self._why_not(name, below + name, kind):
+                self._passed_over.add(path, why_not)
+            elif is_folder:
+                # A folder that a pattern matches is taken whole.
+                inner.append((name, _WHOLE if len(parts) in next_places else next_places))
+            elif len(parts) in next_places:
+                yield tree.picture(path)
+
+    def _why_not(self, name: str, below: str, kind: str) -> str:
+        if why_not := self._selection.why_not(name, below, is_folder=kind == "folder"):
+            return why_not
+        return _REASONS.get(kind, "")
+
+    def _entries(self, tree: Tree, folder: str) -> Iterator[tuple[str, str]]:
+        """Name and kind of what is in a folder, sorted where it is not too much."""
+        entries = tree.entries(folder)
+        while True:
+            try:
+                some = sorted(itertools.islice(entries, _SORTED_AT_ONCE))
+            except UnreadableFile as error:
+                self._passed_over.fail(str(error))
+                return
+            if not some:
+                return
+            yield from some
+
+
+_WHOLE: _Places = frozenset((-1,))
+"""Below a folder that is taken whole."""
+
+
+def _closed(places: set[int], parts: Sequence[str]) -> _Places:
+    """The places, and those behind each ** there, which may stand for nothing."""
+    for place in sorted(places):
+        while place < len(parts) and parts[place] == "**":
+            place += 1
+            places.add(place)
+    return _WHOLE if len(parts) in places and parts[-1] == "**" else frozenset(places)
+
+
+def _step(places: _Places, name: str, parts: Sequence[str]) -> _Places:
+    """Where in the pattern one is behind `name`; empty where it does not match."""
+    if places is _WHOLE:
+        return frozenset((-1, len(parts)))
+    after = {place for place in places if place < len(parts) and parts[place] == "**"}
+    after |= {
+        place + 1
+        for place in places
+        if place < len(parts) and parts[place] != "**" and matches(name, parts[place])
+    }
+    return _closed(after, parts) if after else frozenset()
+
+
+def _is_list(argument: str) -> bool:
+    return argument.startswith("@") and not os.path.lexists(argument)
+
+
+def _is_remote(name: str) -> bool:
+    return fsspec_files.is_url(name) and path_of(name) is None
+
+
+def _local(name: str) -> str:
+    """The path that a name of something on this machine means; file:// URLs are such names."""
+    return str(path_of(name)) if fsspec_files.is_url(name) else name
+
+
+def _has_magic(text: str) -> bool:
+    return not _MAGIC.isdisjoint(text)
+
+
+def _without_query(path: str) -> str:
+    """What may be a pattern: a web address' question mark begins what it is asked."""
+    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
+
+
+def _split(pattern: str, separator: str) -> tuple[str, list[str]]:
+    """The folder that a pattern begins with, and its parts from there on."""
+    parts = pattern.split(separator)
+    count = next(number for number, part in enumerate(parts) if _has_magic(part))
+    root = separator.join(parts[:count])
+    if not root:
+        root = separator if count else os.curdir
+    return root, [part for part in parts[count:] if part]

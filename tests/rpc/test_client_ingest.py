@@ -186,10 +186,66 @@ def test_a_file_that_cannot_be_read_fails_alone(connect, tmp_path):
     assert "gone.jpg cannot be read: no such file or directory" in str(error)
 
 
+def test_what_cannot_be_read_is_told_while_nothing_else_happens(connect, tmp_path):
+    told = threading.Event()
+
+    def images():
+        yield ImageFile(path=tmp_path / "gone.jpg")
+        assert told.wait(20)
+
+    with (
+        serve(indexer=Indexer()) as target,
+        connect(NOBODY, target) as client,
+        client.index("c", images()) as ingest,
+    ):
+        assert next(ingest).outcome is Outcome.FAILED
+        told.set()
+        assert list(ingest) == []
+
+
+def test_objects_are_read_side_by_side(connect, monkeypatch):
+    together = threading.Barrier(8)
+
+    def read(url, max_bytes):
+        together.wait(20)
+        return url[-1:].encode()
+
+    monkeypatch.setattr("glimpse.fsspec_files.read", read)
+    images = [ImageFile(url=f"s3://bucket/{number}") for number in range(8)]
+    with serve(indexer=Indexer()) as target:
+        acknowledgements = index_all(connect, target, images, max_reads=8)
+    assert sorted(a.id for a in acknowledgements) == [f"id-{number}" for number in range(8)]
+
+
+def test_pictures_of_one_id_are_sent_in_their_order_however_long_reading_takes(
+    connect, monkeypatch
+):
+    overtaken = threading.Event()
+
+    def read(url, max_bytes):
+        if url.endswith("/1"):
+            assert overtaken.wait(20)
+        elif url.endswith("/3"):
+            overtaken.set()
+        return url[-1:].encode()
+
+    monkeypatch.setattr("glimpse.fsspec_files.read", read)
+    images = [
+        ImageFile(url="s3://bucket/1", id="same"),
+        ImageFile(url="s3://bucket/3", id="other"),
+        ImageFile(url="s3://bucket/2", id="same"),
+    ]
+    indexer = Indexer()
+    with serve(indexer=indexer) as target:
+        index_all(connect, target, images)
+    assert [image.content for image in indexer.images if image.id == "same"] == [b"1", b"2"]
+
+
 @pytest.mark.parametrize(
     ("image", "field"),
     [
         (ImageFile(content=b"1", metadata={"when": object()}), "metadata"),
+        (ImageFile(content=b"1", metadata={"deep": [{"number": 2**53 + 1}]}), "metadata"),
         (ImageFile(content=b"1", uri="\udcff.jpg"), "uri"),
         (ImageFile(content=b"1" * 2_000_000), "content"),
     ],

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from glimpse.cli.main import main
+from glimpse.results import StoredImage
 from tests.scripted import Indexer, serve
 
 COUNT = 20
@@ -58,7 +59,10 @@ def test_an_id_made_of_the_path_stays_when_the_file_changes(folder):
     assert index(indexer, folder, "--id-from", "path") == 0
     (folder / "07.png").write_text("changed")
     assert index(indexer, folder, "--id-from", "path") == 0
-    first, second = indexer.images[:COUNT], indexer.images[COUNT:]
+    first, second = (
+        sorted(images, key=lambda image: image.uri)
+        for images in (indexer.images[:COUNT], indexer.images[COUNT:])
+    )
     assert [image.id for image in first] == [image.id for image in second]
     assert len({image.id for image in first}) == COUNT
     assert (first[7].content, second[7].content) == (b"7", b"changed")
@@ -82,10 +86,47 @@ def test_objects_behind_urls_take_the_same_path(tmp_path):
         bucket.rm("/bucket", recursive=True)
     assert code == 0
     sent = [(image.uri, image.content, dict(image.metadata)) for image in indexer.images]
-    assert sent == [
+    assert sorted(sent) == [
         ("memory:///bucket/a.png", b"a.png", {"caption": "a dog"}),
         ("memory:///bucket/deep/b.png", b"deep/b.png", {}),
     ]
+
+
+def test_pictures_are_sent_before_the_walk_has_ended(folder, monkeypatch, capsys):
+    arrived = threading.Event()
+
+    def find(*_):
+        yield folder / "00.png"
+        assert arrived.wait(20)
+        yield folder / "01.png"
+
+    def tell(stream, seen, context):
+        arrived.set()
+
+    monkeypatch.setattr("glimpse.cli.index.find_pictures", find)
+    assert index(Indexer(tell), "anything") == 0
+    assert capsys.readouterr().err.startswith("2 indexed, 0 unchanged, 0 failed")
+
+
+def test_what_is_passed_over_or_cannot_be_read_is_told_in_the_end(folder, capsys):
+    for name in ("a.mov", "b.mov", "c.psd"):
+        (folder / name).touch()
+    assert index(Indexer(), folder, "*.gone", "--json") == 1
+    told = capsys.readouterr()
+    assert "*.gone: no such file or folder" in told.err
+    assert json.loads(told.out)["passed_over"] == {".mov": 2, ".psd": 1}
+    assert index(Indexer(), folder) == 0
+    assert "3 passed over: 2 .mov, 1 .psd." in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_comes_back_as_the_uri_of_the_file(tmp_path):
+    path = os.fsencode(tmp_path) + b"/a\nb\xff.png"
+    with open(path, "wb") as file:
+        file.write(b"7")
+    indexer = Indexer()
+    assert index(indexer, tmp_path) == 0
+    (image,) = indexer.images
+    assert os.fsencode(StoredImage("i", uri=image.uri).path or "") == path
 
 
 def interrupt_at_10(stream, seen, context):
@@ -133,6 +174,7 @@ def test_a_program_gets_one_object(folder, capsys):
         "indexed": 19,
         "unchanged": 1,
         "failed": 0,
+        "passed_over": {},
         "failures": [],
         "resumed": 1,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -92,6 +94,23 @@ def test_a_dry_run_lists_pictures_and_needs_no_service(tmp_path, capsys):
         (tmp_path / name).write_bytes(b"x")
     assert main(["index", str(tmp_path), "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/a.png", f"{tmp_path}/b.jpg"]
+
+
+def test_a_dry_run_tells_what_is_passed_over(tmp_path, capsys):
+    for name in ("a.png", "b.mov", "c.mov", ".d.jpg", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"x")
+    assert main(["index", str(tmp_path), "--dry-run", "--verbose"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert f"passed over: {tmp_path}/b.mov: .mov" in told
+    assert "4 passed over: 2 .mov, 1 hidden, 1 junk." in told
+
+
+def test_a_terminal_without_the_characters_gets_escapes(tmp_path):
+    (tmp_path / "größe.png").write_bytes(b"x")
+    command = [sys.executable, "-m", "glimpse.cli.main", "index", str(tmp_path), "--dry-run"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, os.fsencode(tmp_path) + b"/gr\\xf6\\xdfe.png\n")
 
 
 def test_addresses_that_up_wrote_down_are_used(tmp_path, capsys):

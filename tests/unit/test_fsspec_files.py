@@ -13,23 +13,21 @@ from glimpse import fsspec_files
 from glimpse.cli.console import CommandError
 from glimpse.cli.metadata import read_metadata
 from glimpse.cli.walk import find_pictures
-from glimpse.errors import UnreadableFile
+from glimpse.errors import InvalidInput, UnreadableFile
 from glimpse.results import ImageFile
 
 NAMES = ("a.png", "b.JPG", "deep/c.webp", "deep/notes.txt", "deep/.hidden/d.png", "odd")
 
 
-@pytest.fixture(params=["memory", "file", "s3"])
-def folder(request, tmp_path):
+@pytest.fixture(params=["memory", "s3"])
+def folder(request):
     """The URL of a folder with NAMES in it, each holding its own name."""
     import fsspec
 
     if request.param == "s3":
         url = request.getfixturevalue("bucket")
-    elif request.param == "memory":
-        url = f"memory:///{uuid.uuid4().hex}"
     else:
-        url = tmp_path.as_uri()
+        url = f"memory:///{uuid.uuid4().hex}"
     for name in NAMES:
         with fsspec.open(f"{url}/{name}", "wb", auto_mkdir=True) as file:
             file.write(name.encode())  # pyright: ignore[reportAttributeAccessIssue]
@@ -49,8 +47,9 @@ def bucket(monkeypatch):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("pictures")
-    yield "s3://pictures/all"
+    name = f"pictures-{uuid.uuid4().hex}"
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}/all"
     server.stop()
     s3fs.S3FileSystem.clear_instance_cache()
 
@@ -68,11 +67,45 @@ def test_folders_patterns_and_objects_are_found_and_read_by_url(folder):
     assert found(folder, f"{folder}/odd", f"{folder}/odd") == ["odd"]
     with pytest.raises(CommandError, match="no such object"):
         found(folder, f"{folder}/gone")
+    assert found(folder, f"{folder}/**") == ["a.png", "b.JPG", "deep/c.webp"]
     image = ImageFile(url=f"{folder}/deep/c.webp")
     assert image.read() == b"deep/c.webp"
     assert image.address == f"{folder}/deep/c.webp"
     with pytest.raises(UnreadableFile, match=r"gone\.png cannot be read: no such object"):
         ImageFile(url=f"{folder}/gone.png").read()
+    assert image.read(len("deep/c.webp")) == b"deep/c.webp"
+    with pytest.raises(InvalidInput, match="do not fit"):
+        image.read(3)
+
+
+def test_names_with_signs_of_patterns_and_addresses_are_taken_as_they_are(folder):
+    import fsspec
+
+    names = ("x[1].png", "a#b.png", "50%20.png", "what?.png", "empty.png")
+    for name in names:
+        with fsspec.open(f"{folder}/names/{name}", "wb", auto_mkdir=True) as file:
+            file.write(b"" if name == "empty.png" else name.encode())  # pyright: ignore[reportAttributeAccessIssue]
+    assert found(folder, f"{folder}/names") == [f"names/{name}" for name in sorted(names)]
+    for name in names:
+        assert found(folder, f"{folder}/names/{name}") == [f"names/{name}"]
+        content = ImageFile(url=f"{folder}/names/{name}").read(100)
+        assert content == (b"" if name == "empty.png" else name.encode())
+
+
+def test_an_object_store_that_stumbles_is_asked_again(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem().pipe("/stumbling/x.png", b"x")
+    monkeypatch.setattr(fsspec_files, "_FIRST_PAUSE_S", 0.001)
+    whole, errors = MemoryFileSystem.cat_file, [OSError("reset"), TimeoutError()]
+
+    def cat_file(*arguments, **options):
+        if errors:
+            raise errors.pop()
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", cat_file)
+    assert ImageFile(url="memory:///stumbling/x.png").read(10) == b"x"
 
 
 def test_lists_of_failures_and_metadata_name_objects_by_url(tmp_path):
@@ -104,8 +137,8 @@ def test_an_unknown_protocol_is_named():
 
 
 def test_a_web_server_that_is_away_is_no_missing_object():
-    with pytest.raises(UnreadableFile, match=r"127.0.0.1:1/a.jpg cannot be read: Cannot connect"):
-        fsspec_files.find("http://127.0.0.1:1/a.jpg", lambda _: True)
+    with pytest.raises(CommandError, match=r"127.0.0.1:1/a.jpg cannot be read: Cannot connect"):
+        list(find_pictures(["http://127.0.0.1:1/a.jpg"]))
     with pytest.raises(UnreadableFile, match="cannot be read: Cannot connect"):
         fsspec_files.read("http://127.0.0.1:1/a.jpg")
 
@@ -124,10 +157,11 @@ def test_a_picture_that_a_web_server_does_not_have_or_give_is_told_apart(tmp_pat
         threading.Thread(target=server.serve_forever).start()
         url = f"http://127.0.0.1:{server.server_port}"
         try:
-            assert fsspec_files.find(f"{url}/a.jpg", lambda _: True) == []
+            with pytest.raises(CommandError, match="no such object"):
+                list(find_pictures([f"{url}/a.jpg?size=[1]"]))
             with pytest.raises(UnreadableFile, match="cannot be read: no such object"):
                 fsspec_files.read(f"{url}/a.jpg")
-            with pytest.raises(UnreadableFile, match="403"):
-                fsspec_files.find(f"{url}/secret.jpg", lambda _: True)
+            with pytest.raises(CommandError, match="403"):
+                list(find_pictures([f"{url}/secret.jpg"]))
         finally:
             server.shutdown()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from glimpse.cli.console import CommandError
-from glimpse.cli.metadata import read_metadata
+from glimpse.cli.metadata import MetadataEntries, read_metadata
+from glimpse.results import ImageFile
 
 
 def write(path, text):
@@ -50,6 +51,26 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
 def test_a_wrong_file_is_refused_with_its_line(tmp_path, name, text, expected):
     with pytest.raises(CommandError, match=expected):
         read_metadata(write(tmp_path / name, text))
+
+
+def test_a_whole_number_that_a_double_would_change_stays_text(tmp_path):
+    text = f"path,a,b\nx.jpg,{2**53},{2**53 + 1}\n"
+    (values,) = read_metadata(write(tmp_path / "m.csv", text)).values()
+    assert values == {"a": 2**53, "b": str(2**53 + 1)}
+
+
+def test_a_file_from_windows_may_be_utf_16_and_have_backslashes(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "x.jpg").touch()
+    (tmp_path / "m.csv").write_bytes("path,a\r\ndeep\\x.jpg,1\r\n".encode("utf-16"))
+    assert read_metadata(tmp_path / "m.csv") == {str(tmp_path / "deep" / "x.jpg"): {"a": 1}}
+
+
+def test_metadata_are_found_in_either_normal_form_of_unicode(tmp_path):
+    write(tmp_path / "m.csv", "path,a\né.jpg,1\nb.jpg,2\n")
+    entries = MetadataEntries(tmp_path / "m.csv")
+    assert entries.of(ImageFile(path=tmp_path / "e\N{COMBINING ACUTE ACCENT}.jpg")) == {"a": 1}
+    assert entries.of(ImageFile(path=tmp_path / "c.jpg")) == {}
 
 
 def test_a_missing_file_is_named(tmp_path):

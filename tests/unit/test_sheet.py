@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from PIL import Image, ImageFont
 
 from glimpse.cli import fonts, sheet
 from glimpse.cli.fonts import font_for
-from glimpse.cli.sheet import THUMBNAIL, Tile, contact_sheet, local_path, tile
+from glimpse.cli.sheet import THUMBNAIL, Tile, contact_sheet, tile
 from glimpse.results import Hit
 
 RED, GREEN = (255, 0, 0), (0, 128, 0)
@@ -95,14 +93,6 @@ def test_a_caption_is_the_metadatas_or_the_files_name_or_the_id():
     assert tile(Hit("i", uri="/x/a.jpg", metadata={"caption": "a dog"})).caption == "a dog"
     assert tile(Hit("i", uri="/x/a.jpg", metadata={"caption": 7})).caption == "a.jpg"
     assert tile(Hit("i")).caption == "i"
-
-
-def test_only_what_lies_on_this_machine_is_opened():
-    assert local_path("/x/a b.jpg") == Path("/x/a b.jpg")
-    assert local_path("file:///x/a%20b.jpg") == Path("/x/a b.jpg")
-    assert local_path("https://example.org/a.jpg") is None
-    assert local_path("s3://bucket/a.jpg") is None
-    assert local_path("") is None
 
 
 def test_plain_names_are_set_in_pillows_own_font():

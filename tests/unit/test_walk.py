@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
+from glimpse.cli import walk
 from glimpse.cli.console import CommandError
+from glimpse.cli.passed_over import PassedOver
+from glimpse.cli.selection import Selection
 from glimpse.cli.walk import find_pictures
+from glimpse.uris import path_of
 
 
 @pytest.fixture
@@ -29,8 +36,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def found(*arguments):
-    return [str(path) for path in find_pictures(arguments)]
+def found(*arguments, **selection):
+    return [str(path) for path in find_pictures(arguments, Selection(**selection))]
+
+
+def passed_over(*arguments, **selection):
+    passed = PassedOver()
+    list(find_pictures(arguments, Selection(**selection), passed))
+    return dict(passed.counts)
 
 
 def test_a_folder_is_walked_for_pictures_by_name_in_order_without_hidden_ones(folder):
@@ -41,10 +54,12 @@ def test_a_file_that_is_named_is_taken_whatever_its_name(folder):
     assert found("odd", "notes.txt", ".hidden.jpg") == ["odd", "notes.txt", ".hidden.jpg"]
 
 
-def test_a_pattern_takes_what_it_matches_at_any_depth(folder):
-    assert found("*.txt") == ["notes.txt"]
-    assert found("**/*.t*") == ["deep/er/d.tiff", "notes.txt"]
+def test_a_pattern_takes_what_it_matches_at_any_depth_of_what_a_folder_stands_for(folder):
+    assert found("*.txt") == []
+    assert found("**/*.t*") == ["deep/er/d.tiff"]
+    assert found("**/**/er/**") == ["deep/er/d.tiff"]
     assert found("de*") == ["deep/c.webp", "deep/er/d.tiff"]
+    assert found("**") == found("**/*") == found(".")
 
 
 def test_a_file_named_twice_is_taken_once(folder):
@@ -62,7 +77,7 @@ def test_a_list_of_failures_names_its_paths_again(folder):
     assert found("@failed.jsonl") == ["b.JPG", "a.png"]
 
 
-@pytest.mark.parametrize("argument", ["gone.jpg", "gone/", "*.gone", "@gone.txt"])
+@pytest.mark.parametrize("argument", ["gone.jpg", "gone/", "*.gone", "@gone.txt", "gone\0"])
 def test_what_names_nothing_is_an_error_that_names_it(folder, argument):
     with pytest.raises(CommandError, match="gone"):
         found(argument)
@@ -77,3 +92,178 @@ def test_a_broken_line_of_a_list_is_named(folder):
 def test_a_pattern_in_a_files_own_name_is_that_file(folder):
     (folder / "x[1].jpg").write_bytes(b"x")
     assert found("x[1].jpg") == ["x[1].jpg"]
+
+
+def test_what_is_passed_over_is_counted_by_reason(folder):
+    for name in (
+        "@eaDir/t.jpg",
+        "lost+found/x.jpg",
+        "x.MOV",
+        "y.mov",
+        "Thumbs.db",
+        "no.ending here",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "link.jpg").symlink_to("a.png")
+    (folder / "broken.jpg").symlink_to("gone.png")
+    told = {
+        "junk": 3,
+        ".mov": 2,
+        ".txt": 1,
+        "hidden": 2,
+        "links": 2,
+        "without ending": 2,
+        "pipes, sockets or devices": 1,
+    }
+    assert passed_over(".") == passed_over("**") == told
+
+
+def test_include_and_exclude_go_by_name_or_by_path_below_the_folder(folder):
+    assert found(".", include=(".git", ".hidden.*")) == [
+        ".hidden.jpg",
+        "a.png",
+        "b.JPG",
+        ".git/e.jpg",
+        "deep/c.webp",
+        "deep/er/d.tiff",
+    ]
+    assert found(".", exclude=("deep/er",)) == ["a.png", "b.JPG", "deep/c.webp"]
+    assert found(".", exclude=("*.JPG", "deep/")) == ["a.png"]
+    assert found(".", include=("*.txt",), exclude=("*.jpg", "*.JPG", "d*")) == [
+        "a.png",
+        "notes.txt",
+    ]
+
+
+def test_links_are_followed_when_asked_and_circles_end(folder):
+    (folder / "deep" / "up").symlink_to("..")
+    (folder / "again").symlink_to("deep")
+    (folder / "link.jpg").symlink_to("a.png")
+    (folder / "self.jpg").symlink_to("self.jpg")
+    assert found(".") == ["a.png", "b.JPG", "deep/c.webp", "deep/er/d.tiff"]
+    followed = ["a.png", "b.JPG", "link.jpg", "again/c.webp", "again/er/d.tiff"]
+    assert found(".", follow_links=True) == followed
+    assert found("**", follow_links=True) == followed
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_may_not_be_read_does_not_end_the_walk(folder):
+    (folder / "deep").chmod(0)
+    passed = PassedOver()
+    try:
+        pictures = [str(path) for path in find_pictures(["."], passed_over=passed)]
+    finally:
+        (folder / "deep").chmod(0o755)
+    assert (pictures, passed.problems) == (["a.png", "b.JPG"], 1)
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_passed(folder, monkeypatch, capsys):
+    whole = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", path)
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    passed = PassedOver()
+    assert [str(path) for path in find_pictures(["."], passed_over=passed)] == [
+        "a.png",
+        "b.JPG",
+        "deep/c.webp",
+    ]
+    assert passed.problems == 1
+    assert capsys.readouterr().err == "deep/er: the folder cannot be read: permission denied\n"
+
+
+def test_the_first_picture_comes_before_a_huge_folder_is_read(folder, monkeypatch):
+    monkeypatch.setattr(walk, "_SORTED_AT_ONCE", 2)
+    read = 0
+    whole = os.scandir
+
+    class Counted:
+        def __init__(self, path):
+            self.entries = whole(path)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.entries.close()
+
+        def __iter__(self):
+            nonlocal read
+            for entry in self.entries:
+                read += 1
+                yield entry
+
+    for number in range(20):
+        (folder / f"{number}.png").touch()
+    monkeypatch.setattr(os, "scandir", Counted)
+    next(iter(find_pictures(["."])))
+    assert read < 20
+
+
+def test_a_pattern_that_matches_nothing_ends_nothing_else(folder, capsys):
+    assert found("a.png", "*.gone", "b.JPG") == ["a.png", "b.JPG"]
+    assert "*.gone: no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["x[1].jpg", "a?b.jpg", "*.jpg", "#1 50%.jpg", "@x.jpg", "{1}.jpg"]
+)
+def test_a_name_that_looks_like_something_else_is_that_file(folder, name):
+    (folder / name).write_bytes(b"x")
+    (folder / "list.txt").write_text(f"{name}\n")
+    assert found(name) == found("@list.txt") == [name]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take UTF-8 only")
+@pytest.mark.parametrize("name", [b"\xff.jpg", b"a\nb.jpg", b"\x1b[31m.jpg", b"cr\r.jpg"])
+def test_names_that_are_no_text_are_found_and_come_back(folder, name):
+    path = os.fsdecode(name)
+    (folder / path).write_bytes(b"x")
+    assert path in found(".")
+    image = walk.image_file(Path(path))
+    assert image.address.startswith("file:///")
+    image.address.encode("ascii")
+    assert os.fsencode(path_of(image.address)) == os.fsencode(folder / path)
+    # As in the list that `find -print0` makes, and in that of failures.
+    (folder / "list").write_bytes(name + b"\0a.png\0")
+    assert found("@list") == [path, "a.png"]
+    (folder / "failed.jsonl").write_text(json.dumps({"path": image.address}) + "\n")
+    assert found("@failed.jsonl") == [str(folder / path)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_may_come_from_any_editor(folder, encoding, end):
+    (folder / "größe\u2028.jpg").touch()
+    text = end.join(["größe\u2028.jpg", "", "deep\\c.webp", "deep"])
+    content = text.encode(encoding.removesuffix("-bom"))
+    if encoding.endswith("-bom"):
+        content = b"\xff\xfe" + content
+    (folder / "list.txt").write_bytes(content)
+    assert found("@list.txt") == ["größe\u2028.jpg", "deep/c.webp", "deep/er/d.tiff"]
+
+
+def test_a_list_is_read_as_it_is_needed(folder):
+    names = [f"{number:06}.jpg" for number in range(20_000)]
+    (folder / "list.txt").write_text("\n".join(names))
+    assert found("@list.txt") == names
+
+
+def test_a_name_in_the_other_normal_form_is_that_file(folder):
+    decomposed = "e\N{COMBINING ACUTE ACCENT}t\N{COMBINING ACUTE ACCENT}.jpg"
+    (folder / decomposed).touch()
+    (folder / "list.txt").write_text("ét\u0301.jpg\n")
+    assert found("ét\u0301.jpg") == found("é*.jpg") == found("@list.txt") == [decomposed]
+    assert decomposed not in found(".", exclude=("é*",))
+
+
+def test_file_urls_are_paths(folder):
+    (folder / "a b.jpg").touch()
+    assert found(f"file://{folder}/a%20b.jpg") == [f"{folder}/a b.jpg"]
+    assert found(f"file://{folder}/deep/er") == [f"{folder}/deep/er/d.tiff"]
