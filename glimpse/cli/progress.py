@@ -72,8 +72,10 @@ class Counter:
     def _so_far(self) -> str:
         return f"{self._done:,}" + (f" of {self._total:,}" if self._total is not None else "")
 
-    def expect(self, total: int) -> None:
+    def expect(self, total: int | None) -> None:
         """There are so many steps in all."""
+        if total == self._total:
+            return
         self._total = total
         if self._task is not None:
             self._progress.update(self._task, total=total)

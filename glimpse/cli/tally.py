@@ -57,14 +57,14 @@ class Tally:
             self._interruptions = before + ingest.interruptions
             self._counts[acknowledgement.outcome] += 1
             pending.done(acknowledgement)
-            if pending.total is not None:
-                self._counter.expect(pending.total)
+            self._counter.expect(pending.total)
             if acknowledgement.error is not None:
                 self._keep(acknowledgement)
             self._counter.step(
                 f"{self._counts[Outcome.UNCHANGED]:,} unchanged, "
                 f"{self._counts[Outcome.FAILED]:,} failed{self._resumed()}"
             )
+        self._counter.expect(pending.total)
 
     def _keep(self, acknowledgement: Acknowledgement) -> None:
         if len(self._failed) < _MAX_KEPT:

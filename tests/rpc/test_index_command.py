@@ -161,7 +161,8 @@ def test_giving_up_says_what_is_in_and_how_to_go_on(folder, capsys):
 def test_a_bar_that_vanishes_leaves_a_line(folder, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert index(Indexer(cut_always), folder, "--patience", "0") == 1
-    assert "indexing: stopped at 9 of 20 images" in capsys.readouterr().err
+    # How many there are may not be known by then.
+    assert re.search(r"indexing: stopped at 9( of 20)? images", capsys.readouterr().err)
 
 
 def test_a_program_gets_one_object(folder, capsys):
