@@ -25,10 +25,11 @@ from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
 from services.common.cpus import usable_cpus
 from services.common.preprocess import decode
+from services.common.preprocessing import Preprocessing
 
 _PARTS = ["speed", "rows", "memory"]
 _COLLECTION = "bench"
-_IMAGE_SIZE = 224
+_PREPROCESSING = Preprocessing(224)
 _MAX_PIXELS = 50_000_000
 _ENCODE_BATCH, _ENCODE_CALLS = 32, 4  # the indexer's own defaults
 
@@ -101,7 +102,7 @@ class IngestBenchmark:
         contents = [path.read_bytes() for path in self.files]
         started_s = time.perf_counter()
         for content in contents:
-            decode(content, _IMAGE_SIZE, _MAX_PIXELS)
+            decode(content, _PREPROCESSING, _MAX_PIXELS)
         return (time.perf_counter() - started_s) / len(contents)
 
     def _ours_per_s(self) -> float:

@@ -24,6 +24,7 @@ from glimpse.results import Outcome
 from services.common import encoder_client
 from services.common.deadline import Deadline
 from services.common.preprocess import Decoded
+from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from services.common.server import calm_garbage_collector
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
@@ -43,7 +44,7 @@ _MODEL = encoder_client.EncoderModel(
     fingerprint="0" * 64,
     dimension=512,
     image_size=pixmaps.SIZE,
-    preprocessing_version="0",
+    preprocessing_version=PREPROCESSING_VERSION,
     max_texts=1,
     max_images=64,
     max_file_bytes=2**20,
@@ -59,7 +60,9 @@ class BlackDecoder:
         np.zeros((pixmaps.SIZE, pixmaps.SIZE, 3), np.uint8), pixmaps.SIZE, pixmaps.SIZE, "BMP"
     )
 
-    async def decode(self, content: bytes, image_size: int, caller: Hashable) -> Decoded:
+    async def decode(
+        self, content: bytes, preprocessing: Preprocessing, caller: Hashable
+    ) -> Decoded:
         return self._DECODED
 
 

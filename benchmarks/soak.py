@@ -156,7 +156,7 @@ def _images(model: ClipModel, seed: int) -> list[Item]:
         if number % 3 == 2:
             content = content[: int(rng.integers(0, len(content) - 20))]
         try:
-            pixels = decode(content, model.shape.image_size, _MAX_PIXELS).pixels
+            pixels = decode(content, model.preprocessing, _MAX_PIXELS).pixels
         except InvalidImage as error:
             items.append(Item(pb.Image(file=content), error.reason))
             continue

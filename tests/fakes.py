@@ -21,7 +21,8 @@ from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import to_status
 from services.common.admission import Admission
 from services.common.interceptors import CallInterceptor
-from services.common.preprocess import PREPROCESSING_VERSION, Decoded, decode
+from services.common.preprocess import Decoded, decode
+from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from services.common.telemetry import RpcMetrics
 
 
@@ -35,8 +36,10 @@ def vector_of(content: bytes, dimension: int) -> npt.NDArray[np.float32]:
 class ThreadDecoder:
     """Decodes as DecodeWorkers do, on threads: tests that mean no harm start no processes."""
 
-    async def decode(self, content: bytes, image_size: int, caller: Hashable) -> Decoded:
-        return await asyncio.to_thread(decode, content, image_size, 50_000_000)
+    async def decode(
+        self, content: bytes, preprocessing: Preprocessing, caller: Hashable
+    ) -> Decoded:
+        return await asyncio.to_thread(decode, content, preprocessing, 50_000_000)
 
 
 @contextlib.asynccontextmanager
@@ -93,6 +96,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         self.model_name = "fake"
         self.dimension = dimension
         self.image_size = image_size
+        self.preprocessing_version = PREPROCESSING_VERSION
+        self.resize = 0
         self.max_images = max_images
         self.max_texts = 64
         self.max_file_bytes = 2**20
@@ -125,7 +130,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
                 context_length=77,
                 precision="fp32",
                 device="cpu",
-                preprocessing_version=PREPROCESSING_VERSION,
+                preprocessing_version=self.preprocessing_version,
+                resize=self.resize,  # type: ignore[arg-type]
             ),
             limits=pb.Limits(
                 max_texts=self.max_texts,
@@ -167,7 +173,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         try:
             if image.WhichOneof("source") == "file":
                 self.items["files"] += 1
-                decoded = decode(image.file, self.image_size, self.max_image_pixels)
+                decoded = decode(image.file, Preprocessing(self.image_size), self.max_image_pixels)
                 return pb.ImageResult(embedding=self._embedding(decoded.pixels.tobytes()))
             self.items["pixels"] += 1
             if len(image.pixels) != self.image_size**2 * 3:

@@ -15,6 +15,7 @@ from glimpse.errors import InvalidImage
 from services.common import decode_worker
 from services.common.decode_worker import ANSWER, MAX_TEXT_BYTES, READY, REQUEST, AnswerKind
 from services.common.preprocess import Decoded
+from services.common.preprocessing import Preprocessing
 
 _SOCKET_BYTES = 2**20  # the kernel gives what it may: files of some 200 KB pass in one go
 # A worker needs none of the service's settings, secrets among them.
@@ -61,20 +62,23 @@ class DecodeProcess:
         await self._receive(bytearray(len(READY)), 0, len(READY))
 
     async def decode(
-        self, content: bytes, image_size: int, allowed: Allowance
+        self, content: bytes, preprocessing: Preprocessing, allowed: Allowance
     ) -> Decoded | InvalidImage | int:
         """The picture, why there is none, or how many pixels it has, where that is more than is
         allowed now; raises ProcessEnded."""
+        size = preprocessing.image_size
         request = REQUEST.pack(
             len(content),
             round(1e6 * allowed.cpu_s),
             allowed.memory_bytes,
-            image_size,
             min(allowed.pixels, allowed.max_pixels),
             allowed.max_pixels,
+            size,
+            preprocessing.resize,
+            preprocessing.interpolation,
         )
         await self._send(request, content)
-        pixel_bytes = 3 * image_size**2
+        pixel_bytes = 3 * size**2
         answer = bytearray(ANSWER.size + max(pixel_bytes, MAX_TEXT_BYTES))
         count = await self._receive(answer, 0, ANSWER.size)
         kind, width, height, file_format, more_bytes = ANSWER.unpack_from(answer)
@@ -90,7 +94,7 @@ class DecodeProcess:
             return InvalidImage("image", problem, reason=reason)
         pixels = np.frombuffer(answer, np.uint8, pixel_bytes, ANSWER.size)
         name = file_format.rstrip(b"\0").decode(errors="replace")
-        return Decoded(pixels.reshape(image_size, image_size, 3), width, height, name)
+        return Decoded(pixels.reshape(size, size, 3), width, height, name)
 
     def kill(self) -> None:
         """Ends the process; whoever waits for it then gets ProcessEnded."""

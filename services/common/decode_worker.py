@@ -32,15 +32,16 @@ from PIL import (  # noqa: F401
 from glimpse.errors import InvalidImage
 from services.common import preprocess
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX, webp_size
+from services.common.preprocessing import Interpolation, Preprocessing, Resize
 
 SMALL_PIXELS = 2**21
 """Pictures up to this size, 1920 x 1080 among them, are decoded at once; larger ones the caller has
 to ask for by their size."""
 
 READY = b"\n"
-REQUEST = struct.Struct("<3Q3I")
-"""Bytes of the file, microseconds of CPU time and bytes of memory that it may take, image size,
-pixels that may be decoded now, and at all."""
+REQUEST = struct.Struct("<3Q3I2B")
+"""Bytes of the file, microseconds of CPU time and bytes of memory that it may take, pixels that may
+be decoded now, and at all; the three fields of Preprocessing."""
 ANSWER = struct.Struct("<B2I8sI")
 """Kind, width, height and format of the picture, bytes of what follows: pixels, or a refusal."""
 MAX_TEXT_BYTES = 1_000
@@ -70,13 +71,13 @@ def main() -> None:
     background = ThreadPoolExecutor(1, initializer=_lower_priority)
     connection.sendall(READY)
     while len(head := _receive(connection, REQUEST.size)) == REQUEST.size:
-        file_bytes, cpu_us, memory_bytes, image_size, now_pixels, max_pixels = REQUEST.unpack(head)
+        file_bytes, cpu_us, memory_bytes, now_pixels, max_pixels, *wanted = REQUEST.unpack(head)
         content = _receive(connection, file_bytes)
         if len(content) < file_bytes:
             return
         _limit_memory(memory_bytes)
         signal.setitimer(signal.ITIMER_PROF, cpu_us / 1e6)  # then SIGPROF ends the process
-        arguments = content, image_size, now_pixels, max_pixels
+        arguments = content, _preprocessing(*wanted), now_pixels, max_pixels
         if now_pixels > SMALL_PIXELS:
             answer = background.submit(_answer, *arguments).result()
             _return_memory()
@@ -86,7 +87,13 @@ def main() -> None:
         connection.sendall(answer)
 
 
-def _answer(content: bytes, image_size: int, now_pixels: int, max_pixels: int) -> bytes:
+def _preprocessing(image_size: int, resize: int, interpolation: int) -> Preprocessing:
+    return Preprocessing(image_size, Resize(resize), Interpolation(interpolation))
+
+
+def _answer(
+    content: bytes, preprocessing: Preprocessing, now_pixels: int, max_pixels: int
+) -> bytes:
     try:
         declared = webp_size(content)
         if now_pixels < math.prod(declared) <= max_pixels:
@@ -94,7 +101,7 @@ def _answer(content: bytes, image_size: int, now_pixels: int, max_pixels: int) -
         opened = preprocess.open_picture(content, max_pixels)
         if math.prod(opened.size) > now_pixels:
             return ANSWER.pack(AnswerKind.LARGE, *opened.size, b"", 0)
-        decoded = preprocess.decode_opened(opened, image_size)
+        decoded = preprocess.decode_opened(opened, preprocessing)
     except InvalidImage as error:
         return _refusal(error.reason, error.problem)
     except MemoryError:

@@ -20,6 +20,7 @@ from services.common.decode_settings import DecodeSettings
 from services.common.decode_worker import SMALL_PIXELS
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX
 from services.common.preprocess import MAX_BYTES_PER_PIXEL, Decoded
+from services.common.preprocessing import Preprocessing
 from services.common.turns import Turns
 
 WORKER_BYTES = 128 * 2**20
@@ -41,7 +42,7 @@ class _Job:
 
     caller: Hashable
     content: bytes
-    image_size: int
+    preprocessing: Preprocessing
     outcome: asyncio.Future[Decoded]
     pixels: int = SMALL_PIXELS  # that a worker may decode; of a large one, what it has
     tries: int = 0
@@ -82,7 +83,9 @@ class DecodeWorkers:
         """Has a process ready for the first picture."""
         self._add_worker()
 
-    async def decode(self, content: bytes, image_size: int, caller: Hashable) -> Decoded:
+    async def decode(
+        self, content: bytes, preprocessing: Preprocessing, caller: Hashable
+    ) -> Decoded:
         """What preprocess.decode returns and raises, after those who are before `caller`.
 
         Also raises InvalidImage for a picture that takes more CPU time or memory than its size can
@@ -91,7 +94,7 @@ class DecodeWorkers:
         """
         if self._closed:
             raise _stopping()
-        job = _Job(caller, content, image_size, asyncio.get_running_loop().create_future())
+        job = _Job(caller, content, preprocessing, asyncio.get_running_loop().create_future())
         self._small.add(caller, job)
         self._dispatch()
         try:
@@ -137,7 +140,7 @@ class DecodeWorkers:
 
     async def _work(self, worker: DecodeProcess, job: _Job) -> None:
         try:
-            outcome = await worker.decode(job.content, job.image_size, self._allowance(job))
+            outcome = await worker.decode(job.content, job.preprocessing, self._allowance(job))
         except Exception as error:
             if not isinstance(error, ProcessEnded):
                 log.exception("a decode worker's answer cannot be read")

@@ -24,6 +24,12 @@ from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
 from services.common import raw_messages
 from services.common.deadline import Deadline
+from services.common.preprocessing import (
+    PREPROCESSING_VERSION,
+    Interpolation,
+    Preprocessing,
+    Resize,
+)
 from services.common.telemetry import request_id
 
 if TYPE_CHECKING:
@@ -52,6 +58,25 @@ class EncoderModel:
     max_file_bytes: int
     max_image_pixels: int
     max_message_bytes: int
+    resize: int = 0  # numbers of the contract's enums
+    interpolation: int = 0
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How it sees pictures. Raises ModelMismatch where this release cannot make its pixels."""
+        try:
+            if self.preprocessing_version != PREPROCESSING_VERSION:
+                raise ValueError(f"version {self.preprocessing_version}")
+            resize = Resize(self.resize or Resize.CROP)
+            interpolation = Interpolation(self.interpolation or Interpolation.BICUBIC)
+        except ValueError as error:
+            raise errors.ModelMismatch(
+                f"the encoder's model {self.name!r} ({self.fingerprint}) sees pictures by "
+                f"preprocessing that this service does not know ({error}; here version "
+                f"{PREPROCESSING_VERSION}): run both in the same release",
+                reason="PREPROCESSING_UNKNOWN",
+            ) from None
+        return Preprocessing(self.image_size, resize, interpolation)
 
 
 @dataclass(frozen=True)
@@ -125,6 +150,8 @@ class EncoderClient:
             max_file_bytes=limits.max_file_bytes,
             max_image_pixels=limits.max_image_pixels,
             max_message_bytes=limits.max_message_bytes,
+            resize=model.resize,
+            interpolation=model.interpolation,
         )
 
     async def encode_texts(self, texts: Sequence[str], deadline: Deadline) -> EncodedBatch:

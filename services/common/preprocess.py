@@ -1,10 +1,12 @@
-"""A picture file becomes the square of pixels that CLIP sees; tensors and colour arithmetic do not.
+"""A picture file becomes the square of pixels that a model sees; tensors and colour arithmetic do
+not.
 
-The steps are those of openai/CLIP's own `preprocess` up to (not including) the division by 255, so
-pictures give the same bytes here and there. Three things are added, for pictures on which CLIP
-would fail or show something else than people see: the EXIF orientation is applied first, gray of
-16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only where the
-crop looks (equal up to rounding). What strangers send, services.common.decode_worker decodes.
+By default the steps are those of openai/CLIP's own `preprocess` up to (not including) the division
+by 255, so pictures give the same bytes here and there. Three things are added, for pictures on
+which CLIP would fail or show something else than people see: the EXIF orientation is applied first,
+gray of 16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only
+where the crop looks (equal up to rounding). What strangers send,
+services.common.decode_worker decodes.
 
 Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
 """
@@ -23,8 +25,7 @@ from PIL import ExifTags, Image
 
 from glimpse.errors import InvalidImage
 from services.common.picture_bounds import check_structure, webp_size
-
-PREPROCESSING_VERSION = "1"
+from services.common.preprocessing import Interpolation, Preprocessing, Resize
 
 MAX_BYTES_PER_PIXEL = 17
 """What decoding takes at most beside the file, by the growth of the process' peak at 20 million
@@ -40,6 +41,11 @@ IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
 IMAGE_TRUNCATED = "IMAGE_TRUNCATED"
 IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
 IMAGE_UNSUPPORTED = "IMAGE_UNSUPPORTED"
+
+_FILTERS = {
+    Interpolation.BICUBIC: Image.Resampling.BICUBIC,
+    Interpolation.BILINEAR: Image.Resampling.BILINEAR,
+}
 
 # Past this many times the short side, only the crop's part of a picture is resized.
 _MAX_WHOLE_RATIO = 32
@@ -69,15 +75,15 @@ class Decoded:
     format: str  # Pillow's name of the file format, such as "JPEG"
 
 
-def decode(content: bytes, image_size: int, max_pixels: int) -> Decoded:
-    """Return the `image_size` x `image_size` pixels that CLIP sees of a picture file.
+def decode(content: bytes, preprocessing: Preprocessing, max_pixels: int) -> Decoded:
+    """Return the square of pixels that a model sees of a picture file.
 
     Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
     whose reason is one of the constants above or IMAGE_TOO_COMPLEX, for bytes that are no picture
     of FORMATS, are cut short, hold more than `max_pixels` pixels (width times height, known before
     decoding), or break a bound of picture_bounds.
     """
-    return decode_opened(open_picture(content, max_pixels), image_size)
+    return decode_opened(open_picture(content, max_pixels), preprocessing)
 
 
 def open_picture(content: bytes, max_pixels: int) -> Image.Image:
@@ -99,14 +105,14 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise InvalidImage(_FIELD, problem, reason=IMAGE_TOO_LARGE)
 
 
-def decode_opened(opened: Image.Image, image_size: int) -> Decoded:
+def decode_opened(opened: Image.Image, preprocessing: Preprocessing) -> Decoded:
     """Return what `decode` does of an opened picture, which has no further use then."""
     with _translated():
         opened.load()
         image = _eight_bits(_turned_upright(opened))
         width, height = image.size
         try:
-            pixels = np.array(_crop(image, image_size).convert("RGB"))  # [S, S, 3]
+            pixels = np.array(_square(image, preprocessing).convert("RGB"))  # [S, S, 3]
         except (ValueError, OSError) as error:
             raise InvalidImage(
                 _FIELD,
@@ -172,7 +178,14 @@ def _turned_upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _crop(image: Image.Image, size: int) -> Image.Image:
+def _square(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    size, filter = preprocessing.image_size, _FILTERS[preprocessing.interpolation]
+    if preprocessing.resize is Resize.STRETCH:
+        return image.resize((size, size), filter)
+    return _crop(image, size, filter)
+
+
+def _crop(image: Image.Image, size: int, filter: Image.Resampling) -> Image.Image:
     """Resize the short side to `size` and cut the centre square out, as torchvision does for CLIP.
 
     Source of the formula: torchvision's Resize (long side rounded down) and CenterCrop (corner
@@ -187,6 +200,6 @@ def _crop(image: Image.Image, size: int) -> Image.Image:
         # Whole, a line of 1 x 10,000 would become two million pixels long, all cut off again.
         x_scale, y_scale = width / new_width, height / new_height
         box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
-        return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+        return image.resize((size, size), filter, box=box)
+    image = image.resize((new_width, new_height), filter)
     return image.crop((left, top, left + size, top + size))

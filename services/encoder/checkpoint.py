@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from services.common.preprocess import PREPROCESSING_VERSION
+from services.common.preprocessing import Preprocessing
 from services.encoder import torchscript
 from services.encoder.download import file_sha256
 
@@ -56,9 +56,14 @@ class Checkpoint:
     sha256: str
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model sees pictures."""
+        return Preprocessing(self.shape.image_size)
+
+    @property
     def fingerprint(self) -> str:
         """Tells two models apart whose vectors must not be compared."""
-        return f"{self.sha256}/{self.shape.image_size}px/v{PREPROCESSING_VERSION}"
+        return f"{self.sha256}/{self.preprocessing.fingerprint}"
 
 
 def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoint:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from glimpse.errors import Overloaded
 from services.common.decode_workers import DecodeWorkers
+from services.common.preprocessing import Preprocessing
 from services.encoder.settings import EncoderSettings
 
 Pixels = NDArray[np.uint8]
@@ -20,10 +21,10 @@ _RETRY_AFTER_S = 0.2
 class Decoder:
     """Decodes the files of calls; owned by the event loop's thread."""
 
-    def __init__(self, settings: EncoderSettings, image_size: int) -> None:
+    def __init__(self, settings: EncoderSettings, preprocessing: Preprocessing) -> None:
         self._workers = DecodeWorkers(settings)
         self._max_images = settings.max_decoding_images
-        self._image_size = image_size
+        self._preprocessing = preprocessing
         self._under_way = 0
 
     def start(self) -> None:
@@ -53,6 +54,6 @@ class Decoder:
 
     async def _pixels(self, file: bytes, call: object) -> Pixels | Exception:
         try:
-            return (await self._workers.decode(file, self._image_size, call)).pixels
+            return (await self._workers.decode(file, self._preprocessing, call)).pixels
         except Exception as error:  # one file's failure is that file's outcome
             return error

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from services.common.deadline import Deadline
-from services.common.preprocess import PREPROCESSING_VERSION
+from services.common.preprocessing import PREPROCESSING_VERSION
 from services.common.server import Server, StartFailure, run_service
 from services.common.settings import load
 from services.encoder.batcher import Batcher
@@ -63,11 +63,13 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         name=read.name,
         fingerprint=read.fingerprint,
         dimension=read.shape.dimension,
-        image_size=read.shape.image_size,
+        image_size=read.preprocessing.image_size,
         context_length=read.shape.context_length,
         precision=model.precision,
         device=str(model.device),
         preprocessing_version=PREPROCESSING_VERSION,
+        resize=f"RESIZE_{read.preprocessing.resize.name}",
+        interpolation=f"INTERPOLATION_{read.preprocessing.interpolation.name}",
         int8_cosine=int8_cosine,
     )
     return model, description
@@ -109,7 +111,7 @@ def build(
     metrics: BatchMetrics | None = None,
 ) -> Loaded:
     """What the servicer stands on; needs a running event loop, and is closed by the servicer."""
-    decoder = Decoder(settings, model.shape.image_size)
+    decoder = Decoder(settings, model.preprocessing)
     limits = batch_limits(settings, model.device.type)
     observe = (metrics or BatchMetrics(CollectorRegistry())).observe
     batcher = Batcher(model, limits, settings.max_cached_texts, on_death, observe)

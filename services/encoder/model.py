@@ -78,6 +78,7 @@ class ClipModel:
         CheckpointError where a weight is missing.
         """
         self.shape = checkpoint.shape
+        self.preprocessing = checkpoint.preprocessing
         self.device = _choose_device(device)
         self._workers = CpuWorkers(threads or min(torch.get_num_threads(), usable_cpus()))
         self.precision = choose_precision(precision, self.device.type)

@@ -135,7 +135,7 @@ class Catalog:
         """Where to index to; waits for peers that are away as streams do.
 
         Raises NotFound for an unknown collection unless `create`; ModelMismatch when another model
-        than the encoder's has filled it.
+        than the encoder's has filled it, or one whose pixels cannot be made here runs.
         """
         settings = self._settings
         budget_s = min(settings.retry_budget_s, max_wait_s)
@@ -143,6 +143,7 @@ class Catalog:
         model = await encoder.call(
             lambda: self._encoder.model(Deadline(settings.encoder_timeout_s))
         )
+        _ = model.preprocessing  # refused before a collection is made for it
         try:
             spec = await milvus.call(lambda: self._spec(name))
         except errors.NotFound:

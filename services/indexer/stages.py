@@ -15,6 +15,7 @@ from glimpse import errors
 from services.common import encoder_client
 from services.common.deadline import Deadline
 from services.common.preprocess import Decoded
+from services.common.preprocessing import Preprocessing
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import (
     Attributes,
@@ -43,7 +44,9 @@ class Encoder(Protocol):
 class PictureDecoder(Protocol):
     """What the indexer needs of services.common.decode_workers.DecodeWorkers."""
 
-    async def decode(self, content: bytes, image_size: int, caller: Hashable) -> Decoded: ...
+    async def decode(
+        self, content: bytes, preprocessing: Preprocessing, caller: Hashable
+    ) -> Decoded: ...
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ class Stages:
 
     async def decode(self, content: bytes) -> Decoded:
         """The pixels of a picture file; the streams of the process take turns."""
-        image_size = self._target.model.image_size
-        return await self._peers.decoder.decode(content, image_size, caller=self)
+        preprocessing = self._target.model.preprocessing
+        return await self._peers.decoder.decode(content, preprocessing, caller=self)
 
     async def encode(self, pixels: list[Pixels]) -> list[Vector | errors.GlimpseError]:
         """The vector of each image."""

@@ -26,6 +26,7 @@ from glimpse.cli.ports import free_ports
 from glimpse.errors import GlimpseError
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
+from services.common.preprocessing import Preprocessing
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.store import VectorStore
 from tests.backends import MilvusLite, MilvusServer, Process
@@ -258,7 +259,7 @@ class Chaos:
         problems = [f"{name} is missing" for name in names if name not in rows]
         for name, row in rows.items():
             content = pictures.content(int(name))
-            pixels = decode(content, pictures.SIZE, pictures.SIZE**2).pixels
+            pixels = decode(content, Preprocessing(pictures.SIZE), pictures.SIZE**2).pixels
             expected = vector_of(pixels.tobytes(), pictures.DIMENSION)
             if not np.allclose(row["vector"], expected, atol=1e-5):
                 problems.append(f"{name} has another vector")

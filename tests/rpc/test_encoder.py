@@ -24,6 +24,7 @@ from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import from_rpc_error, from_status
 from services.common import preprocess
+from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from services.encoder import checkpoint
 from services.encoder.batcher import DeviceLost
 from services.encoder.main import SERVICE, build, load_model
@@ -153,7 +154,7 @@ async def test_texts_become_the_vectors_of_the_model(serve, loaded_model) -> Non
 
 async def test_files_and_pixels_of_one_picture_give_one_vector(serve, loaded_model) -> None:
     stub = await serve()
-    pixels = preprocess.decode(picture(), SIZE, 10**6).pixels
+    pixels = preprocess.decode(picture(), Preprocessing(SIZE), 10**6).pixels
     images = [pb.Image(file=picture()), pb.Image(pixels=pixels.tobytes())]
     response = await stub.EncodeImages(pb.EncodeImagesRequest(images=images), timeout=20)
     expected = loaded_model[0].encode_pixels(pixels[None])
@@ -165,11 +166,11 @@ async def test_the_model_and_its_limits_are_told(serve, weights) -> None:
     response = await stub.GetModel(pb.GetModelRequest(), timeout=20)
     model = response.model
     sha256 = checkpoint.file_sha256(weights)
-    assert model.fingerprint == f"{sha256}/{SIZE}px/v{preprocess.PREPROCESSING_VERSION}"
+    assert model.fingerprint == f"{sha256}/{SIZE}px/v{PREPROCESSING_VERSION}"
     assert (model.name, model.dimension, model.image_size) == ("tiny", DIMENSION, SIZE)
     assert (model.context_length, model.precision, model.device) == (77, "fp32", "cpu")
     assert model.int8_cosine == 0
-    assert model.preprocessing_version == preprocess.PREPROCESSING_VERSION
+    assert model.preprocessing_version == PREPROCESSING_VERSION
     assert (response.limits.max_texts, response.limits.max_image_pixels) == (7, 12345)
 
 

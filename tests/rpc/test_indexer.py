@@ -25,6 +25,7 @@ from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.preprocess import decode
 from services.indexer import bounds
+from services.common.preprocessing import Preprocessing
 from services.indexer.catalog import Catalog
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
@@ -181,7 +182,7 @@ async def test_images_become_rows_with_their_attributes_and_totals_come_last(ser
     )
     assert row["metadata"] == metadata
     assert type(row["metadata"]["year"]) is int
-    pixels = decode(content, service.encoder.image_size, 10**6).pixels
+    pixels = decode(content, Preprocessing(service.encoder.image_size), 10**6).pixels
     np.testing.assert_allclose(row["vector"], vector_of(pixels.tobytes(), 32), atol=1e-6)
     assert service.encoder.items["pixels"] == 39
 
@@ -510,6 +511,17 @@ async def test_vectors_of_another_model_are_refused_naming_both(service):
     assert error.reason == "MODEL_MISMATCH"
     for part in ("old model", "0" * 64, "fake", "f" * 64):
         assert part in str(error)
+
+
+@pytest.mark.parametrize(("name", "value"), [("preprocessing_version", "0"), ("resize", 99)])
+async def test_a_model_whose_pixels_cannot_be_made_is_refused_by_name(service, name, value):
+    setattr(service.encoder, name, value)
+    error = await stream_failure(service, starting())
+    assert isinstance(error, errors.FailedPrecondition)
+    assert error.reason == "PREPROCESSING_UNKNOWN"
+    assert "fake" in str(error)
+    with pytest.raises(errors.NotFound):
+        await service.store.get_spec(NAME, deadline=Deadline(T))
 
 
 async def test_encoder_that_changes_its_model_under_a_stream_writes_nothing(service):

@@ -24,6 +24,7 @@ from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.transport.status import from_rpc_error
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
+from services.common.preprocessing import Preprocessing
 from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite
 from tests.fakes import FakeEncoder, vector_of
@@ -139,7 +140,8 @@ async def test_service_waits_for_its_peers_then_indexes_into_milvus_lite(tmp_pat
             ids = [each.id for each in sent]
             rows = await store.fetch(NAME, ids, fields, deadline=Deadline(T))
             for each in sent:
-                row, pixels = rows[each.id], decode(each.content, encoder.image_size, 10**6).pixels
+                row, seen = rows[each.id], Preprocessing(encoder.image_size)
+                pixels = decode(each.content, seen, 10**6).pixels
                 expected = vector_of(pixels.tobytes(), encoder.dimension)
                 np.testing.assert_allclose(row["vector"], expected, atol=1e-6)
                 assert row["uri"] == each.uri

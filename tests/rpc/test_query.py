@@ -17,6 +17,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
 from services.common.preprocess import decode
+from services.common.preprocessing import Preprocessing
 from services.query.metrics import QueryMetrics
 from services.vectors.filters import Comparison
 from services.vectors.records import Row
@@ -124,7 +125,7 @@ async def test_hits_carry_only_the_fields_that_were_asked_for(query):
 
 async def test_picture_finds_the_image_that_was_made_of_it(query, store, encoder):
     picture = png((255, 0, 0))
-    pixels = decode(picture, encoder.image_size, 10**6).pixels.tobytes()
+    pixels = decode(picture, Preprocessing(encoder.image_size), 10**6).pixels.tobytes()
     vector = vector_of(pixels, DIMENSION)
     await store.upsert(COLLECTION, [Row(id="red", vector=vector)], deadline=Deadline(5))
     assert ids(await search(query, image=picture))[0] == "red"

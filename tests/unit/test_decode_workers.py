@@ -23,11 +23,12 @@ from services.common import decode_workers, preprocess
 from services.common.decode_worker import SMALL_PIXELS
 from services.common.decode_workers import DecodeWorkers
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX
+from services.common.preprocessing import Preprocessing
 from services.encoder.settings import EncoderSettings
 from services.indexer.settings import IndexerSettings
 from tests.waiting import until, wait_until
 
-SIZE = 32
+SEEN = Preprocessing(32)
 LARGE_PIXELS = 2_000 * 2_000
 ROOT = Path(__file__).parents[2]
 
@@ -108,11 +109,11 @@ async def until_one_decodes_a_large_one() -> int:
 async def test_pixels_are_those_of_preprocess():
     content = noise(300, 200)
     async with opened() as workers:
-        decoded = await workers.decode(content, SIZE, "caller")
-        expected = preprocess.decode(content, SIZE, 10**6)
+        decoded = await workers.decode(content, SEEN, "caller")
+        expected = preprocess.decode(content, SEEN, 10**6)
         assert (decoded.pixels == expected.pixels).all()
         assert decoded.pixels.flags.c_contiguous
-        assert decoded.pixels.shape == (SIZE, SIZE, 3)
+        assert decoded.pixels.shape == (32, 32, 3)
         assert (decoded.width, decoded.height, decoded.format) == (300, 200, "PNG")
 
 
@@ -120,9 +121,9 @@ async def test_a_refusal_is_that_of_preprocess():
     async with opened(max_image_pixels=2_399) as workers:
         for content in (b"", b"no picture", picture()[:-20], picture()):
             with pytest.raises(InvalidImage) as expected:
-                preprocess.decode(content, SIZE, 2_399)
+                preprocess.decode(content, SEEN, 2_399)
             with pytest.raises(InvalidImage) as caught:
-                await workers.decode(content, SIZE, "caller")
+                await workers.decode(content, SEEN, "caller")
             assert str(caught.value) == str(expected.value)
             assert caught.value.reason == expected.value.reason
 
@@ -131,7 +132,7 @@ async def test_callers_take_turns():
     order = []
 
     async def decode(name: str) -> None:
-        await workers.decode(picture(), SIZE, name[0])
+        await workers.decode(picture(), SEEN, name[0])
         order.append(name)
 
     async with opened(decode_workers=1) as workers:
@@ -141,14 +142,14 @@ async def test_callers_take_turns():
 
 async def test_what_a_caller_who_leaves_had_waiting_is_forgotten():
     async with opened(decode_workers=1) as workers:
-        waiting = asyncio.gather(*(workers.decode(picture(), SIZE, "caller") for _ in range(20)))
+        waiting = asyncio.gather(*(workers.decode(picture(), SEEN, "caller") for _ in range(20)))
         await asyncio.sleep(0)
         assert workers._small
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert not workers._small
-        assert (await workers.decode(picture(), SIZE, "caller")).width == 60
+        assert (await workers.decode(picture(), SEEN, "caller")).width == 60
 
 
 async def test_a_refused_picture_leaves_no_garbage_that_holds_its_file():
@@ -158,7 +159,7 @@ async def test_a_refused_picture_leaves_no_garbage_that_holds_its_file():
     try:
         async with opened() as workers:
             with contextlib.suppress(InvalidImage):
-                await workers.decode(content, SIZE, "caller")
+                await workers.decode(content, SEEN, "caller")
         assert sys.getrefcount(content) == before
     finally:
         gc.enable()
@@ -169,10 +170,10 @@ async def test_a_picture_that_takes_too_long_is_refused_and_its_worker_replaced(
     slow = noise(1_400, 1_400)
     async with opened(decode_workers=1) as workers:
         with pytest.raises(InvalidImage, match=r"not decoded within 0\.0 s of CPU") as caught:
-            await workers.decode(slow, SIZE, "caller")
+            await workers.decode(slow, SEEN, "caller")
         assert caught.value.reason == IMAGE_TOO_COMPLEX
         monkeypatch.undo()
-        assert (await workers.decode(picture(), SIZE, "caller")).width == 60
+        assert (await workers.decode(picture(), SEEN, "caller")).width == 60
 
 
 async def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch):
@@ -180,17 +181,17 @@ async def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch):
     monkeypatch.setattr(decode_workers, "MAX_BYTES_PER_PIXEL", 0)
     async with opened() as workers:
         with pytest.raises(InvalidImage, match="more memory than its pixels can need") as caught:
-            await workers.decode(LARGE, SIZE, "caller")
+            await workers.decode(LARGE, SEEN, "caller")
         assert caught.value.reason == IMAGE_TOO_COMPLEX
-        assert (await workers.decode(picture(), SIZE, "caller")).width == 60
+        assert (await workers.decode(picture(), SEEN, "caller")).width == 60
 
 
 async def test_a_picture_outlives_the_worker_that_is_killed_at_it():
     async with opened(decode_workers=1) as workers:
-        await workers.decode(picture(), SIZE, "caller")
+        await workers.decode(picture(), SEEN, "caller")
         (pid,) = children()
         os.kill(pid, signal.SIGSTOP)
-        waiting = asyncio.create_task(workers.decode(picture(), SIZE, "caller"))
+        waiting = asyncio.create_task(workers.decode(picture(), SEEN, "caller"))
         await asyncio.sleep(0)
         os.kill(pid, signal.SIGKILL)
         assert (await waiting).width == 60
@@ -199,20 +200,20 @@ async def test_a_picture_outlives_the_worker_that_is_killed_at_it():
 
 async def test_a_picture_whose_workers_are_killed_again_and_again_may_be_sent_again():
     async with opened(decode_workers=1) as workers:
-        await workers.decode(picture(), SIZE, "caller")
-        large = asyncio.create_task(workers.decode(slow_large(), SIZE, "caller"))
+        await workers.decode(picture(), SEEN, "caller")
+        large = asyncio.create_task(workers.decode(slow_large(), SEEN, "caller"))
         os.kill(first := await until_one_decodes_a_large_one(), signal.SIGKILL)
         await until(lambda: first not in children())
         os.kill(await until_one_decodes_a_large_one(), signal.SIGKILL)
         with pytest.raises(Unavailable, match="was killed, 2 times"):
             await large
-        assert (await workers.decode(picture(), SIZE, "caller")).width == 60
+        assert (await workers.decode(picture(), SEEN, "caller")).width == 60
 
 
 async def test_a_picture_that_crashes_its_workers_is_refused():
     async with opened(decode_workers=1) as workers:
-        await workers.decode(picture(), SIZE, "caller")
-        large = asyncio.create_task(workers.decode(slow_large(), SIZE, "caller"))
+        await workers.decode(picture(), SEEN, "caller")
+        large = asyncio.create_task(workers.decode(slow_large(), SEEN, "caller"))
         os.kill(first := await until_one_decodes_a_large_one(), signal.SIGSEGV)
         await until(lambda: first not in children())
         os.kill(await until_one_decodes_a_large_one(), signal.SIGSEGV)
@@ -222,9 +223,9 @@ async def test_a_picture_that_crashes_its_workers_is_refused():
 
 async def test_small_pictures_do_not_wait_for_large_ones():
     async with opened(decode_workers=1) as workers:
-        large = asyncio.create_task(workers.decode(slow_large(), SIZE, "caller"))
+        large = asyncio.create_task(workers.decode(slow_large(), SEEN, "caller"))
         os.kill(pid := await until_one_decodes_a_large_one(), signal.SIGSTOP)
-        assert (await workers.decode(picture(), SIZE, "caller")).width == 60
+        assert (await workers.decode(picture(), SEEN, "caller")).width == 60
         assert not large.done()
         os.kill(pid, signal.SIGCONT)
         assert (await large).width == 7_000
@@ -235,11 +236,11 @@ async def test_large_pictures_wait_until_their_bytes_fit():
     async with opened(
         decode_workers=2, max_decode_bytes=2 * bytes_of_one - 1, max_image_pixels=LARGE_PIXELS
     ) as workers:
-        first = asyncio.create_task(workers.decode(LARGE, SIZE, "caller"))
+        first = asyncio.create_task(workers.decode(LARGE, SEEN, "caller"))
         os.kill(pid := await until_one_decodes_a_large_one(), signal.SIGSTOP)
-        second = asyncio.create_task(workers.decode(LARGE, SIZE, "other"))
+        second = asyncio.create_task(workers.decode(LARGE, SEEN, "other"))
         for _ in range(3):  # it has been looked at, and waits
-            await workers.decode(picture(), SIZE, "other")
+            await workers.decode(picture(), SEEN, "other")
         assert not second.done()
         os.kill(pid, signal.SIGCONT)
         assert (await first).width == (await second).width == 2_000
@@ -247,19 +248,19 @@ async def test_large_pictures_wait_until_their_bytes_fit():
 
 async def test_a_worker_cares_for_no_signal_of_a_terminal_or_a_process_group():
     async with opened() as workers:
-        await workers.decode(picture(), SIZE, "caller")
+        await workers.decode(picture(), SEEN, "caller")
         (pid,) = children()
         assert os.getpgid(pid) != os.getpgid(os.getpid())
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
-        await workers.decode(picture(), SIZE, "caller")
+        await workers.decode(picture(), SEEN, "caller")
         assert children() == {pid}
 
 
 async def test_a_worker_knows_no_secret_of_the_service(monkeypatch):
     monkeypatch.setenv("INDEXER_MILVUS_TOKEN", "root:Milvus")
     async with opened() as workers:
-        await workers.decode(picture(), SIZE, "caller")
+        await workers.decode(picture(), SEEN, "caller")
         (pid,) = children()
         assert b"MILVUS" not in read(f"/proc/{pid}/environ")
         assert b"torch" not in read(f"/proc/{pid}/maps")
@@ -268,22 +269,22 @@ async def test_a_worker_knows_no_secret_of_the_service(monkeypatch):
 
 async def test_after_the_end_nothing_is_decoded():
     async with opened() as workers:
-        waiting = asyncio.create_task(workers.decode(picture(), SIZE, "caller"))
+        waiting = asyncio.create_task(workers.decode(picture(), SEEN, "caller"))
         await asyncio.sleep(0)
     with pytest.raises(Unavailable):
         await waiting
     with pytest.raises(Unavailable):
-        await workers.decode(picture(), SIZE, "caller")
+        await workers.decode(picture(), SEEN, "caller")
 
 
 async def test_without_processes_a_picture_is_refused_for_the_moment(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with opened() as workers:
         with pytest.raises(Unavailable, match="no process can be started"):
-            await workers.decode(picture(), SIZE, "caller")
+            await workers.decode(picture(), SEEN, "caller")
         monkeypatch.setattr(sys, "executable", "/bin/false")
         with pytest.raises(Unavailable, match="no process can be started"):
-            await workers.decode(picture(), SIZE, "caller")
+            await workers.decode(picture(), SEEN, "caller")
 
 
 def test_no_worker_outlives_a_parent_that_is_killed():

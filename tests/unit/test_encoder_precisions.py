@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.recall import neighbours_kept
 from services.common.preprocess import decode
+from services.common.preprocessing import Preprocessing
 from services.encoder import linear
 from services.encoder.checkpoint import Checkpoint, read
 from services.encoder.download import DEMO_MODEL
@@ -63,7 +64,9 @@ def photos(side: int) -> NDArray[np.uint8]:
     folder = photographs.folder()
     more = sorted(folder.glob("*.JPEG")) if folder else []
     files = [*photographs.carried(), *more[:: max(len(more) // 12, 1)]]
-    return np.stack([decode(file.read_bytes(), side, MAX_PIXELS).pixels for file in files])
+    return np.stack(
+        [decode(file.read_bytes(), Preprocessing(side), MAX_PIXELS).pixels for file in files]
+    )
 
 
 def encode(model: ClipModel) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from PIL import Image
 from glimpse.errors import InvalidImage
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX, check_structure, webp_size
 from services.common.preprocess import decode
+from services.common.preprocessing import Preprocessing
 from tests.hostile import pictures
 from tests.photographs import carried, folder
 
@@ -142,7 +143,7 @@ def test_scans_are_counted_where_they_are_the_pictures_own():
     ],
 )
 def test_what_cameras_and_editors_write_is_decoded(content):
-    assert decode(content, 32, 10**7).pixels.shape == (32, 32, 3)
+    assert decode(content, Preprocessing(32), 10**7).pixels.shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from glimpse.results import Outcome
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
 from services.common.preprocess import decode
+from services.common.preprocessing import PREPROCESSING_VERSION
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
@@ -33,7 +34,7 @@ MODEL = EncoderModel(
     fingerprint="f" * 64,
     dimension=8,
     image_size=16,
-    preprocessing_version="1",
+    preprocessing_version=PREPROCESSING_VERSION,
     max_texts=8,
     max_images=4,
     max_file_bytes=2**20,
@@ -170,7 +171,7 @@ def images(count, start=0):
 
 
 def expected_vector(content):
-    return vector_of(decode(content, MODEL.image_size, 10**6).pixels.tobytes(), MODEL.dimension)
+    return vector_of(decode(content, MODEL.preprocessing, 10**6).pixels.tobytes(), MODEL.dimension)
 
 
 def outcomes(acks):

@@ -14,9 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.errors import InvalidImage
 from services.common import preprocess
 from services.common.preprocess import decode
+from services.common.preprocessing import (
+    PREPROCESSING_VERSION,
+    Interpolation,
+    Preprocessing,
+    Resize,
+)
 
 MAX_PIXELS = 4_000_000
 RANDOM = np.random.default_rng(7)
@@ -47,7 +54,7 @@ def clip_pixels(image: Image.Image, size: int) -> np.ndarray:
 
 def reason_of(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
     with pytest.raises(InvalidImage) as caught:
-        decode(content, 32, max_pixels)
+        decode(content, Preprocessing(32), max_pixels)
     assert caught.value.field == "image"
     return caught.value.reason
 
@@ -58,7 +65,7 @@ def reason_of(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
 )
 def test_pixels_equal_those_of_clip(shape: tuple[int, int], size: int) -> None:
     image = noise(*shape)
-    decoded = decode(file_of(image), size, MAX_PIXELS)
+    decoded = decode(file_of(image), Preprocessing(size), MAX_PIXELS)
     assert decoded.pixels.shape == (size, size, 3)
     assert decoded.pixels.dtype == np.uint8
     assert decoded.pixels.flags.c_contiguous
@@ -70,13 +77,44 @@ def test_pixels_equal_those_of_clip(shape: tuple[int, int], size: int) -> None:
 def test_every_colour_mode_is_treated_as_clip_treats_it(mode: str) -> None:
     source = noise(90, 70, 4) if mode in ("RGBA", "LA") else noise(90, 70)
     image = source.convert(mode)
-    assert (decode(file_of(image), 48, MAX_PIXELS).pixels == clip_pixels(image, 48)).all()
+    assert (
+        decode(file_of(image), Preprocessing(48), MAX_PIXELS).pixels == clip_pixels(image, 48)
+    ).all()
+
+
+@pytest.mark.parametrize("interpolation", Interpolation)
+def test_a_model_that_sees_all_of_a_picture_gets_it_stretched(interpolation: Interpolation) -> None:
+    image = noise(90, 70)
+    filter = Image.Resampling[interpolation.name]
+    seen = Preprocessing(48, Resize.STRETCH, interpolation)
+    expected = np.asarray(image.resize((48, 48), filter))
+    assert (decode(file_of(image), seen, MAX_PIXELS).pixels == expected).all()
+
+
+def test_what_changes_pixels_changes_the_fingerprint() -> None:
+    assert Preprocessing(224).fingerprint == f"224px/v{PREPROCESSING_VERSION}"
+    seen = {
+        Preprocessing(size, resize, interpolation).fingerprint
+        for size in (224, 256)
+        for resize in Resize
+        for interpolation in Interpolation
+    }
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(Resize, pb.Resize), (Interpolation, pb.Interpolation)]
+)
+def test_preprocessing_is_numbered_as_in_the_contract(ours, theirs) -> None:
+    prefix = theirs.DESCRIPTOR.name.upper()
+    expected = {f"{prefix}_{each.name}": each.value for each in ours}
+    assert dict(theirs.items()) == {f"{prefix}_UNSPECIFIED": 0, **expected}
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_every_format_that_is_promised_is_read(file_format: str) -> None:
     content = file_of(noise(60, 40), file_format)
-    decoded = decode(content, 32, MAX_PIXELS)
+    decoded = decode(content, Preprocessing(32), MAX_PIXELS)
     assert decoded.format == file_format
     assert (decoded.pixels == clip_pixels(Image.open(io.BytesIO(content)), 32)).all()
 
@@ -84,7 +122,7 @@ def test_every_format_that_is_promised_is_read(file_format: str) -> None:
 def test_cmyk_photographs_are_read_as_clip_reads_them() -> None:
     content = file_of(noise(60, 40).convert("CMYK"), "JPEG")
     expected = clip_pixels(Image.open(io.BytesIO(content)), 32)
-    assert (decode(content, 32, MAX_PIXELS).pixels == expected).all()
+    assert (decode(content, Preprocessing(32), MAX_PIXELS).pixels == expected).all()
 
 
 def test_real_photographs_equal_those_of_clip() -> None:
@@ -96,7 +134,7 @@ def test_real_photographs_equal_those_of_clip() -> None:
             if image.getexif().get(0x0112, 1) != 1:
                 continue
             expected = clip_pixels(image, 224)
-        assert (decode(content, 224, MAX_PIXELS).pixels == expected).all(), path.name
+        assert (decode(content, Preprocessing(224), MAX_PIXELS).pixels == expected).all(), path.name
 
 
 def photographs() -> list[Path]:
@@ -135,21 +173,21 @@ def test_rotated_photographs_are_seen_as_viewers_show_them(orientation: int) -> 
     upright: Image.Image = stored
     for turn in turns.get(orientation, []):
         upright = upright.transpose(turn)
-    decoded = decode(content, 32, MAX_PIXELS)
+    decoded = decode(content, Preprocessing(32), MAX_PIXELS)
     assert (decoded.width, decoded.height) == upright.size
     assert (decoded.pixels == clip_pixels(upright, 32)).all()
 
 
 def test_a_broken_exif_block_spoils_no_picture() -> None:
     content = file_of(noise(40, 40), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x01\x12")
-    assert decode(content, 32, MAX_PIXELS).pixels.shape == (32, 32, 3)
+    assert decode(content, Preprocessing(32), MAX_PIXELS).pixels.shape == (32, 32, 3)
 
 
 def test_an_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
     for file_format in ("GIF", "WEBP"):
         content = file_of(frames[0], file_format, save_all=True, append_images=frames[1:])
-        red, green, blue = decode(content, 32, MAX_PIXELS).pixels[16, 16]
+        red, green, blue = decode(content, Preprocessing(32), MAX_PIXELS).pixels[16, 16]
         assert red > 240
         assert max(green, blue) < 15
 
@@ -157,7 +195,9 @@ def test_an_animation_gives_its_first_frame() -> None:
 def test_gray_of_16_bits_is_scaled_and_not_clipped() -> None:
     samples = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     for file_format in ("PNG", "TIFF"):
-        pixels = decode(file_of(Image.fromarray(samples), file_format), 64, MAX_PIXELS).pixels
+        pixels = decode(
+            file_of(Image.fromarray(samples), file_format), Preprocessing(64), MAX_PIXELS
+        ).pixels
         assert pixels[0, 0, 0] == 0
         assert pixels[-1, -1, 0] == 255
         assert np.abs(pixels[..., 0].astype(int) - samples // 257).max() <= 1
@@ -174,7 +214,9 @@ def test_very_long_pictures_stay_small_and_show_their_middle(shape: tuple[int, i
     width, height = shape
     ramp = np.linspace(0, 255, max(shape)).astype(np.uint8)
     samples = np.broadcast_to(ramp[None, :] if width > height else ramp[:, None], (height, width))
-    pixels = decode(file_of(Image.fromarray(np.ascontiguousarray(samples))), 224, MAX_PIXELS).pixels
+    pixels = decode(
+        file_of(Image.fromarray(np.ascontiguousarray(samples))), Preprocessing(224), MAX_PIXELS
+    ).pixels
     assert pixels.shape == (224, 224, 3)
     assert np.abs(pixels.astype(int) - 127).max() <= 2
 
@@ -183,7 +225,7 @@ def test_long_pictures_past_the_threshold_equal_clip_up_to_rounding() -> None:
     rows = np.linspace(0, 6.28 * 40, 4_000)
     samples = (127 + 100 * np.sin(rows)[:, None] * np.linspace(0.2, 1, 40)).astype(np.uint8)
     image = Image.fromarray(samples).convert("RGB")
-    pixels = decode(file_of(image), 64, MAX_PIXELS).pixels
+    pixels = decode(file_of(image), Preprocessing(64), MAX_PIXELS).pixels
     assert np.abs(pixels.astype(int) - clip_pixels(image, 64)).max() <= 1
 
 
@@ -214,7 +256,7 @@ def test_a_file_that_is_cut_short_is_refused(file_format: str) -> None:
 
 def test_a_picture_past_the_bound_is_refused_before_it_is_decoded() -> None:
     content = file_of(noise(101, 100, 1))
-    assert decode(content, 32, max_pixels=10_100).width == 101
+    assert decode(content, Preprocessing(32), max_pixels=10_100).width == 101
     # Only the header is there: the pixels are never asked for.
     assert reason_of(content[:60], max_pixels=10_099) == preprocess.IMAGE_TOO_LARGE
 
@@ -247,7 +289,7 @@ def test_damaged_files_give_pixels_or_a_reason_and_nothing_else(content, damage,
     for place, value in damage:
         damaged[int(place * len(damaged))] = value
     with contextlib.suppress(InvalidImage):
-        decoded = decode(bytes(damaged[: int(len(damaged) * keep)]), 16, MAX_PIXELS)
+        decoded = decode(bytes(damaged[: int(len(damaged) * keep)]), Preprocessing(16), MAX_PIXELS)
         assert decoded.pixels.shape == (16, 16, 3)
 
 
@@ -255,5 +297,7 @@ def test_rotated_gray_of_16_bits_is_turned_and_scaled() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     samples = np.linspace(0, 65535, 40 * 20).reshape(20, 40).astype(np.uint16)
-    decoded = decode(file_of(Image.fromarray(samples), "PNG", exif=exif), 20, MAX_PIXELS)
+    decoded = decode(
+        file_of(Image.fromarray(samples), "PNG", exif=exif), Preprocessing(20), MAX_PIXELS
+    )
     assert (decoded.width, decoded.height) == (20, 40)

@@ -13,9 +13,27 @@ class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRIORITY_UNSPECIFIED: _ClassVar[Priority]
     PRIORITY_INTERACTIVE: _ClassVar[Priority]
     PRIORITY_BULK: _ClassVar[Priority]
+
+class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESIZE_UNSPECIFIED: _ClassVar[Resize]
+    RESIZE_CROP: _ClassVar[Resize]
+    RESIZE_STRETCH: _ClassVar[Resize]
+
+class Interpolation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INTERPOLATION_UNSPECIFIED: _ClassVar[Interpolation]
+    INTERPOLATION_BICUBIC: _ClassVar[Interpolation]
+    INTERPOLATION_BILINEAR: _ClassVar[Interpolation]
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_INTERACTIVE: Priority
 PRIORITY_BULK: Priority
+RESIZE_UNSPECIFIED: Resize
+RESIZE_CROP: Resize
+RESIZE_STRETCH: Resize
+INTERPOLATION_UNSPECIFIED: Interpolation
+INTERPOLATION_BICUBIC: Interpolation
+INTERPOLATION_BILINEAR: Interpolation
 
 class EncodeTextsRequest(_message.Message):
     __slots__ = ("texts",)
@@ -104,7 +122,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine")
+    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine", "resize", "interpolation")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +132,8 @@ class Model(_message.Message):
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PREPROCESSING_VERSION_FIELD_NUMBER: _ClassVar[int]
     INT8_COSINE_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    INTERPOLATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     fingerprint: str
     dimension: int
@@ -123,7 +143,9 @@ class Model(_message.Message):
     device: str
     preprocessing_version: str
     int8_cosine: float
-    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ...) -> None: ...
+    resize: Resize
+    interpolation: Interpolation
+    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ..., resize: _Optional[_Union[Resize, str]] = ..., interpolation: _Optional[_Union[Interpolation, str]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_texts", "max_text_characters", "max_images", "max_file_bytes", "max_image_pixels", "max_message_bytes")

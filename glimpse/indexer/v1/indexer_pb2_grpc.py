@@ -105,7 +105,8 @@ class IndexerServicer:
 
         Among images with the same id the later one wins; each is acknowledged. A stream's memory is bounded: a caller that
         does not read acknowledgements cannot continue to send. Too many streams: RESOURCE_EXHAUSTED. A collection filled
-        by another model than the encoder's: FAILED_PRECONDITION, reason MODEL_MISMATCH.
+        by another model than the encoder's: FAILED_PRECONDITION, reason MODEL_MISMATCH. An encoder whose model sees pictures
+        in a way that this service does not know: FAILED_PRECONDITION, reason PREPROCESSING_UNKNOWN.
 
         To resume a cut stream (UNAVAILABLE, a restart, a lost connection), send all unacknowledged images again: those
         already written come back as OUTCOME_UNCHANGED. A service that stops acknowledges the images it has accepted and

@@ -1,0 +1,42 @@
+"""How a model sees pictures, as data; making the pixels is services.common.preprocess' job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+PREPROCESSING_VERSION = "1"
+"""Of the steps from a file to pixels: counts up with any change of them, as vectors change, too."""
+
+
+class Resize(IntEnum):
+    """How a picture becomes square; numbered as in the encoder's contract."""
+
+    CROP = 1  # the short side to the square's, and the middle cut out, as CLIP does
+    STRETCH = 2  # both sides to the square's, as SigLIP does
+
+
+class Interpolation(IntEnum):
+    """How pixels are computed when a picture is resized; numbered as in the encoder's contract."""
+
+    BICUBIC = 1
+    BILINEAR = 2
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model sees a picture; mean and deviation of its input are the encoder's to apply."""
+
+    image_size: int  # side of the square, in pixels
+    resize: Resize = Resize.CROP
+    interpolation: Interpolation = Interpolation.BICUBIC
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with all that changes pixels, such as "224px/v1"."""
+        parts = [f"{self.image_size}px"]
+        if self.resize is not Resize.CROP:
+            parts.append(self.resize.name.lower())
+        if self.interpolation is not Interpolation.BICUBIC:
+            parts.append(self.interpolation.name.lower())
+        return "/".join((*parts, f"v{PREPROCESSING_VERSION}"))
