@@ -26,6 +26,7 @@ from benchmarks.tutorial import Tutorial
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
 from services.encoder import checkpoint
+from services.encoder.download import WeightsFile
 from services.encoder.hardware import Precision, choose_precision, cpu_has_bf16
 from services.encoder.model import ClipModel
 
@@ -39,7 +40,9 @@ class InProcess:
     """Rates of the model itself, without a server around it."""
 
     def __init__(self, weights: Path, seconds: float, precision: Precision) -> None:
-        self.model = ClipModel(checkpoint.read(weights, "random"), "cpu", precision)
+        self.model = ClipModel(
+            checkpoint.read(WeightsFile("random", weights), "quick_gelu"), "cpu", precision
+        )
         self._seconds = seconds
         self._pixels = np.random.default_rng(0).integers(
             0, 256, (_BATCH, 224, 224, 3), dtype=np.uint8

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from demo.evaluate import collection, queries
 from services.encoder import checkpoint
-from services.encoder.download import DEMO_MODEL
+from services.encoder.download import BUNDLED
 from services.encoder.hardware import Precision
 from services.encoder.model import ClipModel
 
@@ -38,7 +38,7 @@ def _exact_neighbours() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _neighbours(precision: Precision) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Places of the nearest images, [1000, 10] of images and [100, 10] of queries."""
-    model = ClipModel(checkpoint.read(DEMO_MODEL, "demo"), "cpu", precision)
+    model = ClipModel(checkpoint.read(BUNDLED), "cpu", precision)
     pixels = _pixels(model.shape.image_size)
     parts = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     images = np.concatenate([model.encode_pixels(part) for part in parts])  # [1000, D]

@@ -29,7 +29,7 @@ from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.status import from_status
 from services.common.preprocess import decode
 from services.encoder import checkpoint
-from services.encoder.download import DEMO_MODEL
+from services.encoder.download import BUNDLED, DEMO_MODEL
 from services.encoder.model import ClipModel
 
 CALLERS = 16
@@ -69,7 +69,7 @@ class Soak:
         self.tally = Tally()
         self._address = address
         self._random = random.Random(seed)  # noqa: S311 (no secret)
-        model = ClipModel(checkpoint.read(DEMO_MODEL, "demo"), "cpu", "fp32")
+        model = ClipModel(checkpoint.read(BUNDLED), "cpu", "fp32")
         self._texts = _texts(model, seed)
         self._images = _images(model, seed)
 

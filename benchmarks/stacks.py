@@ -75,7 +75,7 @@ def running_stack(
         model=str(model),
         milvus_uri=milvus_uri,
         ports=Ports.free(),
-        environment=environment or {},
+        environment={"ENCODER_ACTIVATION": "quick_gelu", **(environment or {})},
         start_timeout_s=_START_TIMEOUT_S,
     )
     with Stack(options) as stack:
@@ -120,6 +120,7 @@ def running_encoder(
         "ENCODER_LISTEN": address,
         "ENCODER_METRICS_LISTEN": f"127.0.0.1:{ports.encoder_metrics}",
         "ENCODER_MODEL": str(model),
+        "ENCODER_ACTIVATION": "quick_gelu",
         "ENCODER_LOG_LEVEL": "WARNING",
     }
     with running_process(["services.encoder"], address, {**settings, **environment}) as started:

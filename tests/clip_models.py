@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from services.encoder import openai_clip
-from services.encoder.checkpoint import VOCABULARY_SIZE
+from services.encoder import checkpoint, openai_clip
+from services.encoder.checkpoint import Checkpoint
+from services.encoder.download import WeightsFile
+from services.encoder.formats.openai import VOCABULARY_SIZE
 
 TINY = {
     "embed_dim": 48,
@@ -54,3 +56,8 @@ def saved(path: Path, seed: int = 0, **hyper_parameters) -> Path:
     """The state dict of an untrained CLIP as a file."""
     torch.save(untrained(seed, **hyper_parameters).state_dict(), path)
     return path
+
+
+def read(path: Path, name: str = "model", sha256: str | None = None) -> Checkpoint:
+    """The checkpoint in a bare file, which does not say that it is openai/CLIP's."""
+    return checkpoint.read(WeightsFile(name, path, sha256), "quick_gelu")

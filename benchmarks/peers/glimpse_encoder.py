@@ -30,6 +30,7 @@ class GlimpseEncoder(Backend):
             "ENCODER_LISTEN": address,
             "ENCODER_METRICS_LISTEN": "127.0.0.1:0",
             "ENCODER_MODEL": str(weights),
+            "ENCODER_ACTIVATION": "quick_gelu",
             "ENCODER_PRECISION": precision,
             "ENCODER_THREADS": str(threads),
             "ENCODER_LOG_LEVEL": "WARNING",

@@ -219,7 +219,9 @@ def main() -> int:
     options = parser.parse_args()
     unfit = 0
     for service in options.services:
-        settings = {"ENCODER_MODEL": str(options.model.absolute())} if options.model else {}
+        settings = {"ENCODER_ACTIVATION": os.environ.get("ENCODER_ACTIVATION", "")}
+        if options.model:
+            settings["ENCODER_MODEL"] = str(options.model.absolute())
         with tempfile.TemporaryDirectory(prefix=f"glimpse-{service}-") as folder:
             print(f"{service}:", flush=True)
             replay = Replay(service, Path(folder))

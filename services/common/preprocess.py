@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,20 +182,23 @@ def _square(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     size, filter = preprocessing.image_size, _FILTERS[preprocessing.interpolation]
     if preprocessing.resize is Resize.STRETCH:
         return image.resize((size, size), filter)
-    return _crop(image, size, filter)
+    corner = int if preprocessing.resize is Resize.CROP_DOWN else round
+    return _crop(image, size, filter, corner)
 
 
-def _crop(image: Image.Image, size: int, filter: Image.Resampling) -> Image.Image:
+def _crop(
+    image: Image.Image, size: int, filter: Image.Resampling, corner: Callable[[float], int]
+) -> Image.Image:
     """Resize the short side to `size` and cut the centre square out, as torchvision does for CLIP.
 
     Source of the formula: torchvision's Resize (long side rounded down) and CenterCrop (corner
-    rounded half to even).
+    rounded half to even); transformers rounds the corner down.
     """
     width, height = image.size
     short, long = min(width, height), max(width, height)
     new_long = int(size * long / short)
     new_width, new_height = (size, new_long) if width <= height else (new_long, size)
-    left, top = round((new_width - size) / 2.0), round((new_height - size) / 2.0)
+    left, top = corner((new_width - size) / 2), corner((new_height - size) / 2)
     if long > _MAX_WHOLE_RATIO * short:
         # Whole, a line of 1 x 10,000 would become two million pixels long, all cut off again.
         x_scale, y_scale = width / new_width, height / new_height

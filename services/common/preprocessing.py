@@ -14,6 +14,7 @@ class Resize(IntEnum):
 
     CROP = 1  # the short side to the square's, and the middle cut out, as CLIP does
     STRETCH = 2  # both sides to the square's, as SigLIP does
+    CROP_DOWN = 3  # as CROP; a corner between two pixels is the lower one's, as in transformers
 
 
 class Interpolation(IntEnum):

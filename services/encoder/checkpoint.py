@@ -1,88 +1,72 @@
-"""A file of CLIP weights becomes named tensors, their shape and a fingerprint; it computes nothing.
+"""A file or folder of weights becomes one model: shape, tensors, vocabulary and a fingerprint.
 
-Nothing in a weights file is ever executed: plain state dicts are read with `weights_only`,
-TorchScript archives by services.encoder.torchscript, safetensors hold nothing but numbers.
+It computes nothing. What files say in their family's own way, services.encoder.formats reads; that
+they are read and never executed is services.encoder.weights_file's job.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from services.common.preprocessing import Preprocessing
-from services.encoder import torchscript
-from services.encoder.download import file_sha256
+from services.encoder.download import OPENAI_SHA256, WeightsFile, file_sha256
+from services.encoder.formats import hugging_face, open_clip, openai
+from services.encoder.formats.described import Described
+from services.encoder.shape import Activation, Shape, check_fit
+from services.encoder.vocabulary import OPENAI_VOCABULARY, Vocabulary
+from services.encoder.weights_file import read_file
 
-# The byte-pair vocabulary of openai/CLIP, its two special tokens included.
-VOCABULARY_SIZE = 49_408
-
-# Every head of every CLIP tower is 64 wide; widths are multiples of it.
-HEAD_WIDTH = 64
-
-# Attributes of the published archives that are no weights.
-_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+_ONE_OF_MANY = "model.safetensors.index.json"
 
 
 class CheckpointError(Exception):
-    """The file cannot be used as a CLIP model; the message names the file and says why."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The hyper-parameters of a CLIP model, all of which follow from its weights."""
-
-    dimension: int  # length of the vectors
-    image_size: int  # side of the square that the image tower sees, in pixels
-    patch_size: int  # side of a patch, in pixels; 0 for a ResNet
-    image_layers: int  # 0 for a ResNet
-    image_width: int
-    context_length: int  # tokens, start and end included
-    text_layers: int
-    text_width: int
+    """The weights cannot be used as a model; the message names the file and says why."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights as openai/CLIP names them, in the dtype in which they are stored, on the CPU."""
+    """A model's weights, in the dtype in which they are stored, on the CPU, and what it is."""
 
     name: str
-    weights: Mapping[str, torch.Tensor]
+    weights: Mapping[str, torch.Tensor]  # named as openai/CLIP does
     shape: Shape
-    sha256: str
+    sha256: str  # of the file with the weights
+    vocabulary: Vocabulary = OPENAI_VOCABULARY
+    prompt_template: str = ""
 
     @property
     def preprocessing(self) -> Preprocessing:
         """How the model sees pictures."""
-        return Preprocessing(self.shape.image_size)
+        return self.shape.preprocessing
 
     @property
     def fingerprint(self) -> str:
-        """Tells two models apart whose vectors must not be compared."""
-        return f"{self.sha256}/{self.preprocessing.fingerprint}"
+        """Tells two models apart whose vectors must not be compared.
+
+        Of openai/CLIP's own models, the weights and how pictures become pixels say all.
+        """
+        weights = f"{self.sha256}/{self.preprocessing.fingerprint}"
+        if self.shape.family == "openai/CLIP":
+            return weights
+        return f"{weights}/{self.shape.digest(self.vocabulary)}"
 
 
-def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoint:
-    """Read a CLIP checkpoint: a plain state dict, an official TorchScript archive, or safetensors.
+def read(weights: WeightsFile, activation: Activation | None = None) -> Checkpoint:
+    """Read a bare file in openai/CLIP's format, or a folder of Hugging Face or OpenCLIP.
 
-    Raises CheckpointError for a file that is not there, is damaged, is not the expected one, or
-    holds no model of openai/CLIP.
+    `activation` is what the operator says of a file that does not say it itself. Raises
+    CheckpointError for what is not there, is damaged, is not the expected file, is no such model,
+    or does not say which one it is.
     """
+    path = weights.path
     try:
-        sha256 = file_sha256(path)
-        if expected_sha256 not in (None, sha256):
-            raise CheckpointError(
-                f"{path}: SHA-256 is {sha256}, expected {expected_sha256} for {name}; "
-                "remove the file and restart"
-            )
-        weights = _weights(path)
-        return Checkpoint(name, weights, _shape(weights), sha256)
+        return _folder(weights, activation) if path.is_dir() else _file(weights, activation)
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+        raise CheckpointError(f"{error.filename or path}: {error.strerror or error}") from error
     except KeyError as error:
         raise CheckpointError(
             f"{path}: not a model in openai/CLIP's format: {error} is missing"
@@ -95,68 +79,68 @@ def read(path: Path, name: str, expected_sha256: str | None = None) -> Checkpoin
     except CheckpointError:
         raise
     except Exception as error:  # broken files make the readers raise almost every exception
-        raise CheckpointError(f"{path}: the weights cannot be read: {error}") from error
+        raise CheckpointError(f"{path}: {_one_line(error)}") from error
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        found = load_file(path)
-    elif torchscript.is_torchscript(path):
-        found = torchscript.read_tensors(path)
+def _file(weights: WeightsFile, activation: Activation | None) -> Checkpoint:
+    path, sha256 = weights.path, file_sha256(weights.path)
+    if weights.sha256 not in (None, sha256):
+        raise CheckpointError(
+            f"{path}: SHA-256 is {sha256}, expected {weights.sha256} for {weights.name}; "
+            "remove the file and restart"
+        )
+    found = read_file(path)
+    if any(tensor.startswith(("vision_model.", "text_model.")) for tensor in found.tensors):
+        raise ValueError("a file of a Hugging Face model; name its folder, with config.json")
+    said = "quick_gelu" if sha256 in OPENAI_SHA256 else weights.activation or found.activation
+    activation = _agreed(said, activation)
+    if activation is None:
+        raise ValueError(
+            "nothing in the file says which activation the model was trained with; set "
+            "ENCODER_ACTIVATION to quick_gelu (openai/CLIP's own) or gelu (most of OpenCLIP's), or "
+            "name the folder that OpenCLIP or Hugging Face publish it in"
+        )
+    return _checked(weights.name, openai.describe(found.tensors, activation), sha256)
+
+
+def _folder(weights: WeightsFile, activation: Activation | None) -> Checkpoint:
+    path = weights.path
+    if (path / open_clip.CONFIG).exists():
+        describe, candidates = open_clip.describe, open_clip.WEIGHTS
+    elif (path / "config.json").exists():
+        describe, candidates = hugging_face.describe, hugging_face.WEIGHTS
     else:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(found, Mapping):
-        raise ValueError(f"it holds a {type(found).__name__} and not a state dict")
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, torch.Tensor) and name.rpartition(".")[2] not in _NOT_WEIGHTS
-    }
+        raise ValueError(f"the folder has neither {open_clip.CONFIG} nor config.json")
+    file = next((path / each for each in candidates if (path / each).exists()), None)
+    if file is None:
+        many = "; weights in several files are not read" * (path / _ONE_OF_MANY).exists()
+        raise ValueError(f"the folder has no {_one_of(candidates)}{many}")
+    described = describe(path, read_file(file).tensors)
+    _agreed(described.shape.text.activation, activation)
+    return _checked(weights.name, described, file_sha256(file))
 
 
-def _shape(weights: Mapping[str, torch.Tensor]) -> Shape:
-    """Derive the hyper-parameters. Raises KeyError or ValueError where the tensors do not fit."""
-    text_width, dimension = _dimensions(weights, "text_projection", 2)
-    vocabulary_size = _dimensions(weights, "token_embedding.weight", 2)[0]
-    if vocabulary_size != VOCABULARY_SIZE:
-        raise ValueError(f"a vocabulary of {vocabulary_size}; openai/CLIP's has {VOCABULARY_SIZE}")
-    image_width, patch_size, image_layers = 0, 0, 0
-    if "visual.proj" in weights:
-        image_width, _, patch_size, _ = _dimensions(weights, "visual.conv1.weight", 4)
-        image_layers = _layers(weights, "visual.transformer.resblocks.")
-        image_size = patch_size * _grid_side(weights, "visual.positional_embedding")
-    else:
-        image_size = 32 * _grid_side(weights, "visual.attnpool.positional_embedding")
-    for width in (image_width, text_width):
-        if width % HEAD_WIDTH:
-            raise ValueError(f"a width of {width} does not divide into heads of {HEAD_WIDTH}")
-    return Shape(
-        dimension=dimension,
-        image_size=image_size,
-        patch_size=patch_size,
-        image_layers=image_layers,
-        image_width=image_width,
-        context_length=_dimensions(weights, "positional_embedding", 2)[0],
-        text_layers=_layers(weights, "transformer.resblocks."),
-        text_width=text_width,
+def _checked(name: str, described: Described, sha256: str) -> Checkpoint:
+    check_fit(described.shape, described.weights)
+    return Checkpoint(
+        name,
+        described.weights,
+        described.shape,
+        sha256,
+        described.vocabulary,
+        described.prompt_template,
     )
 
 
-def _dimensions(weights: Mapping[str, torch.Tensor], name: str, count: int) -> tuple[int, ...]:
-    dimensions = tuple(weights[name].shape)
-    if len(dimensions) != count:
-        raise ValueError(f"{name} has {len(dimensions)} dimensions, not {count}")
-    return dimensions
+def _agreed(said: Activation | None, given: Activation | None) -> Activation | None:
+    if said and given and said != given:
+        raise ValueError(f"the model has {said}, and ENCODER_ACTIVATION is {given}")
+    return said or given
 
 
-def _grid_side(weights: Mapping[str, torch.Tensor], name: str) -> int:
-    """Patches along one side: the table holds their square, and one row for the class."""
-    rows = _dimensions(weights, name, 2)[0]
-    side = round((rows - 1) ** 0.5)
-    if side < 1 or side * side + 1 != rows:
-        raise ValueError(f"{name} has {rows} rows, which is no square and one")
-    return side
+def _one_of(names: Sequence[str]) -> str:
+    return " or ".join((", ".join(names[:-1]), names[-1]))
 
 
-def _layers(weights: Mapping[str, torch.Tensor], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

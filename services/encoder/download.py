@@ -1,4 +1,4 @@
-"""Where weights come from: the bundled model, a file, or OpenAI's published ones, fetched once.
+"""Where weights come from: the bundled model, a file or folder, or published ones, fetched once.
 
 What is in the file is checkpoint.py's job. A fetch goes on where the last one was cut off, is
 checked against the published SHA-256, and is put in place in one step, so that a file in the cache
@@ -21,8 +21,12 @@ import requests
 from filelock import FileLock
 
 from glimpse.backoff import backoff_s
+from services.encoder import hub
+from services.encoder.shape import Activation
 
 DEMO_MODEL = Path(__file__).parents[2] / "demo" / "model" / "clip-drawn-world.pt"
+
+_OPENAI_URL = "https://openaipublic.azureedge.net/clip/models"
 
 _ATTEMPTS = 5
 _CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 10, 60
@@ -43,12 +47,15 @@ class DownloadError(Exception):
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file on this machine."""
+    """Weights on this machine: a file, or a folder of files."""
 
     name: str  # for people, such as "ViT-B/32"
     path: Path
-    sha256: str | None  # as published; None for a file of one's own
+    sha256: str | None = None  # as published; None for weights of one's own
+    activation: Activation | None = None  # where the name says it
 
+
+BUNDLED = WeightsFile("demo", DEMO_MODEL, activation="quick_gelu")
 
 # Names, files and SHA-256 of OpenAI's checkpoints; source: openai/CLIP, clip/clip.py.
 _OFFICIAL = {
@@ -67,31 +74,44 @@ _OFFICIAL = {
 }
 
 
+OPENAI_SHA256 = frozenset(sha256 for _, sha256 in _OFFICIAL.values())
+"""Of the archives of openai/CLIP, wherever they came from."""
+
+
 def official_names() -> list[str]:
-    """The CLIP names that `locate` fetches."""
-    return list(_OFFICIAL)
+    """The names that `locate` fetches."""
+    return [*_OFFICIAL, *hub.REPOSITORIES]
 
 
 def locate(model: str, cache_dir: Path, base_url: str) -> WeightsFile:
-    """Return the weights of `model`: "demo", a CLIP name, or the path of a file.
+    """Return the weights of `model`: "demo", a published name, or the path of a file or folder.
 
-    Official weights are fetched from `base_url`/SHA-256/FILE into `cache_dir` unless they are
-    there. Raises DownloadError; there is never another model in place of the one asked for.
+    Published weights are fetched into `cache_dir` unless they are there; from `base_url`, if that
+    is not empty, laid out as the place that they are published in. Raises DownloadError; there is
+    never another model in place of the one asked for.
     """
     if model == "demo":
-        return WeightsFile("demo", DEMO_MODEL, None)
+        return BUNDLED
     if model in _OFFICIAL:
         file_name, sha256 = _OFFICIAL[model]
         path = cache_dir.expanduser() / file_name
-        fetch(f"{base_url.rstrip('/')}/{sha256}/{file_name}", path, sha256, model)
+        base_url = (base_url or _OPENAI_URL).rstrip("/")
+        fetch(f"{base_url}/{sha256}/{file_name}", path, sha256, model)
         return WeightsFile(model, path, sha256)
+    if model in hub.REPOSITORIES:
+        folder = cache_dir.expanduser() / model.replace("/", "--")
+        base_url = (base_url or hub.HUB_URL).rstrip("/")
+        fetch_folder(hub.REPOSITORIES[model], folder, base_url, model)
+        return WeightsFile(model, folder)
     path = Path(model).expanduser()
+    if path.is_dir():
+        return WeightsFile(path.resolve().name, path)
     if not path.is_file():
         names = ", ".join(official_names())
         raise DownloadError(
-            f"{model!r} is neither a file nor a model: use demo, a path, or {names}"
+            f"{model!r} is neither a file, a folder nor a model: use demo, a path, or {names}"
         )
-    return WeightsFile(path.stem, path, None)
+    return WeightsFile(path.stem, path)
 
 
 def fetch(
@@ -123,6 +143,38 @@ def fetch(
             f"cannot download the weights of {name} from {url}: {_in_short(error)}. "
             f"Put the file {path.name} (SHA-256 {sha256}) into {path.parent} and start again"
         ) from error
+
+
+def fetch_folder(repository: hub.Repository, folder: Path, base_url: str, name: str) -> None:
+    """Put a repository's files into `folder`; nothing to do if they are there.
+
+    The weights come last: where they are, the others are. Raises DownloadError.
+    """
+    if any((folder / file).exists() for file in repository.weights):
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in repository.files:
+            _fetch_of(repository, file, folder, base_url, name)
+        for file in repository.weights:
+            try:
+                return _fetch_of(repository, file, folder, base_url, name)
+            except hub.NotThere:
+                if file == repository.weights[-1]:
+                    raise
+    except (requests.RequestException, OSError) as error:
+        raise DownloadError(
+            f"cannot download {name} from {base_url}/{repository.path}: {_in_short(error)}. Put "
+            f"its files ({repository.names()}) into {folder} and start again"
+        ) from error
+
+
+def _fetch_of(
+    repository: hub.Repository, file: str, folder: Path, base_url: str, name: str
+) -> None:
+    sha256 = hub.pointed_sha256(repository, file, folder, base_url)
+    if sha256 is not None:
+        fetch(hub.file_url(repository, file, base_url), folder / file, sha256, name)
 
 
 def file_sha256(path: Path) -> str:

@@ -52,8 +52,9 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
     from services.encoder.model import ClipModel
 
     try:
-        read = checkpoint.read(weights.path, weights.name, weights.sha256)
+        read = checkpoint.read(weights, settings.activation or None)
         model = ClipModel(read, settings.device, settings.precision, settings.threads)
+        _check_vectors(model)
         int8_cosine = _int8_cosine(model, read, settings)
     except checkpoint.CheckpointError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
@@ -73,6 +74,19 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         int8_cosine=int8_cosine,
     )
     return model, description
+
+
+def _check_vectors(model: ClipModel) -> None:
+    """Raises StartFailure where the weights give no vectors: too large or small, or zeros."""
+    size = model.shape.image_size
+    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    try:
+        model.encode_texts(["a photo"])
+        model.encode_pixels(picture)
+    except FloatingPointError as error:
+        raise StartFailure(
+            f"ENCODER_MODEL: these weights cannot be computed with in {model.precision}: {error}"
+        ) from error
 
 
 def _int8_cosine(model: ClipModel, read: Checkpoint, settings: EncoderSettings) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -31,15 +32,26 @@ class EncoderSettings(DecodeSettings):
         "demo",
         min_length=1,
         description=(
-            "demo (the bundled model), a name of openai/CLIP such as ViT-B/32 (downloaded once), "
-            "or the path of a checkpoint in openai/CLIP's format"
+            "demo (the bundled model), a published name such as ViT-B/32 (downloaded once), the "
+            "path of a checkpoint in openai/CLIP's format, or of a folder of Hugging Face "
+            "(CLIP, SigLIP 2) or OpenCLIP"
+        ),
+    )
+    activation: Literal["", "quick_gelu", "gelu"] = Field(
+        "",
+        description=(
+            "activation of a checkpoint that does not say it: quick_gelu (openai/CLIP) or gelu "
+            "(OpenCLIP); empty: such a checkpoint is refused"
         ),
     )
     cache_dir: Path = Field(Path("~/.cache/glimpse"), description="folder for downloaded weights")
     weights_url: str = Field(
-        "https://openaipublic.azureedge.net/clip/models",
+        "",
         pattern=r"^https?://",
-        description="download location of openai/CLIP's weights, as URL/SHA-256/FILE",
+        description=(
+            "download location instead of the published one: openai/CLIP's files as "
+            "URL/SHA-256/FILE, others' as URL/OWNER/NAME/raw/main/FILE and …/resolve/main/FILE"
+        ),
     )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"

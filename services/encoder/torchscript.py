@@ -12,6 +12,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ _DTYPES = {
 }
 
 
+@dataclass(frozen=True)
+class Archive:
+    """What an archive holds, less its code."""
+
+    tensors: dict[str, torch.Tensor]  # by dotted name, in the stored dtype, on the CPU
+    classes: frozenset[str]  # names of its modules' classes, such as "QuickGELU"
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether the file is a TorchScript archive; a plain `torch.save` archive holds no code."""
     if not zipfile.is_zipfile(path):
@@ -39,8 +48,8 @@ def is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return every tensor of the archive by its dotted name, in the stored dtype, on the CPU.
+def read(path: Path) -> Archive:
+    """Return every tensor of the archive, and the names of its classes.
 
     Raises pickle.UnpicklingError for an archive that asks for anything but modules and tensors, and
     KeyError, ValueError, RuntimeError or zipfile.BadZipFile for a damaged one.
@@ -48,10 +57,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     with zipfile.ZipFile(path) as archive:
         root = next(n for n in archive.namelist() if n.endswith("/data.pkl"))[: -len("data.pkl")]
         with archive.open(f"{root}data.pkl") as listing:
-            module = _Unpickler(listing, archive, root).load()
+            unpickler = _Unpickler(listing, archive, root)
+            module = unpickler.load()
     tensors: dict[str, torch.Tensor] = {}
     _collect(module, (), tensors)
-    return tensors
+    return Archive(tensors, frozenset(unpickler.classes))
 
 
 class _Module:
@@ -69,9 +79,11 @@ class _Unpickler(pickle.Unpickler):
         self._archive = archive
         self._root = root
         self._storages: dict[str, torch.Tensor] = {}
+        self.classes: set[str] = set()
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name == "__torch__" or module_name.startswith("__torch__."):
+            self.classes.add(global_name)
             return _Module
         if (module_name, global_name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor

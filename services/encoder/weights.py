@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.encoder.checkpoint import CheckpointError
 from services.encoder.hardware import Precision, cpu_has_int8
 from services.encoder.linear import FloatLinear, Int8Linear, Int8Product, Linear
 
@@ -25,7 +24,10 @@ _DTYPES = {
 
 
 class Weights:
-    """Hands out weights by their names in openai/CLIP, computed in fp32, in the precision."""
+    """Hands out weights by their names in openai/CLIP, computed in fp32, in the precision.
+
+    That they are there, checkpoint.py has checked.
+    """
 
     def __init__(
         self, tensors: Mapping[str, Tensor], device: torch.device, precision: Precision
@@ -34,16 +36,17 @@ class Weights:
         self._is_int8 = precision == "int8"
 
     def exact(self, name: str) -> Tensor:
-        if name not in self.tensors:
-            raise CheckpointError(f"not a model in openai/CLIP's format: {name} is missing")
         return self.tensors[name].to(self.device, torch.float32)
 
     def one(self, name: str, scale: float = 1.0) -> Tensor:
         exact = self.exact(name)
         return (exact if scale == 1 else exact * scale).to(self.dtype)
 
-    def pair(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.one(f"{name}.weight"), self.one(f"{name}.bias")
+    def norm(self, name: str, epsilon: float) -> Callable[[Tensor], Tensor]:
+        """A layer norm over the last dimension."""
+        weight, bias = self.one(f"{name}.weight"), self.one(f"{name}.bias")
+        width = weight.shape
+        return lambda x: F.layer_norm(x, width, weight, bias, epsilon)
 
     def linear(
         self, weight: str, bias: str, weight_scale: float = 1.0, bias_scale: float = 1.0

@@ -81,7 +81,9 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded_model(weights):
-    return load_model(EncoderSettings(model=str(weights), device="cpu", precision="fp32"))
+    return load_model(
+        EncoderSettings(model=str(weights), activation="quick_gelu", device="cpu", precision="fp32")
+    )
 
 
 @pytest.fixture
@@ -416,7 +418,9 @@ async def line_with(stream: asyncio.StreamReader, words: str) -> str:
 
 async def test_the_process_serves_after_its_warm_up_and_stops_when_told(weights, tmp_path) -> None:
     (metrics_port,) = free_ports(1)
-    async with process(model=weights, metrics_listen=f"127.0.0.1:{metrics_port}") as child:
+    async with process(
+        model=weights, activation="quick_gelu", metrics_listen=f"127.0.0.1:{metrics_port}"
+    ) as child:
         port = int((await line_with(child.stderr, "listening on")).rpartition(":")[2])
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             seen = []
@@ -442,7 +446,7 @@ async def test_the_process_serves_after_its_warm_up_and_stops_when_told(weights,
 
 
 async def test_a_process_whose_device_is_lost_stops_with_exit_code_1(weights) -> None:
-    async with process(program=("-c", DOOMED), model=weights) as child:
+    async with process(program=("-c", DOOMED), model=weights, activation="quick_gelu") as child:
         port = int((await line_with(child.stderr, "listening on")).rpartition(":")[2])
         await line_with(child.stderr, "serving tiny")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -463,8 +467,15 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"model": "ViT-Z/99"}, "ENCODER_MODEL: 'ViT-Z/99' is neither a file nor a model"),
+        (
+            {"model": "ViT-Z/99"},
+            "ENCODER_MODEL: 'ViT-Z/99' is neither a file, a folder nor a model",
+        ),
         ({"model": __file__}, "contains more than weights"),
+        (
+            {"activation": ""},
+            "nothing in the file says which activation the model was trained with",
+        ),
         ({"precision": "fp16"}, "precision fp16 needs a GPU"),
         (
             {"precision": "int8", "min_int8_cosine": 1},
@@ -475,7 +486,8 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
 async def test_a_model_that_cannot_be_had_is_one_clear_line_and_exit_code_2(
     weights, settings, words
 ) -> None:
-    async with process(**{"model": weights, "log_level": "ERROR", **settings}) as child:
+    usual = {"model": weights, "activation": "quick_gelu", "log_level": "ERROR"}
+    async with process(**usual | settings) as child:
         _, stderr = await child.communicate()
         assert child.returncode == 2
         assert words in stderr.decode()

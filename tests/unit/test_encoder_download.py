@@ -208,10 +208,9 @@ def test_the_table_of_official_weights_is_that_of_the_clip_package() -> None:
     assert package is not None
     assert package.submodule_search_locations
     source = (Path(package.submodule_search_locations[0]) / "clip.py").read_text()
-    for name in download.official_names():
-        file_name, sha256 = download._OFFICIAL[name]
+    for name, (file_name, sha256) in download._OFFICIAL.items():
         assert (
             f'"{name}": "https://openaipublic.azureedge.net/clip/models/{sha256}/{file_name}"'
             in source
         )
-    assert source.count("azureedge.net/clip/models/") == len(download.official_names())
+    assert source.count("azureedge.net/clip/models/") == len(download._OFFICIAL)

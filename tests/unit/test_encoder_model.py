@@ -7,12 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from services.encoder import checkpoint as checkpoints
 from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
-from services.encoder.checkpoint import Checkpoint, CheckpointError, read
-from services.encoder.download import DEMO_MODEL
+from services.encoder.checkpoint import Checkpoint, CheckpointError
+from services.encoder.download import BUNDLED
 from services.encoder.model import ClipModel
-from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, saved, untrained
+from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, read, saved, untrained
 
 TEXTS = [
     "a white dog",
@@ -66,7 +67,7 @@ def test_fp32_equals_clip_within_1e4(hyper_parameters, tmp_path) -> None:
 
 
 def test_the_bundled_model_equals_clip_within_1e4() -> None:
-    checkpoint = read(DEMO_MODEL, "demo")
+    checkpoint = checkpoints.read(BUNDLED)
     clip = openai_clip.build_model(checkpoint.weights)
     model = ClipModel(checkpoint, "cpu", "fp32")
     pixels = noise(4, model.shape.image_size)
@@ -157,15 +158,16 @@ def test_a_missing_weight_is_named(tmp_path) -> None:
     del weights["visual.transformer.resblocks.1.mlp.c_fc.bias"]
     torch.save(weights, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match=r"resblocks\.1\.mlp\.c_fc\.bias"):
-        ClipModel(read(tmp_path / "odd.pt", "odd"), "cpu")
+        read(tmp_path / "odd.pt", "odd")
 
 
-def test_a_vector_that_is_not_finite_is_an_error_and_no_vector(tmp_path) -> None:
+@pytest.mark.parametrize("scale", [0, 1e-38, 1e30], ids=["zeros", "underflow", "overflow"])
+def test_a_vector_without_a_direction_is_an_error_and_no_vector(scale, tmp_path) -> None:
     weights = dict(untrained().state_dict())
-    weights["text_projection"] = weights["text_projection"] * float("nan")
-    torch.save(weights, tmp_path / "nan.pt")
-    with pytest.raises(FloatingPointError):
-        ClipModel(read(tmp_path / "nan.pt", "nan"), "cpu").encode_texts(["a dog"])
+    weights["text_projection"] = weights["text_projection"] * scale
+    torch.save(weights, tmp_path / "odd.pt")
+    with pytest.raises(FloatingPointError, match="no direction"):
+        ClipModel(read(tmp_path / "odd.pt", "odd"), "cpu").encode_texts(["a dog"])
 
 
 @pytest.mark.parametrize(

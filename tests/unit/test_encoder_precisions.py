@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from benchmarks.recall import neighbours_kept
 from services.common.preprocess import decode
 from services.common.preprocessing import Preprocessing
+from services.encoder import checkpoint as checkpoints
 from services.encoder import linear
-from services.encoder.checkpoint import Checkpoint, read
-from services.encoder.download import DEMO_MODEL
+from services.encoder.checkpoint import Checkpoint
+from services.encoder.download import BUNDLED
 from services.encoder.hardware import cpu_has_bf16, cpu_has_int8
 from services.encoder.int8_check import least_cosine
 from services.encoder.main import load_model
@@ -27,7 +28,7 @@ from services.encoder.model import ClipModel
 from services.encoder.settings import EncoderSettings
 from services.encoder.weights import PIXEL_CENTRE, Weights
 from tests import photographs
-from tests.clip_models import TINY_RESNET, VIT_B_32, saved
+from tests.clip_models import TINY_RESNET, VIT_B_32, read, saved
 
 # What the processor says it has, and by that the bits that an int8 layer's activations get. Eight
 # bits can be computed everywhere, but without the instructions pairs of products are added in 16
@@ -49,7 +50,7 @@ MAX_PIXELS = 50_000_000
 
 @cache
 def bundled() -> Checkpoint:
-    return read(DEMO_MODEL, "demo")
+    return checkpoints.read(BUNDLED)
 
 
 @pytest.fixture(scope="module")

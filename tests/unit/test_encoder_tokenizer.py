@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.encoder import openai_clip
-from services.encoder.tokenizer import Tokenizer
+from services.encoder.clip_tokenizer import ClipTokenizer
 
-TOKENIZER = Tokenizer(context_length=77)
+TOKENIZER = ClipTokenizer(context_length=77)
 
 CORPUS = [
     "a white dog",
@@ -34,8 +34,8 @@ CORPUS = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer(context_length=77)
+def tokenizer() -> ClipTokenizer:
+    return ClipTokenizer(context_length=77)
 
 
 def expected(text: str) -> tuple[list[int], bool]:

@@ -19,6 +19,7 @@ class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESIZE_UNSPECIFIED: _ClassVar[Resize]
     RESIZE_CROP: _ClassVar[Resize]
     RESIZE_STRETCH: _ClassVar[Resize]
+    RESIZE_CROP_DOWN: _ClassVar[Resize]
 
 class Interpolation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,7 @@ PRIORITY_BULK: Priority
 RESIZE_UNSPECIFIED: Resize
 RESIZE_CROP: Resize
 RESIZE_STRETCH: Resize
+RESIZE_CROP_DOWN: Resize
 INTERPOLATION_UNSPECIFIED: Interpolation
 INTERPOLATION_BICUBIC: Interpolation
 INTERPOLATION_BILINEAR: Interpolation

@@ -1,0 +1,272 @@
+"""CLIP's towers over their own weights, as fast as plain torch allows.
+
+They compute what `clip.model.CLIP`, open_clip's CLIP, and transformers' CLIPModel and SiglipModel
+compute (ResNets by openai's very class), with these differences, all exact but for rounding:
+
+- The patch convolution is one matrix product, and the colours' normalisation is folded into it.
+- QuickGELU, x * sigmoid(1.702 x), is silu(1.702 x) / 1.702, the factors folded into the weights.
+- Where a token sees only those before it, texts are packed without padding: what follows the
+  end-of-text token changes nothing and is never computed. SigLIP reads all of its context.
+- Past its attention, the last layer goes on only with the positions that are read.
+- The probe that pools SigLIP's image is the same for all of them: its products with the weights of
+  keys are made once, and values only of what it has gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from services.encoder import openai_clip
+from services.encoder.linear import Linear
+from services.encoder.shape import Activation, Shape, Tower
+from services.encoder.weights import PIXEL_CENTRE, Weights
+
+# Waiting texts are let in before every other layer of an image batch. A caller who asks without a
+# pause takes a quarter of a CPU's images/s; before every fourth layer, he waits twice as long.
+_LAYERS_BETWEEN = 2
+
+Between = Callable[[], None]
+Operation = Callable[[Tensor], Tensor]
+
+
+class _Activation(NamedTuple):
+    """f(x) = g(s x) / s, with s folded into the layers around it; g may overwrite x."""
+
+    scale: float
+    function: Operation
+
+
+_ACTIVATIONS: dict[Activation, _Activation] = {
+    "quick_gelu": _Activation(1.702, lambda x: F.silu(x, inplace=True)),
+    "gelu": _Activation(1.0, lambda x: torch.ops.aten.gelu_(x)),
+    "gelu_tanh": _Activation(1.0, lambda x: torch.ops.aten.gelu_(x, approximate="tanh")),
+}
+
+
+class _Mlp:
+    """What follows attention in a block: [T, W] -> [T, W], without its layer norm."""
+
+    def __init__(self, weights: Weights, name: str, tower: Tower) -> None:
+        fc, proj = f"{name}.c_fc", f"{name}.c_proj"
+        scale, self._activate = _ACTIVATIONS[tower.activation]
+        self._fc = weights.linear(f"{fc}.weight", f"{fc}.bias", scale, scale)  # W -> 4W
+        self._proj = weights.linear(f"{proj}.weight", f"{proj}.bias", 1 / scale)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._proj(self._activate(self._fc(x)))
+
+
+class _Layer(NamedTuple):
+    """One residual attention block; W is the tower's width."""
+
+    ln_1: Operation
+    qkv: Linear  # W -> 3W
+    out: Linear  # W -> W
+    ln_2: Operation
+    mlp: _Mlp
+
+
+def _layers(weights: Weights, prefix: str, tower: Tower) -> list[_Layer]:
+    blocks = [f"{prefix}.resblocks.{number}" for number in range(tower.layers)]
+    return [
+        _Layer(
+            ln_1=weights.norm(f"{block}.ln_1", tower.epsilon),
+            qkv=weights.linear(f"{block}.attn.in_proj_weight", f"{block}.attn.in_proj_bias"),
+            out=weights.linear(f"{block}.attn.out_proj.weight", f"{block}.attn.out_proj.bias"),
+            ln_2=weights.norm(f"{block}.ln_2", tower.epsilon),
+            mlp=_Mlp(weights, f"{block}.mlp", tower),
+        )
+        for block in blocks
+    ]
+
+
+class _Rows:
+    """How the packed rows [T, W] of N sequences stand in a table of N x L positions."""
+
+    def __init__(self, lengths: Sequence[int], head_width: int, device: torch.device) -> None:
+        self._count, self._longest, self._head_width = len(lengths), max(lengths), head_width
+        self._places: Tensor | None = None
+        if min(lengths) < self._longest:  # otherwise rows and table are the same
+            table = np.arange(self._longest) < np.array(lengths)[:, None]  # [N, L]
+            self._places = torch.from_numpy(np.flatnonzero(table)).to(device)
+
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[T, 3W] -> three of [N, heads, L, head width], zeros where a sequence has ended."""
+        if self._places is not None:
+            table = qkv.new_zeros(self._count * self._longest, qkv.shape[1])
+            qkv = table.index_copy_(0, self._places, qkv)
+        q, k, v = qkv.view(self._count, self._longest, 3, -1, self._head_width).unbind(2)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def join(self, attended: Tensor) -> Tensor:
+        """[N, heads, L, head width] -> [T, W]."""
+        table = attended.transpose(1, 2).reshape(self._count * self._longest, -1)
+        return table if self._places is None else table[self._places]
+
+
+def _attend(
+    x: Tensor, layer: _Layer, rows: _Rows, causal: bool, read: Tensor | None = None
+) -> Tensor:
+    """One residual attention block, [T, W] -> [T, W]; only of the rows `read` if they are given."""
+    q, k, v = rows.split(layer.qkv(layer.ln_1(x)))
+    attended = rows.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
+    if read is not None:
+        x, attended = x[read], attended[read]
+    x = x + layer.out(attended)
+    return x + layer.mlp(layer.ln_2(x))
+
+
+class TextTower:
+    """Token ids of N texts -> [N, D], of any length."""
+
+    def __init__(self, weights: Weights, shape: Shape) -> None:
+        self._device = weights.device
+        self._reads_highest, self._causal = shape.text_pooling == "highest", shape.causal
+        self._head_width = shape.text.head_width
+        self._embeddings = weights.one("token_embedding.weight")  # [vocabulary, W]
+        self._positions = weights.one("positional_embedding")  # [context, W]
+        self._layers = _layers(weights, "transformer", shape.text)
+        self._ln_final = weights.norm("ln_final", shape.text.epsilon)
+        self._projection = weights.one("text_projection")  # [W, D]
+        self._bias = weights.one("text_projection_bias") if shape.has_projection_bias else None
+
+    def __call__(self, texts: Sequence[NDArray[np.int64]]) -> Tensor:
+        lengths = [self._length(ids) for ids in texts]
+        packed = np.concatenate([ids[:n] for ids, n in zip(texts, lengths, strict=True)])
+        places = np.concatenate([np.arange(n) for n in lengths])
+        ends = torch.from_numpy(np.cumsum(lengths) - 1).to(self._device)
+        x = self._embeddings[torch.from_numpy(packed).to(self._device)]  # [T, W]
+        x = x + self._positions[torch.from_numpy(places).to(self._device)]
+        rows = _Rows(lengths, self._head_width, self._device)
+        for layer in self._layers[:-1]:
+            x = _attend(x, layer, rows, self._causal)
+        x = _attend(x, self._layers[-1], rows, self._causal, read=ends)  # [N, W]
+        x = self._ln_final(x) @ self._projection  # [N, D]
+        return x if self._bias is None else x + self._bias
+
+    def _length(self, ids: NDArray[np.int64]) -> int:
+        """Up to the place that is read. CLIP's is the first of the highest token, end-of-text."""
+        return int(ids.argmax()) + 1 if self._reads_highest else len(ids)
+
+
+class ImageTower:
+    """uint8 RGB [N, S, S, 3] -> [N, D], by patches."""
+
+    def __init__(self, weights: Weights, shape: Shape, tower: Tower) -> None:
+        self._patch_size, self._head_width = shape.patch_size, tower.head_width
+        kernel = weights.exact("visual.conv1.weight").permute(0, 2, 3, 1)  # [W, p, p, 3]
+        mean, deviation = kernel.new_tensor(shape.mean), kernel.new_tensor(shape.deviation)
+        at_centre = (kernel * ((PIXEL_CENTRE / 255 - mean) / deviation)).sum((1, 2, 3))  # [W]
+        if shape.has_patch_bias:
+            at_centre = at_centre + weights.exact("visual.conv1.bias")
+        self._patches = weights.patches((kernel / 255 / deviation).flatten(1))
+        positions = weights.exact("visual.positional_embedding")  # [rows of an image, W]
+        self._first: Tensor | None = None  # [W]
+        self._pool: _ClassPooling | _AttentionPooling
+        if shape.image_pooling == "class":
+            first = weights.exact("visual.class_embedding") + positions[0]
+            self._first, positions = first.to(weights.dtype), positions[1:]
+            self._pool = _ClassPooling(weights, tower)
+        else:
+            self._pool = _AttentionPooling(weights, tower)
+        self._positions = (positions + at_centre).to(weights.dtype)  # [g * g, W]
+        self._ln_pre: Operation = lambda x: x
+        if shape.has_ln_pre:
+            self._ln_pre = weights.norm("visual.ln_pre", tower.epsilon)
+        self._layers = _layers(weights, "visual.transformer", tower)
+
+    def __call__(self, pixels: Tensor, between: Between) -> Tensor:
+        x = self._embed(pixels)
+        length = len(x) // len(pixels)
+        rows = _Rows([length] * len(pixels), self._head_width, x.device)
+        for number, layer in enumerate(self._layers[:-1]):
+            if number % _LAYERS_BETWEEN == 0:
+                between()
+            x = _attend(x, layer, rows, causal=False)
+        read = self._pool.rows_read(x, length)
+        return self._pool(_attend(x, self._layers[-1], rows, causal=False, read=read), len(pixels))
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, S, S, 3] -> [T, W]: for each image its class embedding and its patches."""
+        count, side = len(pixels), pixels.shape[1] // self._patch_size  # N, g
+        if side * self._patch_size != pixels.shape[1]:  # no patch covers the last rows
+            pixels = pixels[:, : side * self._patch_size, : side * self._patch_size].contiguous()
+        x = pixels.view(count, side, self._patch_size, side, self._patch_size, 3)
+        x = self._patches(x.transpose(2, 3).reshape(count * side * side, -1))  # [N * g * g, W]
+        x = x.view(count, side * side, -1) + self._positions
+        if self._first is not None:
+            x = torch.cat([self._first.expand(count, 1, -1), x], dim=1)
+        return self._ln_pre(x.flatten(0, 1))  # [T, W]
+
+
+class _ClassPooling:
+    """An image's vector from the row of its class embedding, the first."""
+
+    def __init__(self, weights: Weights, tower: Tower) -> None:
+        self._ln_post = weights.norm("visual.ln_post", tower.epsilon)
+        self._projection = weights.one("visual.proj")  # [W, D]
+
+    def rows_read(self, x: Tensor, length: int) -> Tensor | None:
+        return torch.arange(0, len(x), length, device=x.device)
+
+    def __call__(self, x: Tensor, count: int) -> Tensor:
+        """[N, W] -> [N, D]"""
+        return self._ln_post(x) @ self._projection
+
+
+class _AttentionPooling:
+    """An image's vector from what a learned probe attends to, in H heads of width w.
+
+    Of the probe's query q in a head, q (K x + b) = (q K) x + q b: the first is made once, and the
+    second changes no softmax. The sum of a V x + c over the rows is V times that of a x, plus c.
+    """
+
+    def __init__(self, weights: Weights, tower: Tower) -> None:
+        pool, width, head_width = "visual.pool", tower.width, tower.head_width
+        heads = width // head_width
+        self._ln_post = weights.norm("visual.ln_post", tower.epsilon)
+        q, k, v = weights.exact(f"{pool}.attn.in_proj_weight").chunk(3)  # [W, W] each
+        q_bias, _, v_bias = weights.exact(f"{pool}.attn.in_proj_bias").chunk(3)
+        query = (q @ weights.exact(f"{pool}.probe").flatten() + q_bias) / head_width**0.5  # [W]
+        keys = query.view(heads, 1, -1) @ k.view(heads, head_width, -1)  # [H, 1, W]
+        self._keys = keys.squeeze(1).t().contiguous().to(weights.dtype)  # [W, H]
+        self._values = v.view(heads, head_width, -1).transpose(1, 2).to(weights.dtype)  # [H, W, w]
+        self._value_bias = v_bias.to(weights.dtype)
+        self._out = weights.linear(f"{pool}.attn.out_proj.weight", f"{pool}.attn.out_proj.bias")
+        self._ln = weights.norm(f"{pool}.ln", tower.epsilon)
+        self._mlp = _Mlp(weights, f"{pool}.mlp", tower)
+
+    def rows_read(self, x: Tensor, length: int) -> Tensor | None:
+        return None  # all
+
+    def __call__(self, x: Tensor, count: int) -> Tensor:
+        """[T, W] -> [N, W]"""
+        x = self._ln_post(x).view(count, -1, x.shape[1])  # [N, L, W]
+        shares = (x @ self._keys).float().softmax(1).to(x.dtype)  # [N, L, H]
+        gathered = (shares.transpose(1, 2) @ x).transpose(0, 1)  # [H, N, W]
+        values = (gathered @ self._values).transpose(0, 1).flatten(1)  # [N, W]
+        pooled = self._out(values + self._value_bias)
+        return pooled + self._mlp(self._ln(pooled))
+
+
+class ResNetTower:
+    """CLIP's own ModifiedResNet, unoptimised: uint8 RGB [N, S, S, 3] -> [N, D]."""
+
+    def __init__(self, weights: Weights, shape: Shape) -> None:
+        network = openai_clip.build_model(weights.tensors).get_submodule("visual")
+        self._network = network.to(weights.device, weights.dtype)
+        self._dtype = weights.dtype
+        self._mean, self._deviation = shape.mean, shape.deviation
+
+    def __call__(self, pixels: Tensor, between: Between) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2) / 255  # [N, 3, S, S]
+        mean, deviation = x.new_tensor(self._mean), x.new_tensor(self._deviation)
+        x = (x - mean[:, None, None]) / deviation[:, None, None]
+        return self._network(x.to(self._dtype))
