@@ -206,9 +206,11 @@ def create_collection(
 
 
 @checked
-def get_collection(collection: str, timeout_s: float | None = None) -> UnaryCall[Collection]:
-    """A collection, its rows counted exactly."""
-    request = indexer_pb2.GetCollectionRequest(collection=collection)
+def get_collection(
+    collection: str, *, exact: bool = True, timeout_s: float | None = None
+) -> UnaryCall[Collection]:
+    """A collection; its rows are counted exactly, or, without `exact`, faster, estimated."""
+    request = indexer_pb2.GetCollectionRequest(collection=collection, exact_rows=exact)
     return UnaryCall("indexer", "GetCollection", request, _its_collection, timeout_s)
 
 

@@ -227,6 +227,9 @@ def collection(message: indexer_pb2.Collection) -> Collection:
         bytes=message.bytes,
         created_at_ms=message.created_at_ms,
         error=from_status(message.error) if message.HasField("error") else None,
+        indexed_rows=message.indexed_rows,
+        pending_rows=message.pending_rows,
+        index_left_s=message.index_left_ms / 1000 or None,
     )
 
 

@@ -129,6 +129,8 @@ class FoundImages:
 class Collection:
     """A collection as it is now. `index_kind` and `metric` are Milvus' names, such as "HNSW".
 
+    Of its `rows`, searches find `indexed_rows` through the index; of `pending_rows` it is being
+    built, or built anew, which takes about another `index_left_s` seconds, where that is known.
     In a list, one that cannot be described has its name and the `error` only.
     """
 
@@ -142,6 +144,9 @@ class Collection:
     bytes: int
     created_at_ms: int
     error: GlimpseError | None = None
+    indexed_rows: int = 0
+    pending_rows: int = 0
+    index_left_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class MemoryStore:
         self._collections[spec.name] = _Collection(spec, time.time_ns() // 1_000_000)
 
     async def describe_collection(
-        self, name: str, *, deadline: Deadline, load: bool = True
+        self, name: str, *, deadline: Deadline, load: bool = True, exact: bool = True
     ) -> CollectionInfo:
         collection = self._collection(name, deadline)
         spec, rows = collection.spec, len(collection.rows)
@@ -92,6 +92,9 @@ class MemoryStore:
             rows=rows,
             bytes=estimated_bytes(rows, spec.dimension),
             created_at_ms=collection.created_at_ms,
+            indexed_rows=rows,
+            pending_rows=0,
+            index_left_s=None,
         )
 
     async def get_spec(

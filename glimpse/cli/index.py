@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from glimpse.cli import addresses, bundled_model
+from glimpse.cli import addresses, bundled_model, index_progress
 from glimpse.cli.console import CommandError, printable, say
 from glimpse.cli.metadata import MetadataEntries
 from glimpse.cli.passed_over import PassedOver
@@ -127,7 +127,8 @@ def index(
             raise
     tally.tell(as_json)
     entries.tell_unused()
-    _tell_model(collection, indexer, data)
+    with suppress(GlimpseError, KeyboardInterrupt):
+        _look_at(collection, indexer, data)
     if tally.has_failures:
         raise typer.Exit(1)
 
@@ -153,6 +154,9 @@ def _list(pictures: Iterable[ImageFile], collection: str, passed_over: PassedOve
     say(f"{count:,} pictures would be sent to {collection!r}.")
 
 
-def _tell_model(collection: str, indexer: str | None, data: Path | None) -> None:
-    with suppress(GlimpseError), addresses.connect("", indexer, data) as client:
-        bundled_model.tell_of_collection(collection, client.get_collection(collection).model.name)
+def _look_at(collection: str, indexer: str | None, data: Path | None) -> None:
+    """Tells which model fills it, and shows how far its index is."""
+    with addresses.connect("", indexer, data) as client:
+        found = client.get_collection(collection)
+        bundled_model.tell_of_collection(collection, found.model.name)
+        index_progress.follow(client, found)

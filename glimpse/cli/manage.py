@@ -10,6 +10,7 @@ import typer
 
 from glimpse.cli import addresses, protection
 from glimpse.cli.console import CommandError, print_json, print_table, say
+from glimpse.cli.index_progress import state
 from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli.search import JsonOption
 from glimpse.errors import GlimpseError
@@ -187,7 +188,7 @@ def _as_json(collection: Collection) -> dict[str, object]:
 
 def _show_collections(found: list[Collection]) -> None:
     rows = [
-        (c.name, c.model.name, f"{c.rows:,}", c.index_kind, c.index_state, f"{c.bytes / 1e6:,.1f}")
+        (c.name, c.model.name, f"{c.rows:,}", c.index_kind, state(c), f"{c.bytes / 1e6:,.1f}")
         if c.error is None
         else (c.name, "", "", "", f"error: {c.error}", "")
         for c in found

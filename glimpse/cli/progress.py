@@ -59,6 +59,11 @@ class Counter:
             say(f"{self._label}: stopped at {self._so_far} {self._unit}")
 
     @property
+    def is_seen(self) -> bool:
+        """Whether there is a terminal to show a bar on."""
+        return self._console.is_terminal
+
+    @property
     def seconds(self) -> float:
         """Since the start."""
         return time.monotonic() - self._started_s
@@ -79,6 +84,12 @@ class Counter:
         self._total = total
         if self._task is not None:
             self._progress.update(self._task, total=total)
+
+    def reach(self, done: int, note: str = "") -> None:
+        """So many steps are done; `note` stands at the end of the bar."""
+        self._done = done
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, note=note)
 
     def step(self, note: str = "") -> None:
         """One step more; `note` stands at the end of the bar."""

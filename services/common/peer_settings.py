@@ -58,6 +58,13 @@ class PeerSettings(ServiceSettings):
     milvus_token: SecretStr = Field(
         SecretStr(""), description="USER:PASSWORD or API key for Milvus; empty: none"
     )
+    milvus_database: str = Field(
+        "",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$",
+        description=(
+            "database of Milvus that holds the collections; has to be there; empty: Milvus' default"
+        ),
+    )
     milvus_tls_ca_file: Path | None = Field(
         None,
         description=(
@@ -83,8 +90,10 @@ class PeerSettings(ServiceSettings):
 
     @property
     def milvus_address(self) -> str:
-        """HOST:PORT of Milvus, for people: without what a URI may hold of a password."""
-        return urlsplit(self.milvus_uri).netloc.rpartition("@")[2]
+        """HOST:PORT of Milvus, and /DATABASE where one is set, for people: without what a URI may
+        hold of a password."""
+        address = urlsplit(self.milvus_uri).netloc.rpartition("@")[2]
+        return f"{address}/{self.milvus_database}" if self.milvus_database else address
 
     @property
     def encoder_credentials(self) -> Credentials:

@@ -12,7 +12,6 @@ from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
 from services.common.tasks import concurrently
-from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
@@ -39,12 +38,10 @@ class Catalog:
         store: VectorStore,
         encoder: Encoder,
         settings: IndexerSettings,
-        metrics: IndexerMetrics,
     ) -> None:
         self._store = store
         self._encoder = encoder
         self._settings = settings
-        self._metrics = metrics
 
     async def create(
         self,
@@ -72,11 +69,12 @@ class Catalog:
             return info
         return await self._store.describe_collection(name, deadline=deadline)
 
-    async def describe(self, name: str, deadline: Deadline) -> CollectionInfo:
-        return await self._store.describe_collection(name, deadline=deadline)
+    async def describe(self, name: str, deadline: Deadline, *, exact: bool) -> CollectionInfo:
+        """What it is now; with `exact`, its rows are counted."""
+        return await self._store.describe_collection(name, deadline=deadline, exact=exact)
 
     async def describe_page(
-        self, after: str, size: int, deadline: Deadline
+        self, after: str, size: int, deadline: Deadline, *, exact: bool
     ) -> tuple[list[ListedCollection], str]:
         """Our collections whose names come after `after`, `size` at most; loads none of them.
 
@@ -87,19 +85,19 @@ class Catalog:
         soon = deadline.within(deadline.left_s() * _DESCRIBING_SHARE)
         places = asyncio.Semaphore(_MAX_DESCRIBED_AT_ONCE)
         listed = await concurrently(
-            *(self._describe_listed(name, places, soon) for name in names[:size])
+            *(self._describe_listed(name, places, soon, exact) for name in names[:size])
         )
         last_name = names[size - 1] if len(names) > size else ""
         return [each for each in listed if each is not None], last_name
 
     async def _describe_listed(
-        self, name: str, places: asyncio.Semaphore, deadline: Deadline
+        self, name: str, places: asyncio.Semaphore, deadline: Deadline, exact: bool
     ) -> ListedCollection | None:
         """None for a collection that was dropped since it was listed."""
         try:
             async with places:
                 info = await self._store.describe_collection(
-                    name, deadline=deadline.within(_DESCRIBE_TIMEOUT_S), load=False
+                    name, deadline=deadline.within(_DESCRIBE_TIMEOUT_S), load=False, exact=exact
                 )
         except errors.NotFound:
             return None
@@ -164,16 +162,6 @@ class Catalog:
                 f"({model.fingerprint}): index into another collection, or drop this one first"
             )
         return Target(name, model, force, max_wait_s, keep_copies)
-
-    async def settle(self, name: str) -> None:
-        """Makes what was written fast to search; a failure costs speed only and is logged."""
-        if not self._settings.settle:
-            return
-        try:
-            with self._metrics.store_latency_s.labels("settle").time():
-                await self._store.settle(name, deadline=Deadline(self._settings.settle_timeout_s))
-        except errors.GlimpseError as error:
-            log.warning("collection %s is slow to search until its index is built: %s", name, error)
 
     async def _spec(self, name: str) -> CollectionSpec:
         return await self._store.get_spec(name, deadline=Deadline(self._settings.milvus_timeout_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from google.protobuf import struct_pb2
@@ -123,6 +124,9 @@ def collection(info: CollectionInfo) -> pb.Collection:
         rows=info.rows,
         bytes=info.bytes,
         created_at_ms=info.created_at_ms,
+        indexed_rows=info.indexed_rows,
+        pending_rows=info.pending_rows,
+        index_left_ms=math.ceil(1000 * (info.index_left_s or 0)),
     )
 
 

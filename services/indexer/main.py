@@ -20,6 +20,7 @@ from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
+from services.indexer.settling import Settling
 from services.indexer.stages import Encoder
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.store import MilvusStore
@@ -39,7 +40,13 @@ def main() -> int:
 
 def _store(settings: IndexerSettings) -> VectorStore:
     token = settings.milvus_token.get_secret_value()
-    return MilvusStore(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+    return MilvusStore(
+        settings.milvus_uri,
+        token,
+        settings.milvus_credentials,
+        MilvusMetrics(),
+        settings.milvus_database,
+    )
 
 
 async def serve(settings: IndexerSettings, store: VectorStore) -> int:
@@ -50,24 +57,36 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
     metrics = IndexerMetrics()
     decoder = DecodeWorkers(settings)
     pipeline = Pipeline(store, encoder, decoder, settings, metrics)
-    catalog = Catalog(store, encoder, settings, metrics)
+    catalog = Catalog(store, encoder, settings)
+    settling = Settling(store, settings, metrics)
     service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
     server = Server(
         settings, [service_name], max_streams_per_caller=settings.max_streams_per_caller
     )
     indexer_pb2_grpc.add_IndexerServicer_to_server(
-        IndexerServicer(pipeline, catalog, store, settings.default_timeout_s), server.grpc
+        IndexerServicer(pipeline, catalog, settling, store, settings.default_timeout_s),
+        server.grpc,
     )
     await server.start()
     decoder.start()
     server.supervise(
-        _serve_when_ready(server, store, encoder, settings), "waiting for Milvus and encoder"
+        _serve_when_ready(server, store, encoder, settling, settings),
+        "waiting for Milvus and encoder",
     )
-    return await server.run(decoder.close, encoder.close, store.close, on_stop=pipeline.drain)
+
+    def stop() -> None:
+        pipeline.drain()
+        settling.stop()
+
+    return await server.run(decoder.close, encoder.close, store.close, on_stop=stop)
 
 
 async def _serve_when_ready(
-    server: Server, store: VectorStore, encoder: Encoder, settings: IndexerSettings
+    server: Server,
+    store: VectorStore,
+    encoder: Encoder,
+    settling: Settling,
+    settings: IndexerSettings,
 ) -> None:
     """Turns health to SERVING once both peers have answered; asks until they do."""
     await _answered(
@@ -80,6 +99,7 @@ async def _serve_when_ready(
     )
     await server.set_serving(True)
     log.info("serving")
+    await settling.resume()
 
 
 async def _answered(peer: str, ask: Callable[[], Awaitable[Any]]) -> None:

@@ -24,6 +24,7 @@ from services.indexer.catalog import Catalog
 from services.indexer.listing import Listing, rows_of
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
+from services.indexer.settling import Settling
 from services.vectors.store import VectorStore
 
 
@@ -31,10 +32,16 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     """Serves the contract; `default_timeout_s` is for unary calls whose caller sets no deadline."""
 
     def __init__(
-        self, pipeline: Pipeline, catalog: Catalog, store: VectorStore, default_timeout_s: float
+        self,
+        pipeline: Pipeline,
+        catalog: Catalog,
+        settling: Settling,
+        store: VectorStore,
+        default_timeout_s: float,
     ) -> None:
         self._pipeline = pipeline
         self._catalog = catalog
+        self._settling = settling
         self._store = store
         self._default_timeout_s = default_timeout_s
 
@@ -54,7 +61,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
                 counts[record.outcome] += 1
                 yield pb.IndexImagesResponse(acknowledgement=converters.acknowledgement(record))
         # Also when nothing is new: an earlier stream that was cut may have left rows unsettled.
-        await self._catalog.settle(target.collection)
+        await self._settling.settle(target.collection)
         totals = pb.Totals(
             indexed=counts[Outcome.INDEXED],
             unchanged=counts[Outcome.UNCHANGED],
@@ -181,7 +188,8 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self, request: pb.GetCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetCollectionResponse:
         deadline = deadline_of(context, self._default_timeout_s)
-        info = await self._catalog.describe(bounds.check_collection(request.collection), deadline)
+        name = bounds.check_collection(request.collection)
+        info = await self._catalog.describe(name, deadline, exact=request.exact_rows)
         return pb.GetCollectionResponse(collection=converters.collection(info))
 
     async def ListCollections(
@@ -190,7 +198,9 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         size = bounds.check_page_size(request.page_size)
         after = request.page_token and bounds.check_collection(request.page_token, "page_token")
         deadline = deadline_of(context, self._default_timeout_s)
-        listed, last_name = await self._catalog.describe_page(after, size, deadline)
+        listed, last_name = await self._catalog.describe_page(
+            after, size, deadline, exact=request.exact_rows
+        )
         return pb.ListCollectionsResponse(
             collections=map(converters.listed_collection, listed),
             next_page_token=last_name,

@@ -40,7 +40,10 @@ class IndexerSettings(DecodeSettings, PeerSettings):
         True, description="whether a stream's end waits until its rows are indexed"
     )
     settle_timeout_s: float = Field(
-        300.0, gt=0, le=3600, description="longest time that a stream's end waits for that"
+        30.0,
+        gt=0,
+        le=3600,
+        description="longest time that a stream's end waits for that; then it goes on by itself",
     )
     max_streams: int = Field(
         8,

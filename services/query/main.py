@@ -66,7 +66,13 @@ def main() -> int:
 
 def _store(settings: QuerySettings) -> VectorStore:
     token = settings.milvus_token.get_secret_value()
-    return MilvusStore(settings.milvus_uri, token, settings.milvus_credentials, MilvusMetrics())
+    return MilvusStore(
+        settings.milvus_uri,
+        token,
+        settings.milvus_credentials,
+        MilvusMetrics(),
+        settings.milvus_database,
+    )
 
 
 async def _watch_store(server: Server, store: VectorStore, settings: QuerySettings) -> None:

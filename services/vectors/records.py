@@ -24,6 +24,10 @@ _SAME_SCORE = 1.5e-6
 NOT_LOADED = "NotLoaded"
 """The index state of a collection that is not in memory."""
 
+REBUILDING = "Rebuilding"
+"""The index state while every row is found through an index, and rows that the backend has merged
+into larger segments get a new one."""
+
 
 @dataclass(frozen=True)
 class CollectionSpec:
@@ -45,10 +49,15 @@ class CollectionSpec:
 class CollectionInfo:
     """What a collection is now.
 
-    rows: exact; the backend's estimate where index_state is NOT_LOADED. bytes: an estimate, `rows`
+    rows: exact, if that was asked for; else, and where index_state is NOT_LOADED, the backend's
+    estimate, which may count what was deleted or replaced lately. bytes: an estimate, `rows`
     times the vector's bytes and 512 for its attributes; no backend tells the real figure.
     index_kind: the index that is in use. index_state: the backend's own word, such as "Finished",
-    which Milvus Lite says too early.
+    which Milvus Lite says too early; or one of ours, NOT_LOADED or REBUILDING.
+
+    indexed_rows: those that searches find through the index; the others are compared one by one.
+    pending_rows: those whose index is being built, for the first time or anew. index_left_s: an
+    estimate of when that is done; None where nothing is pending, or nothing is known yet.
     """
 
     name: str
@@ -61,6 +70,9 @@ class CollectionInfo:
     rows: int
     bytes: int
     created_at_ms: int
+    indexed_rows: int
+    pending_rows: int
+    index_left_s: float | None
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,10 @@ class VectorStore(Protocol):
         ...
 
     async def describe_collection(
-        self, name: str, *, deadline: Deadline, load: bool = True
+        self, name: str, *, deadline: Deadline, load: bool = True, exact: bool = True
     ) -> CollectionInfo:
-        """Counts the rows, for which the collection is brought into memory only with `load`."""
+        """With `exact`, counts the rows, for which the collection is brought into memory only with
+        `load`; without, nothing is counted, loaded, or waited for."""
         ...
 
     async def get_spec(
@@ -154,8 +155,10 @@ class VectorStore(Protocol):
     async def settle(self, name: str, *, deadline: Deadline) -> None:
         """Makes what was written fast to search: call it once after a bulk of upserts.
 
-        May be called at any time and concurrently; does nothing if nothing was written since.
-        On Milvus Lite it may hold searches back while an index is built.
+        Returns when every row is found through the index, which may take as long as building it;
+        a server goes on with that when the call has ended before. May be called at any time and
+        concurrently; does nothing if nothing was written since. On Milvus Lite it may hold searches
+        back while an index is built.
         """
         ...
 

@@ -1,5 +1,5 @@
 """The three stores that must keep one contract, and a collection in each; the Milvus server talks
-mTLS, as in production.
+mTLS and has a database for it, as in production.
 
 A fourth, `remote`, is there only where GLIMPSE_TEST_MILVUS_URI names a server that somebody has, as
 `make contract` does. Its collections get a prefix of their own, and are dropped in the end.
@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
 
 from glimpse.errors import AlreadyExists
 from glimpse.transport.credentials import PLAINTEXT, Credentials
@@ -31,6 +32,7 @@ from tests.authority import Authority, write
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
 from tests.contract.prefixed_store import PrefixedStore
 from tests.memory_store import MemoryStore
+from tests.waiting import wait_until
 
 T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
 DIMENSION = 8
@@ -55,21 +57,36 @@ class Backend:
     credentials: Credentials = PLAINTEXT
     token: str = ""
     prefix: str = ""
+    database: str = ""
 
     def open(self) -> VectorStore:
         if self.kind == "memory":
             return MemoryStore()
-        store = MilvusStore(self.uri, self.token, self.credentials)
+        store = MilvusStore(self.uri, self.token, self.credentials, database=self.database)
         return PrefixedStore(store, self.prefix) if self.prefix else store
 
     def client(self) -> MilvusClient:
         """pymilvus' own client, for what a store does not do; it knows nothing of the prefix."""
-        options: dict[str, Any] = {"timeout": T, "token": self.token}
+        options: dict[str, Any] = {"timeout": T, "token": self.token, "db_name": self.database}
         if files := self.credentials:
             names = {"ca_pem_path": files.tls_ca, "client_pem_path": files.tls_cert}
             names["client_key_path"] = files.tls_key
             options |= {name: str(path) for name, path in names.items()}
         return MilvusClient(self.uri, **options)
+
+    def with_database(self, name: str) -> Backend:
+        """The same in a database of that name, which is made as soon as Milvus is there."""
+
+        def create() -> bool:
+            try:
+                with contextlib.closing(self.client()) as client:
+                    client.create_database(name)
+            except MilvusException:
+                return False
+            return True
+
+        wait_until(create, f"Milvus did not create the database {name!r}")
+        return replace(self, database=name)
 
 
 def process_of(
@@ -103,7 +120,8 @@ def backend(
         credentials, tls = Credentials(ca, caller.cert, caller.key), (server.cert, server.key, ca)
     process = process_of(request.param, tmp_path_factory, tls)
     process.start()
-    yield Backend(request.param, request.param, process.uri, process, credentials)
+    started = Backend(request.param, request.param, process.uri, process, credentials)
+    yield started.with_database("pictures") if request.param == "milvus" else started
     process.stop()
     shutil.rmtree(process.directory)
 

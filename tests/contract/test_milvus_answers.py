@@ -45,9 +45,16 @@ def counted(number: int) -> milvus_pb2.QueryResults:
     return milvus_pb2.QueryResults(fields_data=[column])
 
 
-def index(state: int = common_pb2.Finished, pending: int = 0) -> milvus_pb2.DescribeIndexResponse:
+def index(
+    state: int = common_pb2.Finished, rows: int = 0, found: int = 0, pending: int = 0
+) -> milvus_pb2.DescribeIndexResponse:
     description = milvus_pb2.IndexDescription(
-        index_name=schema.INDEX_NAME, field_name="vector", state=state, pending_index_rows=pending
+        index_name=schema.INDEX_NAME,
+        field_name="vector",
+        state=state,
+        total_rows=rows,
+        indexed_rows=found,
+        pending_index_rows=pending,
     )
     description.params.add(key="index_type", value="HNSW")
     return milvus_pb2.DescribeIndexResponse(index_descriptions=[description])
@@ -146,7 +153,12 @@ async def test_a_released_collection_is_described_with_what_is_known(milvus, sto
     ("answer", "state"),
     [
         (index(), "Finished"),
-        (index(pending=100), "InProgress"),
+        (index(rows=100, pending=100), "InProgress"),
+        (index(rows=100, found=60, pending=40), "InProgress"),
+        # After a merge: every row is found through the index of the segments of before.
+        (index(rows=100, found=100, pending=100), "Rebuilding"),
+        (index(common_pb2.InProgress, rows=100, found=100, pending=100), "Rebuilding"),
+        (index(common_pb2.Failed, rows=100), "Failed"),
         (index(common_pb2.InProgress), "InProgress"),
         (status(700, old_code=25), "None"),
     ],
@@ -155,6 +167,24 @@ async def test_the_state_of_an_index_is_that_of_all_its_rows(milvus, store, answ
     milvus.script("DescribeIndex", answer)
     info = await store.describe_collection("c", deadline=Deadline(T))
     assert info.index_state == state
+
+
+async def test_rows_of_a_collection_are_indexed_pending_or_not_even_closed(milvus, store):
+    milvus.script("Query", counted(1_200))
+    milvus.script("DescribeIndex", index(rows=1_000, found=600, pending=400))
+    info = await store.describe_collection("c", deadline=Deadline(T))
+    assert (info.rows, info.indexed_rows, info.pending_rows) == (1_200, 600, 400)
+    milvus.script("DescribeIndex", index(rows=1_500, found=1_500))  # 300 were deleted
+    info = await store.describe_collection("c", deadline=Deadline(T))
+    assert (info.rows, info.indexed_rows, info.pending_rows) == (1_200, 1_200, 0)
+
+
+async def test_settling_does_not_wait_for_merged_segments_to_be_built_anew(milvus, store):
+    milvus.script("GetFlushState", milvus_pb2.GetFlushStateResponse(flushed=True))
+    building = index(rows=100, found=60, pending=40)
+    milvus.script("DescribeIndex", building, index(rows=100, found=100, pending=100))
+    await store.settle("c", deadline=Deadline(T))
+    assert milvus.requests.count("DescribeIndex") == 2
 
 
 async def test_an_illegal_argument_of_a_request_with_a_filter_is_the_filters(milvus, store):

@@ -72,7 +72,13 @@ async def test_a_collection_remembers_what_it_was_made_of(store, backend, name):
         rows=2,
         bytes=2 * (4 * DIMENSION + 512),
         created_at_ms=info.created_at_ms,
+        indexed_rows=info.indexed_rows,
+        pending_rows=0,
+        index_left_s=None,
     )
+    await store.settle(name, deadline=Deadline(T))
+    info = await store.describe_collection(name, deadline=Deadline(T))
+    assert (info.index_state, info.indexed_rows) == ("Finished", 2)
 
 
 async def test_scores_are_cosines_under_either_metric(store, name):

@@ -20,6 +20,7 @@ class Milvus:
         self.passwords = {"root": "Milvus"}
         self.roles = {}
         self.grants = set()
+        self.databases = ["default"]
 
     def client(self, uri, user, password):
         if self.passwords.get(user) != password:
@@ -53,6 +54,13 @@ class Connection:
 
     def list_roles(self):
         return list(self._milvus.roles)
+
+    def list_databases(self):
+        return list(self._milvus.databases)
+
+    def create_database(self, name):
+        assert name not in self._milvus.databases
+        self._milvus.databases.append(name)
 
     def update_password(self, name, old, new):
         assert self._milvus.passwords[name] == old
@@ -108,6 +116,12 @@ def test_run_again_it_brings_the_services_to_their_new_passwords(milvus, run):
     run()
     assert run(QUERY_PASSWORD="new") == 0
     assert milvus.passwords == {"root": "r", "indexer": "i", "query": "new"}
+
+
+def test_a_database_that_is_named_is_there_after_any_number_of_runs(milvus, run, monkeypatch):
+    monkeypatch.setenv("MILVUS_DATABASE", "pictures")
+    assert [run(), run()] == [0, 0]
+    assert milvus.databases == ["default", "pictures"]
 
 
 def test_a_milvus_that_refuses_is_one_line_and_a_job_that_failed(milvus, run, capsys):

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from glimpse.cli.main import main
+from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import StoredImage
 from tests.scripted import Indexer, serve
 
@@ -52,6 +53,39 @@ def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert f"{COUNT}/{COUNT}" in shown
     assert "1 unchanged, 0 failed, resumed 1x" in shown
+
+
+def collection(indexed, pending, left_ms=0):
+    return indexer_pb2.Collection(
+        name="images",
+        rows=1_000,
+        index_state="InProgress",
+        indexed_rows=indexed,
+        pending_rows=pending,
+        index_left_ms=left_ms,
+    )
+
+
+def test_an_index_that_is_still_being_built_is_told_and_nobody_waits_for_it(folder, capsys):
+    indexer = Indexer()
+    indexer.collection = collection(400, 600, 150_000)
+    assert index(indexer, folder) == 0
+    assert "400 of 1,000 images through the index" in capsys.readouterr().err
+    with serve(indexer=indexer) as target:
+        assert main(["collections", "--indexer", target]) == 0
+    assert "InProgress: 400 indexed, 2 min left" in capsys.readouterr().out
+
+
+def test_a_terminal_sees_how_far_the_index_is_until_it_is_done(folder, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("glimpse.cli.index_progress._LOOK_S", 0.01)
+    states = iter([collection(400, 600), collection(1_000, 1_000)])
+    looked_at = property(lambda _: next(states), lambda *_: None)
+    monkeypatch.setattr(Indexer, "collection", looked_at, raising=False)
+    assert index(Indexer(), folder) == 0
+    assert "400/1000" in capsys.readouterr().err
+    assert next(states, None) is None, "looked at until it is built"
 
 
 def test_an_id_made_of_the_path_stays_when_the_file_changes(folder):

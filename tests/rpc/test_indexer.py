@@ -24,13 +24,14 @@ from glimpse.transport.status import from_rpc_error, from_status
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.common.preprocess import decode
-from services.indexer import bounds
 from services.common.preprocessing import Preprocessing
+from services.indexer import bounds
 from services.indexer.catalog import Catalog
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
+from services.indexer.settling import Settling
 from services.vectors.filters import Comparison
 from services.vectors.records import CollectionSpec
 from tests.fakes import FakeEncoder, ThreadDecoder, serve, vector_of
@@ -94,8 +95,9 @@ async def opened(store=None, encoder=None, **values):
         registry = CollectorRegistry()
         metrics = IndexerMetrics(registry)
         pipeline = Pipeline(store, peer, ThreadDecoder(), settings, metrics)
-        catalog = Catalog(store, peer, settings, metrics)
-        servicer = IndexerServicer(pipeline, catalog, store, settings.default_timeout_s)
+        catalog = Catalog(store, peer, settings)
+        settling = Settling(store, settings, metrics)
+        servicer = IndexerServicer(pipeline, catalog, settling, store, settings.default_timeout_s)
         add = indexer_pb2_grpc.add_IndexerServicer_to_server
         async with serve(add, servicer) as target:
             made = Service(store, encoder, target, pipeline, registry)

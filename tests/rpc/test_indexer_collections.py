@@ -25,8 +25,8 @@ class Store(MemoryStore):
         self.describing = self.most_describing = 0
         self.changed = lambda: None
 
-    async def describe_collection(self, name, *, deadline, load=True):
-        if load:
+    async def describe_collection(self, name, *, deadline, load=True, exact=True):
+        if load and exact:
             self.loading.add(name)
         self.describing += 1
         self.most_describing = max(self.most_describing, self.describing)

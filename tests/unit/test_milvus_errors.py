@@ -20,12 +20,12 @@ from services.vectors.milvus import errors
     ],
 )
 def test_a_request_whose_deadline_passed_within_milvus_is_late_and_not_failed(message):
-    error = errors.translate(MilvusException(65535, message), "c", "")
+    error = errors.translate(MilvusException(65535, message), "", "c")
     assert isinstance(error, DeadlineExceeded)
 
 
 def test_an_error_without_a_better_name_stays_milvus_own():
-    error = errors.translate(MilvusException(65535, "disk is full"), "c", "")
+    error = errors.translate(MilvusException(65535, "disk is full"), "", "c")
     assert isinstance(error, errors.MilvusFailed)
 
 
@@ -38,6 +38,6 @@ def test_an_error_without_a_better_name_stays_milvus_own():
     ],
 )
 def test_a_denial_for_want_of_room_is_overload_and_says_when_to_come_back(code, message):
-    error = errors.translate(MilvusException(code, message), "c", "")
+    error = errors.translate(MilvusException(code, message), "", "c")
     assert isinstance(error, Overloaded)
     assert error.retry_after_s

@@ -225,7 +225,7 @@ class CreateCollectionResponse(_message.Message):
     def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "model_name", "model_fingerprint", "dimension", "index_kind", "index_state", "metric", "rows", "bytes", "created_at_ms", "error")
+    __slots__ = ("name", "model_name", "model_fingerprint", "dimension", "index_kind", "index_state", "metric", "rows", "bytes", "created_at_ms", "error", "indexed_rows", "pending_rows", "index_left_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +237,9 @@ class Collection(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_ROWS_FIELD_NUMBER: _ClassVar[int]
+    INDEX_LEFT_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     model_name: str
     model_fingerprint: str
@@ -248,13 +251,18 @@ class Collection(_message.Message):
     bytes: int
     created_at_ms: int
     error: _status_pb2.Status
-    def __init__(self, name: _Optional[str] = ..., model_name: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., index_kind: _Optional[_Union[IndexKind, str]] = ..., index_state: _Optional[str] = ..., metric: _Optional[_Union[Metric, str]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    indexed_rows: int
+    pending_rows: int
+    index_left_ms: int
+    def __init__(self, name: _Optional[str] = ..., model_name: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., index_kind: _Optional[_Union[IndexKind, str]] = ..., index_state: _Optional[str] = ..., metric: _Optional[_Union[Metric, str]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., indexed_rows: _Optional[int] = ..., pending_rows: _Optional[int] = ..., index_left_ms: _Optional[int] = ...) -> None: ...
 
 class GetCollectionRequest(_message.Message):
-    __slots__ = ("collection",)
+    __slots__ = ("collection", "exact_rows")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    EXACT_ROWS_FIELD_NUMBER: _ClassVar[int]
     collection: str
-    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+    exact_rows: bool
+    def __init__(self, collection: _Optional[str] = ..., exact_rows: _Optional[bool] = ...) -> None: ...
 
 class GetCollectionResponse(_message.Message):
     __slots__ = ("collection",)
@@ -263,12 +271,14 @@ class GetCollectionResponse(_message.Message):
     def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
 
 class ListCollectionsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "exact_rows")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXACT_ROWS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    exact_rows: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., exact_rows: _Optional[bool] = ...) -> None: ...
 
 class ListCollectionsResponse(_message.Message):
     __slots__ = ("collections", "next_page_token")

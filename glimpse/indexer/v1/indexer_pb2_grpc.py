@@ -31,9 +31,9 @@ class IndexerStub:
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
     reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
     unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
-    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason,
-    domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also
-    google.rpc.RetryInfo.
+    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason
+    MILVUS_DATABASE_NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
+    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def __init__(self, channel):
@@ -95,9 +95,9 @@ class IndexerServicer:
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
     reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
     unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
-    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason,
-    domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also
-    google.rpc.RetryInfo.
+    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason
+    MILVUS_DATABASE_NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
+    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def IndexImages(self, request_iterator, context):
@@ -157,7 +157,7 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """GetCollection describes a collection; its rows are counted exactly.
+        """GetCollection describes a collection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,9 +242,9 @@ class Indexer:
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
     reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
     unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
-    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason,
-    domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also
-    google.rpc.RetryInfo.
+    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason
+    MILVUS_DATABASE_NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
+    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     @staticmethod

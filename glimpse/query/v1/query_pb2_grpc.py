@@ -33,8 +33,9 @@ class QueryStub:
     glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
     INVALID_ARGUMENT, reason ANSWER_TOO_LARGE. Milvus unreachable: UNAVAILABLE; it returns an error of its own:
     UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
-    MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason MILVUS_DATABASE_NOT_FOUND. Failed calls carry
+    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def __init__(self, channel):
@@ -68,8 +69,9 @@ class QueryServicer:
     glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
     INVALID_ARGUMENT, reason ANSWER_TOO_LARGE. Milvus unreachable: UNAVAILABLE; it returns an error of its own:
     UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
-    MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason MILVUS_DATABASE_NOT_FOUND. Failed calls carry
+    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def Search(self, request, context):
@@ -146,8 +148,9 @@ class Query:
     glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
     INVALID_ARGUMENT, reason ANSWER_TOO_LARGE. Milvus unreachable: UNAVAILABLE; it returns an error of its own:
     UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
-    MILVUS_ACCESS_DENIED. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason MILVUS_DATABASE_NOT_FOUND. Failed calls carry
+    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     @staticmethod

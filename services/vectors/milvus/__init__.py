@@ -6,6 +6,7 @@ errors.py        how Milvus' errors become ours
 schema.py        how our records lie in a Milvus collection
 known_collections.py  what Milvus said of its collections
 vector_index.py  building the index and loading it
+index_progress.py  how long that will take
 row_requests.py  reading and writing rows
 ranking.py       searching them, equal scores in the order of their ids
 metrics.py       what Milvus is asked, and how long it takes

@@ -70,9 +70,15 @@ class Connection:
     """
 
     def __init__(
-        self, uri: str, token: str, credentials: Credentials, metrics: MilvusMetrics
+        self,
+        uri: str,
+        token: str,
+        credentials: Credentials,
+        metrics: MilvusMetrics,
+        database: str = "",
     ) -> None:
         self.metrics = metrics
+        self.database = database
         # pymilvus logs a traceback for every failed call, before the caller has judged it.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         self._uri = uri
@@ -94,6 +100,7 @@ class Connection:
                 client = AsyncMilvusClient(
                     self._uri,
                     token=self._token,
+                    db_name=self.database,
                     timeout=_MAX_CALL_S,
                     dedicated=True,
                     grpc_options=_GRPC_OPTIONS | dict(proxy_options(urlsplit(self._uri).netloc)),
@@ -201,7 +208,7 @@ class MilvusCall:
         try:
             return (await self._connection.get())[1]
         except errors.FOREIGN as error:
-            raise errors.translate(error, self.collection, "") from error
+            raise errors.translate(error, self._connection.database, self.collection) from error
 
     async def __call__(self, method: str, *args: Any, **options: Any) -> Any:
         """The result of AsyncMilvusClient's `method`; raises GlimpseError."""
@@ -218,13 +225,16 @@ class MilvusCall:
         return await self._send(method, *args, **options)
 
     async def _send(self, method: str, *args: Any, **options: Any) -> Any:
-        with self._connection.metrics.request(method, self.collection):
+        connection = self._connection
+        with connection.metrics.request(method, connection.database, self.collection):
             try:
                 left_s = self._deadline.left_s()
                 # Here as well, because pymilvus connects anew outside the timeout it is given.
                 return await run_within(left_s, self._request(method, *args, **options))
             except errors.FOREIGN as error:
-                ours = errors.translate(error, self.collection, self.expression)
+                ours = errors.translate(
+                    error, connection.database, self.collection, self.expression
+                )
                 if isinstance(ours, _TELL_OF_CHANGE):
                     self._forget(self.collection)
                 raise ours from error

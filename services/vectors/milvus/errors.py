@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import grpc
 from pymilvus.exceptions import MilvusException
@@ -29,6 +30,7 @@ _NOT_LOADED = (101, 103, 106)  # not, not wholly, not yet again
 # Memory, queue, disk, rate, quota, time ticks that come late, resources.
 _OVERLOADED = (3, 4, 7, 8, 9, 11, 12)
 _INDEX_MISSING = 700
+_DATABASE_MISSING = 800
 _ILLEGAL_ARGUMENT = (6, 1100)  # of Milvus Lite, of a server
 _ACCESS_DENIED = (1400, 1401)
 _LATE = (10_000, 10_001)
@@ -39,6 +41,8 @@ _UNEXPECTED = (1, 65_535)  # anything: of Milvus Lite and pymilvus, of a server
 _LATE_WORDS = ("Retry timeout", "context canceled", "context deadline exceeded")
 _TAKEN_WORDS = ("already exist", "duplicate collection")
 _FULL_WORDS = ("No space left on device",)  # Milvus Lite's disk: a server denies by a code
+# Of Milvus Lite; and of 2.3 when it lists collections.
+_NO_DATABASE = re.compile(r"database '\w+' does not exist|database:\w+ not found")
 
 
 class NotLoaded(Unavailable):
@@ -63,7 +67,9 @@ class Unsupported(GlimpseError):
     """This Milvus does not have the call."""
 
 
-def translate(error: BaseException, collection: str, expression: str) -> GlimpseError:
+def translate(
+    error: BaseException, database: str, collection: str, expression: str = ""
+) -> GlimpseError:
     """Our error for one of FOREIGN, raised by a request on `collection` with a filter."""
     if isinstance(error, asyncio.TimeoutError):
         return DeadlineExceeded("Milvus did not answer in time")
@@ -76,6 +82,10 @@ def translate(error: BaseException, collection: str, expression: str) -> Glimpse
         return Unavailable(f"Milvus cannot be reached: {message}")
     if error.code == _COLLECTION_MISSING:
         return NotFound(f"no collection {collection!r}", reason="COLLECTION_NOT_FOUND")
+    if error.code == _DATABASE_MISSING or _NO_DATABASE.fullmatch(message):
+        return FailedPrecondition(
+            f"Milvus has no database {database!r}", reason="MILVUS_DATABASE_NOT_FOUND"
+        )
     if error.code in _NOT_LOADED:
         return NotLoaded(f"Milvus has not loaded collection {collection!r}")
     if error.code in _OVERLOADED:

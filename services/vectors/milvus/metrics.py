@@ -29,12 +29,12 @@ class MilvusMetrics:
         )
 
     @contextlib.contextmanager
-    def request(self, operation: str, collection: str) -> Iterator[None]:
+    def request(self, operation: str, database: str, collection: str) -> Iterator[None]:
         """Observes one request, which the block makes; its errors pass through."""
         started_s = time.perf_counter()
         reason = _FINE
         try:
-            with _span(operation, collection):
+            with _span(operation, database, collection):
                 yield
         except GlimpseError as error:
             reason = error.reason
@@ -51,12 +51,14 @@ class MilvusMetrics:
 
 
 @contextlib.contextmanager
-def _span(operation: str, collection: str) -> Iterator[None]:
+def _span(operation: str, database: str, collection: str) -> Iterator[None]:
     # What a service asks of its own accord, every two seconds whether Milvus is there, is no trace.
     if not tracing.is_within_trace():
         yield
         return
     attributes = {"db.system.name": "milvus", "db.operation.name": operation}
+    if database:
+        attributes["db.namespace"] = database
     if collection:
         attributes["db.collection.name"] = collection
     with tracing.client_span(f"milvus/{operation}", attributes):

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pymilvus.client.types import LoadState
+
 from glimpse.errors import Unavailable
 from services.common.event_loop import paced
 from services.common.tasks import concurrently
@@ -97,6 +99,14 @@ async def count(call: MilvusCall, expression: str = "") -> int:
         consistency_level="Strong",
     )
     return int(answer[0]["count(*)"])
+
+
+async def estimate(call: MilvusCall) -> tuple[int, bool]:
+    """How many rows Milvus takes there to be, and whether they are in memory; looks at none."""
+    stats, load = await concurrently(
+        call("get_collection_stats", call.collection), call("get_load_state", call.collection)
+    )
+    return int(stats["row_count"]), load["state"] == LoadState.Loaded
 
 
 async def delete_ids(call: MilvusCall, ids: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from services.vectors import bounds, filters
 from services.vectors.filters import AnyFilter
 from services.vectors.milvus import errors, row_requests, schema, vector_index
 from services.vectors.milvus.connection import Connection, MilvusCall
+from services.vectors.milvus.index_progress import IndexProgress
 from services.vectors.milvus.known_collections import KnownCollections
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.ranking import Search, Span
@@ -69,7 +70,10 @@ def _bounded(method: Method) -> Method:
 
 
 class MilvusStore:
-    """A VectorStore. Owned by the event loop of its first call; holds one connection."""
+    """A VectorStore. Owned by the event loop of its first call; holds one connection.
+
+    Its collections are those of `database`, which has to be there; "" is Milvus' default.
+    """
 
     def __init__(
         self,
@@ -77,12 +81,15 @@ class MilvusStore:
         token: str = "",
         credentials: Credentials = PLAINTEXT,
         metrics: MilvusMetrics | None = None,
+        database: str = "",
     ) -> None:
         metrics = metrics or MilvusMetrics(CollectorRegistry())
-        self._connection = Connection(uri, token, credentials, metrics)
+        self._connection = Connection(uri, token, credentials, metrics, database)
         self._known = KnownCollections()
         self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
         self._settled_writes: defaultdict[str, int] = defaultdict(int)
+        self._progress = IndexProgress()
+        self._settling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Held while a collection is made, and while its index or its place in memory changes.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -131,16 +138,14 @@ class MilvusStore:
 
     @_bounded
     async def describe_collection(
-        self, name: str, *, deadline: Deadline, load: bool = True
+        self, name: str, *, deadline: Deadline, load: bool = True, exact: bool = True
     ) -> CollectionInfo:
         call = self._call(deadline, name, load=load)
         known = await self._recall(call, max_age_s=0)
-        index, count = await concurrently(vector_index.describe(call), _count_if_loaded(call))
-        state = vector_index.state_of(index)
-        if count is None:
-            stats = await call("get_collection_stats", name)
-            state, count = NOT_LOADED, int(stats["row_count"])
-        kind = index.get("index_type", known.marks.index_kind)
+        rows = _count_if_loaded(call) if exact else row_requests.estimate(call)
+        index, (count, is_loaded) = await concurrently(vector_index.describe(call), rows)
+        state = index.state if is_loaded else NOT_LOADED
+        kind = index.kind or known.marks.index_kind
         return CollectionInfo(
             name=name,
             dimension=known.dimension,
@@ -152,6 +157,9 @@ class MilvusStore:
             rows=count,
             bytes=estimated_bytes(count, known.dimension),
             created_at_ms=known.marks.created_at_ms,
+            indexed_rows=index.indexed(count),
+            pending_rows=index.pending_rows,
+            index_left_s=self._progress.left_s(name, index.pending_rows),
         )
 
     @_bounded
@@ -198,6 +206,7 @@ class MilvusStore:
         await self._recall(call, max_age_s=0)
         await call("drop_collection", name)
         self._known.forget(name)
+        self._progress.forget(name)
 
     @_bounded
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
@@ -296,11 +305,17 @@ class MilvusStore:
     async def settle(self, name: str, *, deadline: Deadline) -> None:
         call = MilvusCall(self._connection, deadline, bounds.check_name(name))
         known = await self._recall(call)
-        async with self._changing[name]:
+        backend = await call.backend()
+        async with self._settling[name]:
             writes = self._writes[name]
-            if self._settled_writes[name] != writes:
-                await vector_index.settle(call, known.marks)
-                self._settled_writes[name] = writes
+            if self._settled_writes[name] == writes:
+                return
+            if backend.kind == "lite":
+                async with self._changing[name]:
+                    await vector_index.settle_lite(call, known.marks)
+            else:
+                await vector_index.settle(call)
+            self._settled_writes[name] = writes
 
     async def close(self) -> None:
         await self._connection.close()
@@ -337,9 +352,9 @@ class MilvusStore:
         return await self._known.get(call, 0.0)
 
 
-async def _count_if_loaded(call: MilvusCall) -> int | None:
-    """None for a collection that is not in memory, and that the call does not load."""
+async def _count_if_loaded(call: MilvusCall) -> tuple[int, bool]:
+    """How many rows there are, and whether they are in memory; the call may load them."""
     try:
-        return await row_requests.count(call)
+        return await row_requests.count(call), True
     except errors.NotLoaded:
-        return None
+        return (await row_requests.estimate(call))[0], False

@@ -6,32 +6,69 @@ No two of these may run at a time for one collection.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import dataclass
 
 from services.vectors.milvus import errors, schema
 from services.vectors.milvus.connection import Backend, MilvusCall
-from services.vectors.records import IndexKind
+from services.vectors.records import REBUILDING, IndexKind
 
 # Up to here Milvus Lite is fastest with FLAT, beyond it with HNSW.
 _LITE_FLAT_ROWS = 10_000
-_PAUSE_S = 0.25
+_PAUSE_S, _MAX_PAUSE_S = 0.25, 5.0
 _ATTEMPTS = 5
 _AUTO = {"lite": "FLAT", "server": "HNSW", "cloud": "AUTOINDEX"}
 
 
-async def describe(call: MilvusCall) -> dict[str, Any]:
-    """What Milvus says of the index; empty if there is none."""
+@dataclass(frozen=True)
+class Index:
+    """What Milvus says of a collection's index.
+
+    kind: Milvus' name, None without an index. Rows are of the segments that are closed, deleted
+    ones included. found_rows: those that searches find through an index, also that of the small
+    segments which a larger one was merged from. pending_rows: those of the segments of today that
+    have none yet, so a row may count as both: after a merge, all of them do.
+    """
+
+    kind: str | None = None
+    word: str = "None"
+    rows: int = 0
+    found_rows: int = 0
+    pending_rows: int = 0
+
+    @property
+    def state(self) -> str:
+        """Milvus' word, where that is the whole truth: it says Finished while rows are pending."""
+        if self.word not in ("Finished", "InProgress"):
+            return self.word
+        if self.slow_rows:
+            return "InProgress"
+        return REBUILDING if self.pending_rows else self.word
+
+    @property
+    def slow_rows(self) -> int:
+        """Rows of closed segments that searches compare one by one."""
+        return max(self.rows - self.found_rows, 0)
+
+    def indexed(self, count: int) -> int:
+        """Of a collection's `count` rows, those found through the index."""
+        return max(count - self.slow_rows - max(count - self.rows, 0), 0)
+
+
+async def describe(call: MilvusCall) -> Index:
+    """What Milvus says of the index; an Index without a kind if there is none."""
     try:
-        return await call("describe_index", call.collection, schema.INDEX_NAME) or {}
+        found = await call("describe_index", call.collection, schema.INDEX_NAME)
     except errors.IndexMissing:
-        return {}
-
-
-def state_of(index: dict[str, Any]) -> str:
-    """The state in Milvus' words, of what describe() gave."""
-    if index.get("pending_index_rows", 0):
-        return "InProgress"  # Milvus 2.3 says Finished
-    return str(index.get("state", "None"))
+        found = None
+    if not found:
+        return Index()
+    return Index(
+        found.get("index_type"),
+        found.get("state", "None"),
+        found.get("total_rows", 0),
+        found.get("indexed_rows", 0),
+        found.get("pending_index_rows", 0),
+    )
 
 
 async def build_and_load(call: MilvusCall, marks: schema.Marks) -> None:
@@ -49,20 +86,24 @@ async def load(call: MilvusCall, marks: schema.Marks) -> None:
         await build_and_load(call, marks)
 
 
-async def settle(call: MilvusCall, marks: schema.Marks) -> None:
-    """Makes everything written so far part of the index."""
+async def settle(call: MilvusCall) -> None:
+    """Has a server make everything written so far part of the index, and waits for it.
+
+    Not for what it then does of its own accord: it merges segments, and builds their index anew,
+    for half an hour after a million rows; their rows are found through the old ones meanwhile.
+    """
+    await call("flush", call.collection)
+    pause_s = _PAUSE_S
+    while (await describe(call)).slow_rows:
+        await asyncio.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, _MAX_PAUSE_S)
+
+
+async def settle_lite(call: MilvusCall, marks: schema.Marks) -> None:
+    """Milvus Lite indexes what was flushed only when the collection is loaded anew."""
     await call("flush", call.collection)
     backend = await call.backend()
-    if backend.kind == "lite":
-        await _settle_lite(call, marks, backend)
-        return
-    while (await describe(call)).get("pending_index_rows", 0):  # noqa: ASYNC110
-        await asyncio.sleep(_PAUSE_S)
-
-
-async def _settle_lite(call: MilvusCall, marks: schema.Marks, backend: Backend) -> None:
-    """Milvus Lite indexes what was flushed only when the collection is loaded anew."""
-    present = (await describe(call)).get("index_type")
+    present = (await describe(call)).kind
     wanted = _wanted(backend, marks.index_kind)
     if marks.index_kind == "AUTO":
         rows = (await call("get_collection_stats", call.collection))["row_count"]

@@ -26,6 +26,7 @@ RULES: dict[str, Rule] = {
     "references": wiring.references,
     "last word": layers.last_word,
     "settings": settings.settings,
+    "database": settings.database,
     "page tokens": settings.page_tokens,
     "protection": settings.protection,
     "files": settings.files,

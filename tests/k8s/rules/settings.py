@@ -60,6 +60,19 @@ def settings(manifests: Manifests) -> Iterator[str]:
                 yield f"{container}: {found}"
 
 
+def database(manifests: Manifests) -> Iterator[str]:
+    """The indexer writes where query reads."""
+    names = {
+        pod.main.service: manifests.environment(pod.main).get(
+            f"{pod.main.service.upper()}_MILVUS_DATABASE", ""
+        )
+        for pod in manifests.services
+        if pod.main.service in ("indexer", "query")
+    }
+    if len(set(names.values())) > 1:
+        yield f"MILVUS_DATABASE differs: {names}"
+
+
 def page_tokens(manifests: Manifests) -> Iterator[str]:
     """Where more than one query pod answers, they sign pages with the same key."""
     for pod in manifests.services:

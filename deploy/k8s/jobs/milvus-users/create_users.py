@@ -1,4 +1,5 @@
-"""Gives Milvus' root a password of one's own, and the services users with no more than they need.
+"""Gives Milvus' root a password of one's own, the services users with no more than they need, and,
+where MILVUS_DATABASE names one, a database.
 
 May be run again at any time: what is there already is brought to the passwords that are given.
 """
@@ -53,11 +54,20 @@ def create(client: MilvusClient, name: str, password: str) -> None:
     client.grant_role(name, name)
 
 
+def create_database(client: MilvusClient, name: str) -> None:
+    """The database, unless it is there already."""
+    if name not in client.list_databases():
+        client.create_database(name)
+        print(f"database {name} is created")
+
+
 def main() -> int:
     """Returns 1, after one line, when Milvus cannot be reached or refuses."""
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     try:
         client = root(os.environ["ROOT_PASSWORD"])
+        if database := os.environ.get("MILVUS_DATABASE"):
+            create_database(client, database)
         for name in GRANTS:
             create(client, name, os.environ[f"{name.upper()}_PASSWORD"])
             print(f"user {name} is set up")
