@@ -29,7 +29,7 @@ from services.common.admission import Admission
 from services.common.auth import Authenticator
 from services.common.codec import Parser, parser_of, serializer_of
 from services.common.deadline import Deadline
-from services.common.refusals import RefusalLog
+from services.common.repeats import Repeats
 
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -37,6 +37,7 @@ _PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 _WRAPPED = ("/glimpse.", "/grpc.channelz.")
 _STOPPING = "STOPPING"
 _LOADING = "LOADING"
+_REFUSALS_EVERY_S = 1.0  # lines of one method and reason: under overload, thousands would repeat
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._admission = admission or Admission()
         metrics.waiting.set_function(lambda: self._admission.waiting)
         self._default_timeout_s = default_timeout_s
-        self._refusals = RefusalLog(log)
+        self._refusals = Repeats(_REFUSALS_EVERY_S)
         self._under_way = 0
         self._idle: asyncio.Event | None = None  # once calls are refused
 
@@ -218,7 +219,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 # Every indexer asks for it each second; the encoder itself says that it loads.
                 log.debug("%s failed: %s", method, status.message, extra=extra)
             elif isinstance(error, errors.Overloaded | errors.Unavailable):
-                self._refusals.add(method, status.message, extra)
+                behind = self._refusals.pass_on((method, error.reason))
+                if behind is not None:
+                    log.info("%s failed: %s%s", method, status.message, behind, extra=extra)
             else:
                 log.info("%s failed: %s", method, status.message, extra=extra)
         ending = rpc_status.to_status(status)

@@ -52,9 +52,10 @@ class StartFailure(Exception):
 class Server:
     """One service's server; owned by the event loop that made it.
 
-    Stop order: health says NOT_SERVING, callers get `drain_s` to notice, `on_stop` tells long calls
-    to end, new calls are refused as UNAVAILABLE and running ones get `grace_s`, then the owner
-    closes what the calls stood on, and the process ends, with it the connections.
+    Stop order: health says NOT_SERVING, and for `drain_s` calls are served on while callers find
+    other replicas; then new calls are refused as UNAVAILABLE, `on_stop` tells long calls to end,
+    and running ones get `grace_s`; the owner closes what the calls stood on, and the process ends,
+    with it the connections.
     """
 
     def __init__(

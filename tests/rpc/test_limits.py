@@ -260,7 +260,7 @@ async def test_a_call_that_waits_ends_with_its_deadline_and_disturbs_nobody():
         await until(lambda: waiting(service) == 0)
 
 
-async def test_many_refusals_are_a_line_at_once_and_one_with_their_number(caplog):
+async def test_many_refusals_are_a_line_at_once_and_then_one_a_second(caplog):
     caplog.set_level("INFO")
     async with (
         small_service(max_in_flight=1, max_waiting_bytes=0) as service,
@@ -273,13 +273,10 @@ async def test_many_refusals_are_a_line_at_once_and_one_with_their_number(caplog
         refused = [encode(TEXTS, timeout=T) for _ in range(200)]
         for call in refused:
             assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-        def counted():
-            records = [r for r in caplog.records if getattr(r, "reason", "") == "OVERLOADED"]
-            return [getattr(record, "refused", 1) for record in records]
-
-        await until(lambda: sum(counted()) == 200)
-        assert len(counted()) < 10  # a second or more each
+        lines = [
+            record for record in caplog.records if getattr(record, "reason", "") == "OVERLOADED"
+        ]
+        assert 1 <= len(lines) < 10  # a second or more each
         service.open.set()
         await running
 
