@@ -39,7 +39,7 @@ class Selection:
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
 
-    def why_not(self, name: str, below: str, *, is_folder: bool) -> str:
+    def why_not(self, name: str, below: str, *, is_file: bool) -> str:
         """Why what is called `name`, and found at the path `below`, is passed over, in a word; ""
         where it is taken."""
         if _any_matches(self.exclude, name, below):
@@ -50,7 +50,7 @@ class Selection:
             return HIDDEN
         if name.lower() in JUNK:
             return JUNK_REASON
-        return "" if is_folder else _why_no_picture(name)
+        return _why_no_picture(name) if is_file else ""
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -204,7 +204,7 @@ class Walk:
                 yield tree.picture(path)
 
     def _why_not(self, name: str, below: str, kind: str) -> str:
-        if why_not := self._selection.why_not(name, below, is_folder=kind == "folder"):
+        if why_not := self._selection.why_not(name, below, is_file=kind == "file"):
             return why_not
         return _REASONS.get(kind, "")
 
