@@ -16,6 +16,7 @@ JOBS ?= 3
 # For the benchmarks: the store that they run on, and options, which --help of each lists.
 STORE ?= milvus
 BENCH ?=
+ROWS ?= 200000
 LOAD ?=
 FUZZ ?=
 SOAK ?=
@@ -27,7 +28,7 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers \
+.PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
@@ -67,6 +68,10 @@ bench-ingest: $(VENV)/.dev milvus-server ## measure indexing, STORE=milvus or li
 
 bench-peers: $(VENV)/.dev ## measure the alternatives, each in its own environment
 	$(BIN)/python -m benchmarks.peers.run $(BENCH)
+
+# Takes a quarter of an hour; an interrupted run goes on where it was. BENCH="--fresh --max-wait-s 3600"
+bench-scale: $(VENV)/.dev $(if $(filter milvus,$(STORE)),milvus-server) ## measure a large collection; ROWS=200000, STORE=milvus or lite
+	$(BIN)/python -m benchmarks.scale --store $(STORE) --rows $(ROWS) $(BENCH)
 
 bench-compare: $(VENV)/.dev ## hold a run against an earlier one: BASE=file.json, NEW=file.json, LOSS=0.1
 	$(BIN)/python -m benchmarks.compare $(BASE) $(NEW) $(if $(LOSS),--loss $(LOSS))

@@ -39,6 +39,7 @@ PARTS = (
     Part(("search-lite",), "Searches, Milvus Lite", "make bench-search STORE=lite"),
     Part(("ingest-milvus", "ingest"), "Indexing, Milvus server", "make bench-ingest"),
     Part(("ingest-lite",), "Indexing, Milvus Lite", "make bench-ingest STORE=lite"),
+    Part(("scale",), "A large collection, Milvus server", "make bench-scale"),
     Part(("load-milvus",), "Load tests with ghz, Milvus server", "make load STORE=milvus"),
     Part(("load-lite",), "Load tests with ghz, Milvus Lite", "make load"),
     Part(("capacity-milvus",), "Capacity, Milvus server", "make capacity STORE=milvus"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ from services.vectors.store import VectorStore
 _COLLECTION = "rows"
 _TIMEOUT_S = 60.0
 _UPSERT_ROWS = 1_000
-_MODEL = encoder_client.EncoderModel(
+MODEL = encoder_client.EncoderModel(
     name="table",
     fingerprint="0" * 64,
     dimension=512,
@@ -74,14 +75,14 @@ class TableEncoder:
         self._next = 0
 
     async def model(self, deadline: Deadline) -> encoder_client.EncoderModel:
-        return _MODEL
+        return MODEL
 
     async def encode_pixels(
         self, pixels: Sequence[NDArray[np.uint8]], deadline: Deadline
     ) -> encoder_client.EncodedBatch:
         first, self._next = self._next, self._next + len(pixels)
         items = [self._items[i % len(self._items)] for i in range(first, self._next)]
-        return encoder_client.EncodedBatch(items, _MODEL.fingerprint, 0, 0)
+        return encoder_client.EncodedBatch(items, MODEL.fingerprint, 0, 0)
 
 
 class RowsBenchmark:
@@ -91,7 +92,7 @@ class RowsBenchmark:
         self._uri = uri
         self._rows = rows
         self._rounds = rounds
-        self._vectors = clustered(1_024, _MODEL.dimension, seed=5)
+        self._vectors = clustered(1_024, MODEL.dimension, seed=5)
         self.details: dict[str, object] = {}
 
     def measure(self) -> list[Figure]:
@@ -130,16 +131,13 @@ class RowsBenchmark:
             Image(number, picture.content or b"", picture.id, picture.address)
             for number, picture in enumerate(pixmaps.images(self._rows, prefix=_COLLECTION))
         ]
-        settings = IndexerSettings.model_validate({})
-        metrics = IndexerMetrics(CollectorRegistry())
         encoder = TableEncoder(self._vectors)
-        pipeline = Pipeline(store, encoder, BlackDecoder(), settings, metrics)
         await self._begin(store)
         started_s = time.perf_counter()
-        async for acknowledgement in pipeline.index(Target(_COLLECTION, _MODEL), _each(images)):
-            if acknowledgement.outcome is not Outcome.INDEXED:
-                raise RuntimeError(f"not indexed: {acknowledgement}")
+        counts = await piped(store, _COLLECTION, images, encoder)
         seconds = time.perf_counter() - started_s
+        if counts[Outcome.INDEXED] != len(images):
+            raise RuntimeError(f"not indexed: {counts}")
         await self._end(store)
         return self._rows / seconds
 
@@ -160,7 +158,7 @@ class RowsBenchmark:
         return self._rows / seconds
 
     async def _begin(self, store: VectorStore) -> None:
-        spec = CollectionSpec(_COLLECTION, _MODEL.dimension, _MODEL.name, _MODEL.fingerprint)
+        spec = CollectionSpec(_COLLECTION, MODEL.dimension, MODEL.name, MODEL.fingerprint)
         await store.create_collection(spec, deadline=Deadline(_TIMEOUT_S))
         await asyncio.to_thread(stacks.wait_until_idle)
 
@@ -170,6 +168,19 @@ class RowsBenchmark:
         if count != self._rows:
             raise RuntimeError(f"{count} rows are there, not {self._rows}")
         await store.drop_collection(_COLLECTION, deadline=Deadline(_TIMEOUT_S))
+
+
+async def piped(
+    store: VectorStore, collection: str, images: Sequence[Image], encoder: TableEncoder
+) -> Counter[Outcome]:
+    """Images through the indexer's pipeline; how many came to which end."""
+    settings = IndexerSettings.model_validate({})
+    metrics = IndexerMetrics(CollectorRegistry())
+    pipeline = Pipeline(store, encoder, BlackDecoder(), settings, metrics)
+    counts: Counter[Outcome] = Counter()
+    async for acknowledgement in pipeline.index(Target(collection, MODEL), _each(images)):
+        counts[acknowledgement.outcome] += 1
+    return counts
 
 
 async def _each(images: Sequence[Image]) -> AsyncIterator[Image]:

@@ -1,0 +1,13 @@
+"""`make bench-scale`: a collection of any size, measured from the first row to the restart.
+
+__main__.py  what is run, in which order, and what a run that was interrupted has left to do
+world.py     the rows: vectors, attributes, filters, and the exact neighbours of queries
+filling.py   rows into the collection, while it is searched
+steps.py     everything else that is measured on the full collection
+kinds.py     kinds of index side by side
+progress.py  what is done, kept in a file; what is left, told
+figures.py   figures and their bars, from what was measured
+plots.py     line charts on a page
+charts.py    which charts a run gives
+sizing.py    docs/sizing.md's table of what was measured
+"""

@@ -1,0 +1,153 @@
+"""The figures of a run and their bars, from what its steps have found; nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.report import Bar, Figure, Spread
+from benchmarks.scale.world import FILTERS, METADATA_BYTES
+
+_HNSW_BYTES, _ATTRIBUTE_BYTES = 2_180, 512  # docs/sizing.md, "Bytes of one image"
+_END_SHARE = 0.1  # of the rows: what "the beginning" and "the end" of a filling mean
+
+Results = dict[str, Any]
+
+
+def sizing_mb(rows: int) -> float:
+    """What docs/sizing.md says that so many rows take in memory, without its head-room, in 10^6
+    bytes: HNSW's vectors and links, attributes, metadata."""
+    return rows * (_HNSW_BYTES + _ATTRIBUTE_BYTES + METADATA_BYTES) / 1e6
+
+
+def figures(rows: int, results: Results) -> list[Figure]:
+    """Those that the steps so far allow."""
+    found: list[Figure] = []
+    if "searches" in results:
+        found += _ratios(results["searches"])
+    if "recall" in results:
+        found += _quality(results["recall"])
+    if "filling" in results:
+        found += _insertion(rows, results["filling"])
+    if "rerun" in results:
+        found.append(_rerun(results["rerun"]))
+    if "memory" in results and "compact" in results["memory"]:
+        found.append(_memory(results))
+    return [*found, *_plain(results)]
+
+
+def _ratios(searches: Results) -> list[Figure]:
+    turns = searches["in turn"]
+
+    def p50(name: str) -> list[float]:
+        return [turn[name]["p50_ms"] for turn in turns]
+
+    return [
+        Figure.ratio(
+            "p50_ratio",
+            "p50 at one caller ÷ at 20,000 rows, both settled",
+            p50("vectors scale"),
+            p50("vectors scale_small"),
+            Bar("at most", 2.5),
+        ),
+        _without_bar(
+            "bare.p50_ratio",
+            "the same of bare pymilvus",
+            [
+                a / b
+                for a, b in zip(
+                    p50("bare_vectors scale"), p50("bare_vectors scale_small"), strict=True
+                )
+            ],
+        ),
+        _without_bar(
+            "share_of_bare",
+            "p50 at one caller ÷ that of bare pymilvus",
+            [a / b for a, b in zip(p50("vectors scale"), p50("bare_vectors scale"), strict=True)],
+        ),
+    ]
+
+
+def _quality(recall: Results) -> list[Figure]:
+    plain = recall["none"]
+    filled = min(recall[name]["filled_share"] for name in FILTERS)
+    return [
+        Figure("recall_id", "recall@10 by id", plain["recall_id"], Bar("at least", 0.95)),
+        Figure(
+            "recall_score",
+            "scores of the first 10 ÷ those of the exact first 10",
+            plain["recall_score"],
+            Bar("at least", 0.999),
+        ),
+        Figure(
+            "filled_share",
+            "hits ÷ asked under the filter that gives the least",
+            filled,
+            Bar("at least", 1.0),
+        ),
+    ]
+
+
+def _insertion(rows: int, filling: Results) -> list[Figure]:
+    found = []
+    for key, meaning, name, bar in (
+        ("insert_share", "", "writes", Bar("at least", 0.8)),
+        ("bare.insert_share", ", bare pymilvus", "bare_writes", None),
+    ):
+        first = rate(filling[name], 0, _END_SHARE * rows)
+        last = rate(filling[name], (1 - _END_SHARE) * rows, rows)
+        value = last / first if first and last else None
+        text = f"rows/s at the end ÷ at the beginning{meaning}"
+        found.append(Figure(key, text, value, bar, reason="" if value else "too few rows"))
+        found.append(Figure(f"{key}_last_per_s", f"rows/s at the end{meaning}", last))
+    return found
+
+
+def rate(writes: Sequence[Sequence[float]], first: float, last: float) -> float | None:
+    """Rows per second of the writes from one number of rows to another; None of none."""
+    within = [(rows, seconds) for before, rows, seconds in writes if first <= before < last]
+    return sum(r for r, _ in within) / sum(s for _, s in within) if within else None
+
+
+def _rerun(rerun: Results) -> Figure:
+    rounds = rerun["rounds"]
+    return Figure.ratio(
+        "rerun_ratio",
+        "unchanged pictures indexed again ÷ the same at 20,000 rows, time",
+        [each["scale"]["s"] for each in rounds],
+        [each["scale_small"]["s"] for each in rounds],
+        Bar("at most", 1.5),
+    )
+
+
+def _memory(results: Results) -> Figure:
+    """At rest: after the segments are merged and before anything else is asked."""
+    at_rest = results["memory"]["compact"]
+    held_mb = at_rest["rss_mb"] - results["small"]["empty_mb"]
+    value = held_mb / sizing_mb(at_rest["rows"])
+    low, high = Bar("at least", 0.85), Bar("at most", 1.15)
+    met = low.is_met_by(value) and high.is_met_by(value)
+    meaning = "memory of the server, but for an empty one's ÷ docs/sizing.md's figure; 0.85 to 1.15"
+    return Figure("memory_share", meaning + (": kept" if met else ": missed"), value)
+
+
+def _plain(results: Results) -> list[Figure]:
+    """What has no bar."""
+    found = []
+    for step, key, meaning in (
+        ("build", "s", "seconds after the last row until all are found through the index"),
+        ("compact", "s", "seconds of merging segments and building their index anew"),
+        ("delete", "s", "seconds of deleting 1% by a filter"),
+        ("upsert", "per_s", "rows/s of writing 1% again"),
+        ("restart", "scale_s", "seconds from the server's start to the first answer"),
+    ):
+        if step in results:
+            found.append(Figure(f"{step}.{key}", meaning, results[step][key]))
+    for name, value in results.get("catalog", {}).items():
+        found.append(Figure(f"catalog.{name}_ms", "milliseconds", value))
+    return found
+
+
+def _without_bar(key: str, meaning: str, values: Sequence[float]) -> Figure:
+    spread = Spread.of(values)
+    return Figure(key, meaning, spread.median, None, spread)

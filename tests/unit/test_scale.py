@@ -1,0 +1,168 @@
+"""Arithmetic of `make bench-scale` and of capacity plans: a wrong recall would be believed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import capacity_plan
+from benchmarks.queueing import Station, knee, simulate
+from benchmarks.scale import figures, kinds, sizing, world
+from benchmarks.scale.charts import charts
+from benchmarks.scale.plots import page
+from benchmarks.scale.progress import Progress
+from benchmarks.service_times import of_capacity
+from services.vectors import bounds
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch):
+    monkeypatch.setattr(world, "BLOCK_ROWS", 500)
+
+
+def test_a_block_is_the_same_whenever_it_is_made():
+    first, again = world.block_rows(3), world.block_rows(3)
+    assert [row.id for row in first] == [str(1_500 + i) for i in range(500)]
+    assert all(np.array_equal(a.vector, b.vector) for a, b in zip(first, again, strict=True))
+    assert [row.metadata for row in first] == [row.metadata for row in again]
+    sizes = [len(json.dumps(row.metadata)) for row in first]
+    assert world.METADATA_BYTES * 0.9 < np.mean(sizes) < world.METADATA_BYTES * 1.1
+    assert all(bounds.ID.fullmatch(row.id) for row in first)
+
+
+def test_exact_neighbours_are_those_of_all_blocks_that_the_filter_takes():
+    asked = world.queries(3)
+    half = world.FILTERS["50%"]
+    plain, filtered = world.exact_neighbours(asked, 2, 5, [world.FILTERS["none"], half])
+    vectors = np.concatenate([world.block_vectors(block) for block in range(2)])
+    scores = asked @ vectors.T
+    assert plain.rows == 1_000
+    assert plain.ids.tolist() == np.argsort(-scores, axis=1)[:, :5].tolist()
+    taken = [row.metadata["half"] == 0 for block in range(2) for row in world.block_rows(block)]
+    assert filtered.rows == sum(taken)
+    scores[:, ~np.array(taken)] = -np.inf
+    assert filtered.ids.tolist() == np.argsort(-scores, axis=1)[:, :5].tolist()
+
+
+def test_a_filter_that_takes_too_few_is_full_when_all_of_them_came():
+    exact = world.Exact(np.array([[4, 2, -1]]), np.array([[0.9, 0.8, -np.inf]], np.float32), 2)
+    assert world.recall(exact, [[("4", 0.9), ("2", 0.8)]]) == pytest.approx(
+        {"recall_id": 1, "recall_score": 1, "filled_share": 1}
+    )
+    missed = world.recall(exact, [[("4", 0.9)]])
+    assert missed == pytest.approx(
+        {"recall_id": 0.5, "recall_score": 0.9 / 1.7, "filled_share": 0.5}
+    )
+
+
+def test_rates_are_of_the_writes_within():
+    writes = [[0, 100, 1.0], [100, 100, 2.0], [200, 100, 4.0]]
+    assert figures.rate(writes, 0, 150) == 200 / 3
+    assert figures.rate(writes, 200, 300) == 25
+    assert figures.rate(writes, 300, 400) is None
+
+
+def test_recall_at_a_latency_lies_between_the_points_of_a_curve():
+    curve = [{"p99_ms": 10, "recall_id": 0.9}, {"p99_ms": 20, "recall_id": 1.0}]
+    assert kinds.recall_at(curve, 15) == 0.95
+    assert kinds.recall_at(curve, 5) == 0
+    assert kinds.recall_at(curve, 99) == 1
+
+
+def test_an_interrupted_run_goes_on_with_the_same_options_only(tmp_path):
+    path, options = tmp_path / "state.json", {"rows": 10}
+    progress = Progress(path, options, ["a", "b"])
+    progress.end("a", progress.begin("a", "first"), {"found": 1})
+    assert Progress(path, options, ["a", "b"]).results == {"a": {"found": 1}}
+    assert Progress(path, options, ["a", "b"]).is_done("a")
+    assert not Progress(path, {"rows": 20}, ["a", "b"]).is_done("a")
+
+
+def test_a_page_has_what_there_is_so_far(tmp_path):
+    probes = [
+        {"rows": n, "rss_mb": n, "p50_ms": 1, "p99_ms": 9, "get_collection_ms": 2}
+        | {"list_collections_ms": 3}
+        for n in (1, 5)
+    ]
+    results = {"filling": {"probes": probes, "writes": [[0, 5, 1.0]]}, "small": {"empty_mb": 1}}
+    page(charts(results), tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 5_000
+
+
+def test_one_server_waits_as_theory_has_it():
+    """Half of the time busy, with service times all equal: the mean wait is half a service time
+    (Pollaczek and Khinchine), and hardly anybody's is ten."""
+    found = simulate(lambda: [Station("one", 1, lambda _: 0.01)], per_s=50)
+    assert found.busy["one"] == pytest.approx(0.5, rel=0.05)
+    assert 30 < found.p99_ms < 60
+
+
+def test_the_knee_is_below_what_a_station_can_do_and_rises_with_it():
+    found = [
+        knee(lambda n=n: [Station("some", n, lambda _: 0.01)], objective_ms=50, start_per_s=10)
+        for n in (1, 4)
+    ]
+    one, four = (each.per_s for each in found if each)
+    assert 40 < one < 100
+    assert 3.9 * one < four < 400
+
+
+def test_a_plan_has_what_so_many_images_and_searches_take(tmp_path, capsys):
+    out = tmp_path / "plan.json"
+
+    def planned(*arguments):
+        assert capacity_plan.main([*arguments, "--output", str(out)]) == 0
+        return json.loads(out.read_text())
+
+    small = planned("--images", "1e6", "--searches", "100")
+    large = planned("--images", "1e8", "--searches", "1000")
+    assert small["p99_ms"] <= 100
+    assert small["knee_per_s"] >= 100
+    assert large["memory_gb"] >= 1e8 * (2_180 + 512) / 0.7 / 1e9
+    for part in ("query", "encoder", "milvus"):
+        assert large["pods"][part] > small["pods"][part]
+    assert "bottleneck" in capsys.readouterr().out
+
+
+def test_a_run_of_make_capacity_gives_the_times_of_its_parts():
+    def step(per_s, device, loop, processors):
+        usage = {"encoder_device": device, "query_loop": loop, "processors": processors}
+        return {"per_s": per_s, "usage": usage}
+
+    steps = [step(10, 0.1, 0.03, 0.2), step(100, 0.4, 0.2, 0.85)]
+    times = of_capacity({"details": {"steps": steps, "rows": 20_000}}, cores=2)
+    assert times.encode_text_ms == pytest.approx(4)
+    assert times.encode_call_ms == pytest.approx(6)
+    assert times.query_ms == pytest.approx(2)
+    assert times.milvus_ms == pytest.approx(17 - 4 - 2 - 0.5)
+
+
+def test_the_sizing_page_gets_a_row_for_each_size_and_keeps_all_else(tmp_path):
+    def run(rows, rss_mb):
+        turns = [{"vectors scale": {"p50_ms": 5, "p99_ms": 9}}]
+        steps = {
+            "small": {"empty_mb": 100},
+            "memory": {"compact": {"rss_mb": rss_mb, "rows": rows}},
+            "searches": {"in turn": turns},
+            "build": {"s": 10},
+            "compact": {"s": 20},
+        }
+        machine = {"processor": "P", "cores": 2, "date": "2001-01-01"}
+        content = {"machine": machine, "details": {"options": {"rows": rows}, "steps": steps}}
+        path = tmp_path / f"scale-{rows}.json"
+        path.write_text(json.dumps(content))
+        return str(path)
+
+    page = tmp_path / "sizing.md"
+    page.write_text("before\n<!-- begin: measured -->\nold\n<!-- end -->\nafter\n")
+    files = [run(1_000_000, 3_100), run(20_000, 160)]
+    assert sizing.main([*files, "--page", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n<!-- begin: measured -->\nP, 2 cores, 2001-01-01")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text
+    lines = [line for line in text.splitlines() if line.startswith(("| 20,000", "| 1,000,000 "))]
+    assert [line.split(" | ")[1] for line in lines] == ["0.06 GB", "3.00 GB"]
+    assert "| 1,000,000,000 | 3,000 GB | 3,000 to 3,000 GB |" in text
