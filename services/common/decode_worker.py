@@ -31,6 +31,7 @@ from PIL import (  # noqa: F401
 
 from glimpse.errors import InvalidImage
 from services.common import preprocess
+from services.common.memory import give_back
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX, webp_size
 from services.common.preprocessing import Interpolation, Preprocessing, Resize
 
@@ -80,7 +81,7 @@ def main() -> None:
         arguments = content, _preprocessing(*wanted), now_pixels, max_pixels
         if now_pixels > SMALL_PIXELS:
             answer = background.submit(_answer, *arguments).result()
-            _return_memory()
+            give_back()  # else the allocator keeps some hundred megabytes of a large picture
         else:
             answer = _answer(*arguments)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -136,13 +137,6 @@ def _limit_memory(more_bytes: int) -> None:
     if hard != resource.RLIM_INFINITY:
         soft = min(soft, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _return_memory() -> None:
-    """Else the allocator keeps some hundred megabytes of a large picture."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
-    if trim is not None:
-        trim(0)
 
 
 def _lower_priority() -> None:

@@ -170,7 +170,6 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self.supervise(watch_lag(self._lag_s), "watching the event loop")
-        self.supervise(memory.give_back(), "giving memory back")
         self.supervise(self._watch_grpc(), "gRPC's server")
         await self._stop.wait()
         log.info("stopping")
@@ -227,7 +226,8 @@ def run_service(
 ) -> NoReturn:
     """Sets up logs, runs a service's main, ends the process with its exit code; 2: cannot start."""
     raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
-    memory.keep_pages()
+    memory.share_heap()
+    memory.give_back_often()
     with raw_output:
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
         faulthandler.enable()  # what a crash of the interpreter leaves behind the log's last line
