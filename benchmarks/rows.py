@@ -32,6 +32,7 @@ from services.indexer.pipeline import Pipeline
 from services.indexer.records import Attributes, EncodedPicture, Image, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import row
+from services.vectors.metadata import NO_METADATA
 from services.vectors.milvus import schema
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.records import CollectionSpec
@@ -145,7 +146,7 @@ class RowsBenchmark:
         entities = []
         for number, picture in enumerate(pixmaps.images(self._rows, prefix=_COLLECTION)):
             sha256 = hashlib.sha256(picture.content or b"").hexdigest()
-            attributes = Attributes(picture.id, sha256, picture.address, {})
+            attributes = Attributes(picture.id, sha256, picture.address, NO_METADATA)
             vector = self._vectors[number % len(self._vectors)]
             seen = EncodedPicture(vector, pixmaps.SIZE, pixmaps.SIZE, "BMP")
             entities.append(schema.entity_of(row(attributes, seen)))

@@ -20,6 +20,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+AnyError = TypeVar("AnyError", bound=BaseException)
+
 
 class GlimpseError(Exception):
     """The root.
@@ -141,3 +145,15 @@ class UnusableCredentials(GlimpseError):
     """A certificate, key or token that cannot be used, found before anything was sent."""
 
     reason = "CREDENTIALS_UNUSABLE"
+
+
+def as_value(error: AnyError) -> AnyError:
+    """The error, to be kept as what became of something. Changes it: where it was raised is
+    forgotten, unless nobody foresaw it.
+
+    The calls that it came through hold messages and images, and it would hold these calls, mostly
+    in a circle with itself that only the garbage collector ends.
+    """
+    if isinstance(error, GlimpseError):
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -215,7 +215,7 @@ class MemoryStore:
         typed = self._meanings.get(expression) if isinstance(filter, str) else filter
         if typed is None:
             raise InvalidInput("filter", "is text, which means nothing", reason="INVALID_FILTER")
-        return lambda row: matches(typed, vars(row))
+        return lambda row: matches(typed, values_of(row))
 
     def _collection(self, name: str, deadline: Deadline) -> _Collection:
         deadline.left_s()
@@ -232,7 +232,13 @@ def _delete(collection: _Collection, ids: Sequence[str]) -> int:
 
 
 def _fields(row: Row, fields: Sequence[str]) -> dict[str, Any]:
-    return {name: copy.deepcopy(getattr(row, name)) for name in fields}
+    values = values_of(row)
+    return {name: copy.deepcopy(values[name]) for name in fields}
+
+
+def values_of(row: Row) -> dict[str, Any]:
+    """By field, as they are read."""
+    return {**vars(row), "metadata": row.metadata.value}
 
 
 def matches(filter: Filter, row: Mapping[str, Any]) -> bool:

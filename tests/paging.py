@@ -9,6 +9,7 @@ from random import Random
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.query.v1 import query_pb2_grpc
 from services.common.deadline import Deadline
+from services.vectors.metadata import Metadata
 from services.vectors.records import ALL_FIELDS, Row
 from services.vectors.store import VectorStore
 
@@ -83,4 +84,7 @@ class Walk:
         fields = await self.store.fetch(
             self.request.collection, ids, ALL_FIELDS, deadline=Deadline(_TIMEOUT_S)
         )
-        return {id: Row(id=id, **values) for id, values in fields.items()}
+        return {
+            id: Row(id=id, **{**values, "metadata": Metadata.of(values["metadata"])})
+            for id, values in fields.items()
+        }

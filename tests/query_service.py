@@ -20,6 +20,7 @@ from services.common.encoder_client import EncoderClient
 from services.query.main import build
 from services.query.metrics import QueryMetrics
 from services.query.settings import QuerySettings
+from services.vectors.metadata import Metadata
 from services.vectors.records import CollectionSpec, Row
 from services.vectors.store import VectorStore
 from tests.fakes import FakeEncoder, serve, vector_of
@@ -46,7 +47,9 @@ def rows() -> list[Row]:
             format="JPEG" if number % 2 else "PNG",
             indexed_at_ms=1_000 + number,
             content_sha256="0" * 64,
-            metadata={"number": number, "tags": ["a", "b"], "owner": {"name": f"o'{word}"}},
+            metadata=Metadata.of(
+                {"number": number, "tags": ["a", "b"], "owner": {"name": f"o'{word}"}}
+            ),
         )
         for number, word in enumerate(WORDS)
     ]

@@ -1,4 +1,4 @@
-"""Which texts can be looked for."""
+"""Which texts are taken: at all, and to be looked for."""
 
 from __future__ import annotations
 
@@ -30,3 +30,13 @@ def check_text(field: str, text: str, max_characters: int = MAX_TEXT_CHARACTERS)
             f"must not contain control characters (U+{ord(found[0]):04X} at {found.start()})",
             reason="TEXT_CONTROL_CHARACTER",
         )
+
+
+def check_unicode(field: str, text: str) -> None:
+    """Raises InvalidInput for a text with lone surrogates, which UTF-8 cannot hold."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(field, "must be text that can be encoded as UTF-8") from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpse.errors import Overloaded
+from glimpse.errors import Overloaded, as_value
 from services.common.decode_workers import DecodeWorkers
 from services.common.preprocessing import Preprocessing
 from services.encoder.settings import EncoderSettings
@@ -56,4 +56,4 @@ class Decoder:
         try:
             return (await self._workers.decode(file, self._preprocessing, call)).pixels
         except Exception as error:  # one file's failure is that file's outcome
-            return error
+            return as_value(error)

@@ -148,7 +148,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
                 check_text(f"texts[{index}]", text)
                 tokens.append(tokenizer.encode(text))
             except errors.InvalidInput as error:
-                tokens.append(error)
+                tokens.append(errors.as_value(error))
         return tokens
 
     async def _pixels(
@@ -200,7 +200,7 @@ def _source(
         bounds.check_pixels(f"{field}.pixels", content, size)
         return np.frombuffer(content, np.uint8).reshape(size, size, 3)
     except errors.InvalidInput as error:
-        return error
+        return errors.as_value(error)
 
 
 def _placed(outcome: Pixels | Exception, field: str) -> Pixels | Exception:

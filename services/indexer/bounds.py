@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from glimpse.errors import InvalidInput
 from services.common.message_fields import MAX_STRUCT_BYTES
 from services.common.text_bounds import CONTROL_CHARACTER
-from services.vectors.bounds import MAX_METADATA_BYTES, MAX_URI_CHARACTERS, check_name
+from services.vectors.bounds import MAX_URI_CHARACTERS, check_name
 from services.vectors.filters import MAX_EXPRESSION_CHARACTERS
+from services.vectors.metadata import MAX_METADATA_BYTES
 from services.vectors.records import ALL_FIELDS
 
 MAX_NAME_CHARACTERS = 255
@@ -86,7 +87,7 @@ def check_output_fields(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def check_content(content: bytes, max_bytes: int) -> None:
+def check_content(content: bytes | memoryview, max_bytes: int) -> None:
     """Raises InvalidInput for a file over `max_bytes`; an empty one is decoding's to refuse."""
     if len(content) > max_bytes:
         raise InvalidInput(

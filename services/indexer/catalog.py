@@ -102,7 +102,7 @@ class Catalog:
         except errors.NotFound:
             return None
         except errors.GlimpseError as error:
-            return ListedCollection(name, error=error)
+            return ListedCollection(name, error=errors.as_value(error))
         return ListedCollection(name, info)
 
     async def drop(

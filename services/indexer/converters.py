@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from google.protobuf import struct_pb2
 
-from glimpse.errors import InvalidInput
+from glimpse.errors import InvalidInput, as_value
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.results import Outcome
 from glimpse.transport.status import to_status
@@ -68,10 +68,10 @@ def image(message: memoryview) -> Image:
     try:
         attributes = metadata(fields.get(pb.Image.METADATA_FIELD_NUMBER, b""))
     except InvalidInput as error:
-        problem = error
+        problem = as_value(error)
     return Image(
         sequence=small.sequence,
-        content=bytes(fields.get(pb.Image.CONTENT_FIELD_NUMBER, b"")),
+        content=fields.get(pb.Image.CONTENT_FIELD_NUMBER, b""),
         id=small.id,
         uri=small.uri,
         metadata=attributes,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from glimpse.errors import InvalidInput
 from glimpse.results import Outcome
 from services.common.encoder_client import EncoderModel
+from services.vectors.metadata import Metadata
 from services.vectors.records import CollectionInfo
 
 Vector = npt.NDArray[np.float32]
@@ -26,7 +27,7 @@ class Image:
     """
 
     sequence: int
-    content: bytes
+    content: bytes | memoryview  # of the message that it came in
     id: str = ""
     uri: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Attributes(NamedTuple):
     id: str
     content_sha256: str  # hexadecimal
     uri: str
-    metadata: dict[str, Any]
+    metadata: Metadata
     copy_id: str = ""  # of its row, where `id` is that of the same content under another uri
 
 

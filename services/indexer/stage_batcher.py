@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from glimpse.errors import as_value
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -105,7 +107,7 @@ class StageBatcher(Generic[Item, Result]):
         except Exception as error:  # each waiter reports it; nobody else is there to
             for _, waiter in batch:
                 if not waiter.done():
-                    waiter.set_exception(error)
+                    waiter.set_exception(as_value(error))
             return
         for (_, waiter), result in zip(batch, results, strict=True):
             if waiter.done():

@@ -114,7 +114,7 @@ class Stages:
         except errors.InvalidInput as error:
             # The store refuses a whole write for one row; look for it, so that it fails alone.
             if len(rows) == 1:
-                return [error]
+                return [errors.as_value(error)]
             middle = len(rows) // 2
             return [*await self.write(rows[:middle]), *await self.write(rows[middle:])]
         return [None] * len(rows)
@@ -216,5 +216,6 @@ def _has_attributes(row: dict[str, Any], image: Attributes) -> bool:
     if row["uri"] != image.uri:
         return False
     # As text, because True equals 1 in Python and must not here.
-    there, given = (json.dumps(each, sort_keys=True) for each in (row["metadata"], image.metadata))
+    values = (row["metadata"], image.metadata.value)
+    there, given = (json.dumps(each, sort_keys=True) for each in values)
     return there == given

@@ -29,6 +29,7 @@ from services.indexer.stage_batcher import StageBatcher
 from services.indexer.stages import Peers, Stages, row
 from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
+from services.vectors.metadata import Metadata
 from services.vectors.records import Row
 
 # What an image takes besides its file, pixels, vector, uri and metadata: the objects around them.
@@ -160,11 +161,11 @@ class Stream:
                 raise stopping()
             async for image in images:
                 await self._admit(image)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             # Either stop() asked for it, or close() did, or gRPC did because the caller is gone.
-            self._end = stopping() if self._stopping else error
+            self._end = stopping() if self._stopping else asyncio.CancelledError()
         except Exception as error:
-            self._end = error
+            self._end = errors.as_value(error)
         self._reading = False
         while self._images:
             self._flush_if_last()
@@ -177,11 +178,14 @@ class Stream:
         except errors.GlimpseError as error:
             valid_id = image.id if bounds.ID.fullmatch(image.id) else ""
             await self._files_and_rows.reserve(_OBJECTS_BYTES)
-            self._acknowledge(image.sequence, valid_id, Outcome.FAILED, _OBJECTS_BYTES, error)
+            failed = errors.as_value(error)
+            self._acknowledge(image.sequence, valid_id, Outcome.FAILED, _OBJECTS_BYTES, failed)
             return
         await self._files_and_rows.reserve(len(image.content) + row_bytes)
         turn = self._write_order.enter(attributes.copy_id or attributes.id)
-        under_way = _UnderWay(image.sequence, image.content, attributes, turn, row_bytes)
+        # Only now: whether it is too large is known without a copy of it.
+        content = bytes(image.content)
+        under_way = _UnderWay(image.sequence, content, attributes, turn, row_bytes)
         self._images.add(asyncio.create_task(self._index(under_way)))
 
     async def _checked(self, image: Image) -> tuple[Attributes, int]:
@@ -192,24 +196,24 @@ class Stream:
             bounds.check_id(image.id, "image.id")
         check_content(image.content, self._settings.max_file_bytes)
         check_uri(image.uri)
-        metadata_bytes = bounds.check_metadata(image.metadata, "image.metadata")
+        metadata = Metadata.of(image.metadata, "image.metadata")
         if len(image.content) <= _HASH_INLINE_BYTES:
             sha256 = _sha256(image.content)
         else:
             sha256 = await asyncio.to_thread(_sha256, image.content)
-        attributes = Attributes(image.id or sha256[:32], sha256, image.uri, image.metadata)
+        attributes = Attributes(image.id or sha256[:32], sha256, image.uri, metadata)
         if self._keep_copies and not image.id:
             copy_id = f"{attributes.id}-{_sha256(image.uri.encode())[:16]}"
             attributes = attributes._replace(copy_id=copy_id)
         uri_bytes = 4 * len(image.uri)  # the most that UTF-8 makes of it
-        return attributes, _OBJECTS_BYTES + self._vector_bytes + uri_bytes + metadata_bytes
+        return attributes, _OBJECTS_BYTES + self._vector_bytes + uri_bytes + metadata.size_bytes
 
     async def _index(self, image: _UnderWay) -> None:
         outcome, error = Outcome.FAILED, None
         try:
             outcome = await self._pass_stages(image)
         except errors.GlimpseError as foreseen:
-            error = foreseen
+            error = errors.as_value(foreseen)
         except Exception as bug:  # of this image alone: its neighbours go on
             log.exception("image %d failed", image.sequence)
             error = bug
@@ -317,5 +321,5 @@ def stopping() -> errors.Unavailable:
     )
 
 
-def _sha256(content: bytes) -> str:
+def _sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf import struct_pb2
 
-from glimpse.errors import GlimpseError, InvalidInput
+from glimpse.errors import GlimpseError, InvalidInput, as_value
 from glimpse.query.v1 import query_pb2 as pb
 from services.common.event_loop import paced
 from services.query import bounds
@@ -51,7 +51,7 @@ async def queries_of(
             bounds.check_query(message, prefix, request.options)
             queries.append(await query_of(message, max_image_bytes, prefix))
         except InvalidInput as error:
-            queries.append(error)
+            queries.append(as_value(error))
     return queries
 
 

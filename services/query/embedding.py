@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound
+from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound, as_value
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
 from services.common.event_loop import paced
@@ -204,7 +204,7 @@ class Embedder:
                 encoded += [_Encoded(outcome, batch) for outcome in batch.items]
         except GlimpseError as error:
             self._model = None  # the encoder that comes back may be another one
-            failed = _Encoded(Embedded(None, error), None)
+            failed = _Encoded(Embedded(None, as_value(error)), None)
             encoded += [failed] * (len(items) - len(encoded))
         return encoded
 
@@ -223,7 +223,7 @@ class Embedder:
             fingerprint = batch.model_fingerprint
             if fingerprint not in (collection.model_fingerprint, *mismatches):
                 error = await self._mismatch(collection, fingerprint, deadline)
-                mismatches[fingerprint] = Embedded(None, error)
+                mismatches[fingerprint] = Embedded(None, as_value(error))
         return [
             mismatches.get(batch.model_fingerprint, outcome) if batch else outcome
             for outcome, batch in encoded
@@ -275,7 +275,7 @@ def _given(part: Given, collection: CollectionSpec) -> Embedded:
     try:
         return Embedded(part.unit_vector(collection.dimension), None)
     except InvalidInput as error:
-        return Embedded(None, error)
+        return Embedded(None, as_value(error))
 
 
 def _indexed(part: IndexedImage, row: dict[str, Any] | None, spec: CollectionSpec) -> Embedded:
@@ -297,7 +297,7 @@ def _sum(query: Query, outcomes: Sequence[Embedded]) -> Embedded:
     try:
         return Embedded(query.sum(vectors), None, any(each.truncated for each in outcomes))
     except InvalidInput as error:
-        return Embedded(None, error)
+        return Embedded(None, as_value(error))
 
 
 def _sha256(text: str) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from glimpse.errors import DeadlineExceeded
+from glimpse.errors import DeadlineExceeded, as_value
 from services.common.deadline import Deadline
 
 Key = TypeVar("Key", bound=Hashable)
@@ -137,7 +137,7 @@ class RequestCoalescer(Generic[Key, Item, Answer]):
         except Exception as error:
             for caller in callers:
                 if not caller.share.done():
-                    caller.share.set_exception(error)
+                    caller.share.set_exception(as_value(error))
             return
         start = 0
         for caller in callers:

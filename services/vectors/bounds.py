@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from glimpse.errors import InvalidInput
 from services.common.event_loop import paced
+from services.common.text_bounds import check_unicode
 from services.vectors.records import CollectionSpec, Row
 
 COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -19,8 +19,6 @@ ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 MAX_DIMENSION = 32_768
 MAX_URI_CHARACTERS = 2_048
 MAX_FORMAT_CHARACTERS = 16
-MAX_METADATA_BYTES = 16 * 1024
-MAX_METADATA_DEPTH = 8
 MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
 MAX_QUERIES = 1_024
 MAX_LISTED = 1_024  # rows of one answer, all small: reading it holds the event loop for 0.01 s
@@ -65,7 +63,7 @@ def unique_ids(ids: Iterable[str]) -> list[str]:
 
 
 def _check_row(row: Row, dimension: int, field: str) -> None:
-    """All of a row but the length of its vector."""
+    """All of a row but the length of its vector; metadata has been checked when it was made."""
     check_id(row.id, f"{field}.id")
     _check_text(row.uri, f"{field}.uri", MAX_URI_CHARACTERS)
     _check_text(row.content_sha256, f"{field}.content_sha256", 64)
@@ -73,7 +71,6 @@ def _check_row(row: Row, dimension: int, field: str) -> None:
     _check_integer(row.width, f"{field}.width", _INT32_MAX)
     _check_integer(row.height, f"{field}.height", _INT32_MAX)
     _check_integer(row.indexed_at_ms, f"{field}.indexed_at_ms", _INT64_MAX)
-    check_metadata(row.metadata, f"{field}.metadata")
     if np.shape(row.vector) != (dimension,):
         raise InvalidInput(
             f"{field}.vector",
@@ -139,37 +136,10 @@ def rows_at_once(fields: Sequence[str], most: int) -> int:
     return min(most, _MAX_LARGE_ROWS) if LARGE_FIELDS.intersection(fields) else most
 
 
-def check_metadata(metadata: Any, field: str = "metadata") -> int:
-    """A JSON object of bounded size and depth, its numbers finite and its integers of 64 bits.
-
-    Returns its size as JSON, in bytes.
-    """
-    if not isinstance(metadata, dict):
-        raise InvalidInput(field, f"must be a JSON object; it is {type(metadata).__name__}")
-    if not metadata:
-        return len("{}")
-    _check_json(metadata, field, depth=1)
-    size_bytes = len(json.dumps(metadata, ensure_ascii=False).encode())
-    if size_bytes > MAX_METADATA_BYTES:
-        raise InvalidInput(
-            field, f"must have at most {MAX_METADATA_BYTES} bytes as JSON; it has {size_bytes}"
-        )
-    return size_bytes
-
-
 def _check_text(value: Any, field: str, max_characters: int) -> None:
     if not isinstance(value, str) or len(value) > max_characters:
         raise InvalidInput(field, f"must be text of at most {max_characters} characters")
-    _check_unicode(value, field)
-
-
-def _check_unicode(value: str, field: str) -> None:
-    if value.isascii():
-        return
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(field, "must be text that can be encoded as UTF-8") from error
+    check_unicode(field, value)
 
 
 def _check_integer(value: Any, field: str, maximum: int) -> None:
@@ -186,24 +156,3 @@ def _check_unit(vectors: NDArray[np.float32]) -> None:
             f"rows[{wrong[0]}].vector",
             f"must be finite and of unit length; its length is {norms[wrong[0]]:.6g}",
         )
-
-
-def _check_json(value: Any, field: str, depth: int) -> None:
-    if isinstance(value, str):
-        _check_unicode(value, field)
-    elif isinstance(value, (dict, list)):
-        if depth > MAX_METADATA_DEPTH:
-            raise InvalidInput(field, f"must be at most {MAX_METADATA_DEPTH} levels deep")
-        for key in value if isinstance(value, dict) else ():
-            if not isinstance(key, str):
-                raise InvalidInput(field, f"keys must be text; one is {key!r}")
-            _check_unicode(key, field)
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_json(item, field, depth + 1)
-    elif isinstance(value, bool) or value is None:
-        return
-    elif isinstance(value, int):
-        if not -_INT64_MAX - 1 <= value <= _INT64_MAX:
-            raise InvalidInput(field, f"integers must fit into 64 bits; one is {value}")
-    elif not isinstance(value, float) or not np.isfinite(value):
-        raise InvalidInput(field, f"must be JSON with finite numbers; it holds {value!r}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.vectors.metadata import NO_METADATA, Metadata
 
 IndexKind = Literal["AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
 Metric = Literal["IP", "COSINE"]
@@ -77,7 +79,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True)
 class Row:
-    """One image. vector: float32 [dimension], unit length; metadata: a JSON object."""
+    """One image. vector: float32 [dimension], unit length."""
 
     id: str
     vector: NDArray[np.float32]
@@ -87,7 +89,7 @@ class Row:
     height: int = 0
     format: str = ""
     indexed_at_ms: int = 0
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Metadata = NO_METADATA
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from glimpse.errors import AlreadyExists
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
 from services.vectors.filters import Comparison
+from services.vectors.metadata import Metadata
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.records import CollectionSpec, Row
 from services.vectors.store import VectorStore
@@ -172,4 +173,5 @@ def between(cosine: float) -> np.ndarray:
 
 
 def picture(id: str, vector: np.ndarray | None = None, **fields) -> Row:
-    return Row(id=id, vector=axis(0) if vector is None else vector, **fields)
+    metadata = Metadata.of(fields.pop("metadata", {}))
+    return Row(id=id, vector=axis(0) if vector is None else vector, metadata=metadata, **fields)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glimpse.errors import Unavailable
+from services.vectors.metadata import Metadata
 from services.vectors.milvus import row_requests
 from services.vectors.records import Row
 from tests.waiting import started
@@ -64,7 +65,8 @@ async def test_a_write_that_fails_leaves_no_request_under_way():
 
 def test_a_batch_of_large_rows_is_cut_by_their_size_and_keeps_the_order():
     vector = np.zeros(32_768, np.float32)
-    rows = [Row(f"{i}", vector, uri="犬" * 2_048, metadata={"k": "v" * 16_000}) for i in range(70)]
+    metadata = Metadata.of({"k": "v" * 16_000})
+    rows = [Row(f"{i}", vector, uri="犬" * 2_048, metadata=metadata) for i in range(70)]
 
     batches = list(row_requests.batches(rows))
 

@@ -107,13 +107,13 @@ def search_parameters(window: int) -> dict[str, Any]:
 def entity_of(row: Row) -> dict[str, Any]:
     entity = dict(vars(row))
     entity["vector"] = np.asarray(row.vector, dtype=np.float32)
+    entity["metadata"] = row.metadata.text
     return entity
 
 
 def entity_bytes(row: Row) -> int:
-    """About what the row takes in a message; an upper bound for its metadata."""
-    metadata_bytes = len(json.dumps(row.metadata)) if row.metadata else 0
-    return 4 * row.vector.size + 4 * len(row.uri) + metadata_bytes + 512
+    """About what the row takes in a message."""
+    return 4 * row.vector.size + 4 * len(row.uri) + row.metadata.size_bytes + 512
 
 
 def fields_of(entity: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
