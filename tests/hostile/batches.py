@@ -66,10 +66,11 @@ def _encode_short_texts(rng: Random, _: int) -> Message:
 
 
 def _encode_files(name: str, count: int = sizes.MAX_ENCODED_IMAGES) -> Make:
-    file = pictures.once(name, 2**20)
-    return lambda rng, _: encoder_pb2.EncodeImagesRequest(
-        images=[encoder_pb2.Image(file=file())] * count
-    )
+    def make(rng: Random, _: int) -> Message:
+        image = encoder_pb2.Image(file=pictures.file(name, 2**20))
+        return encoder_pb2.EncodeImagesRequest(images=[image] * count)
+
+    return make
 
 
 def _encode_pixels(rng: Random, _: int) -> Message:
@@ -82,11 +83,9 @@ def _index_options() -> indexer_pb2.IndexOptions:
 
 
 def _index_files(name: str) -> Make:
-    file = pictures.once(name, 2**20)
-
     def make(rng: Random, call: int) -> Message:
         images = [
-            indexer_pb2.Image(id=f"{call}.{n}", content=file())
+            indexer_pb2.Image(id=f"{call}.{n}", content=pictures.file(name, 2**20))
             for n in range(sizes.MAX_INDEXED_IMAGES // 4)
         ]
         return indexer_pb2.BatchIndexImagesRequest(options=_index_options(), images=images)
@@ -117,10 +116,20 @@ def _wrong_image(number: int) -> indexer_pb2.Image:
     return indexer_pb2.Image(sequence=number, id="no id!", content=b"no picture")
 
 
-def _image_of_metadata(number: int) -> indexer_pb2.Image:
+def _image_of_metadata(number: int, keys: int = 1_000) -> indexer_pb2.Image:
     image = indexer_pb2.Image(id=f"metadata/{number}", content=picture())
-    image.metadata.update({f"key{n}": n for n in range(1_000)})
+    image.metadata.update({f"key{n}": n for n in range(keys)})
     return image
+
+
+def _index_metadata(keys: int) -> Make:
+    """1,000 keys are just taken, 1,500 are too many, which shows once most are converted."""
+
+    def make(rng: Random, _: int) -> Message:
+        images = [_image_of_metadata(number, keys) for number in range(sizes.MAX_INDEXED_IMAGES)]
+        return indexer_pb2.BatchIndexImagesRequest(options=_index_options(), images=images)
+
+    return make
 
 
 def _ids(rng: Random, call: int) -> list[str]:
@@ -181,7 +190,7 @@ def _search(**options: object) -> Make:
 
 def _search_by_large_picture(rng: Random, call: int) -> Message:
     """A picture as large as is taken, in a collection that has more hits than the page."""
-    file = bytearray(pictures.once("small-png@max-bytes", 16 * 2**20)())
+    file = bytearray(pictures.file("small-png@max-bytes", 16 * 2**20))
     file[-8:] = call.to_bytes(8, "big")
     return query_pb2.SearchRequest(collection=DIFFERENT, image=bytes(file))
 
@@ -236,6 +245,8 @@ _ATTACKS: dict[str, Make] = {
     "indexer.BatchIndexImages:64-pngs-of-50-megapixels": _index_files("png@max-pixels"),
     "indexer.BatchIndexImages:64-jpegs-of-50-megapixels": _index_files("jpeg@max-pixels"),
     "indexer.BatchIndexImages:256-small-pictures": _index_small,
+    "indexer.BatchIndexImages:256-images-with-1,000-keys": _index_metadata(1_000),
+    "indexer.BatchIndexImages:256-images-with-1,500-keys": _index_metadata(1_500),
     "indexer.IndexImages:2,000-wrong-images": _stream_of(_wrong_image),
     "indexer.IndexImages:2,000-images-with-1,000-keys": _stream_of(_image_of_metadata),
     "indexer.DeleteImages:1,000-long-ids": lambda rng, call: indexer_pb2.DeleteImagesRequest(

@@ -112,8 +112,8 @@ def _bytes(place: Place) -> Iterator[Content]:
     levels = sizes.lengths(place.field)
     if place.field.name in FILE_FIELDS:
         most = min(levels.values())
-        for name, make in pictures.FILES.items():
-            yield _fixed(name, functools.partial(make, most))
+        for name in pictures.FILES:
+            yield _fixed(name, functools.partial(pictures.file, name, most))
     else:
         for level, size in levels.items():
             yield _fixed(f"zeros@{level}", functools.partial(bytes, size))

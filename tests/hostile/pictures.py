@@ -4,7 +4,6 @@ take long to read. Nothing here looks at what a service says to them.
 
 from __future__ import annotations
 
-import functools
 import io
 import struct
 import zlib
@@ -23,6 +22,7 @@ _WEBP_SIDE = 16_383  # its greatest
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JFIF_END = 20
 _SMALL = 64
+_MAX_KEPT_BYTES = 4 * 2**20
 
 
 def saved(format: str, size: tuple[int, int], mode: str = "RGB", **options: object) -> bytes:
@@ -245,7 +245,15 @@ FILES: Mapping[str, Make] = {
 }
 """By name; "@max-pixels" is as many as are taken."""
 
+_kept: dict[tuple[str, int], bytes] = {}
 
-def once(name: str, max_bytes: int) -> Callable[[], bytes]:
-    """Makes the file when it is first asked for, and keeps it."""
-    return functools.cache(lambda: FILES[name](max_bytes))
+
+def file(name: str, max_bytes: int) -> bytes:
+    """One of FILES; kept where it is small, since those of many pixels take seconds to make."""
+    kept = _kept.get((name, max_bytes))
+    if kept is not None:
+        return kept
+    content = FILES[name](max_bytes)
+    if len(content) <= _MAX_KEPT_BYTES:
+        _kept[name, max_bytes] = content
+    return content

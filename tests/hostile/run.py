@@ -87,11 +87,13 @@ class Run:
         print(f"the neighbours usually wait: {waits}", flush=True)
 
     def _attack_all(self, attacks: Sequence[Attack]) -> None:
-        """One after the other; prints a line for each."""
+        """One after the other; prints a line for each, with the minutes that the rest will take."""
+        begin_s = time.monotonic()
         for number, attack in enumerate(attacks, 1):
             result = self._attack(attack)
             self._outcome.results.append(result)
-            print(f"{number:5} of {len(attacks)}  {result}", flush=True)
+            left_s = (time.monotonic() - begin_s) / number * (len(attacks) - number)
+            print(f"{number:5} of {len(attacks)}, {left_s / 60:4.1f} min  {result}", flush=True)
 
     def _attack(self, attack: Attack) -> Result:
         """The result; of an attack that is noticed, the median of some: what it causes comes back,
@@ -129,6 +131,9 @@ class Run:
             outcomes = self._attacker.submit(assault, address, self._seconds).result()
         except OSError as error:  # of a connection; whether the service lives is seen below
             outcomes = Counter({f"attacker: {error!r}": 1})
+        except Exception as error:  # the others are made nevertheless
+            outcomes = Counter({f"attacker: {error!r}": 1})
+            self._outcome.faults.append(f"{attack.name}: its attacker met {error!r}")
         end_s = time.monotonic()
         is_calm = self._watch.await_calm()
         ended = [f"{attack.name}: {each}" for each in self._ended()]
