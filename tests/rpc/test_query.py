@@ -20,6 +20,7 @@ from services.common.preprocess import decode
 from services.common.preprocessing import Preprocessing
 from services.query.metrics import QueryMetrics
 from services.vectors.filters import Comparison
+from services.vectors.metadata import Metadata
 from services.vectors.records import Row
 from tests.fakes import vector_of
 from tests.memory_store import MemoryStore
@@ -501,7 +502,8 @@ async def test_a_thousand_calls_at_once_are_answered_a_few_at_a_time(store, enco
 
 
 async def test_answer_larger_than_a_message_is_refused_by_name(store, encoder):
-    big = [row(f"big{i}", metadata={"text": "x" * 16_000}) for i in range(80)]
+    metadata = Metadata.of({"text": "x" * 16_000})
+    big = [row(f"big{i}", metadata=metadata) for i in range(80)]
     await store.upsert(COLLECTION, big, deadline=Deadline(5))
     async with (
         encoder.serve() as target,
