@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from google.rpc import code_pb2, status_pb2
 
@@ -51,3 +54,29 @@ def test_status_of_a_connection_has_no_reason_and_one_of_no_class_of_ours_keeps_
     unreachable = from_status(status_pb2.Status(code=code_pb2.UNAVAILABLE, message="gone"))
     assert isinstance(unreachable, errors.Unavailable)
     assert (unreachable.reason, unreachable.retry_after_s) == ("", None)
+
+
+class Message:
+    """What a caller has sent; it can be seen whether it is still there."""
+
+
+def refused(message: Message) -> errors.GlimpseError:
+    """What is wrong with it, as it is kept for one image of many."""
+    try:
+        raise errors.InvalidInput("image", f"{message} is refused")
+    except errors.InvalidInput as error:
+        problem = errors.as_value(error)
+    return problem
+
+
+def test_an_error_that_is_kept_as_a_value_lets_go_of_what_was_there_when_it_was_raised():
+    message = Message()
+    held = weakref.ref(message)
+    gc.disable()
+    try:
+        problem = refused(message)
+        del message
+        assert held() is None
+    finally:
+        gc.enable()
+    assert problem.field == "image"
