@@ -339,7 +339,7 @@ async def test_of_one_id_sent_twice_the_later_wins_and_both_are_acknowledged(wor
 
 async def test_a_slow_earlier_version_does_not_overwrite_a_later_one():
     async with opened(max_encode_batch=1, write_wait_ms=0) as world:
-        slow = decode(png(1), 16, 10**6).pixels.tobytes()
+        slow = decode(png(1), MODEL.preprocessing, 10**6).pixels.tobytes()
         gate = asyncio.Event()
         plain = world.encoder.encode_pixels
 
@@ -419,7 +419,7 @@ async def test_a_bad_later_version_leaves_the_earlier_one(world):
 
 async def test_bad_images_fail_alone_and_name_their_field(world):
     refused = png(77)
-    world.encoder.refused.add(decode(refused, 16, 10**6).pixels.tobytes())
+    world.encoder.refused.add(decode(refused, MODEL.preprocessing, 10**6).pixels.tobytes())
     world.store.refused_ids.add("p5")
     bad = {
         100: (Image(100, png(1), id='a"b'), "image.id"),
