@@ -36,6 +36,13 @@ class Allowance(NamedTuple):
     max_pixels: int  # at all
 
 
+class LargePicture(NamedTuple):
+    """What is known of a picture that has more pixels than were to be decoded now."""
+
+    pixels: int
+    memory_bytes: int  # that decoding it takes
+
+
 class ProcessEnded(Exception):
     """The process is gone."""
 
@@ -63,9 +70,8 @@ class DecodeProcess:
 
     async def decode(
         self, content: bytes, preprocessing: Preprocessing, allowed: Allowance
-    ) -> Decoded | InvalidImage | int:
-        """The picture, why there is none, or how many pixels it has, where that is more than is
-        allowed now; raises ProcessEnded."""
+    ) -> Decoded | InvalidImage | LargePicture:
+        """The picture, or why there is none; raises ProcessEnded."""
         size = preprocessing.image_size
         request = REQUEST.pack(
             len(content),
@@ -83,7 +89,7 @@ class DecodeProcess:
         count = await self._receive(answer, 0, ANSWER.size)
         kind, width, height, file_format, more_bytes = ANSWER.unpack_from(answer)
         if kind == AnswerKind.LARGE:
-            return width * height
+            return LargePicture(width * height, more_bytes)
         # What has decoded strangers' files may not say what it likes.
         if more_bytes > len(answer) - ANSWER.size:
             raise ValueError(f"an answer of {more_bytes} bytes")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pydantic import Field
 
 from services.common.cpus import usable_cpus
@@ -29,24 +27,15 @@ class DecodeSettings(ServiceSettings):
         le=2**40,
         description=(
             "memory of all pictures over 2 megapixels that are being decoded, in bytes: "
-            f"{MAX_BYTES_PER_PIXEL} per pixel; further ones wait"
+            f"{MAX_BYTES_PER_PIXEL} per pixel, less of JPEGs over 50 megapixels; further ones "
+            "wait, and one that needs more by itself is refused"
         ),
     )
     max_image_pixels: int = Field(
-        50_000_000, ge=1, le=2**30, description="largest picture, width times height"
+        250_000_000, ge=1, le=2**30, description="largest picture, width times height"
     )
 
     @property
     def decoders(self) -> int:
         """How many pictures are decoded concurrently."""
         return self.decode_workers or usable_cpus()
-
-    def contradictions(self) -> Iterator[str]:
-        yield from super().contradictions()
-        largest_bytes = self.max_image_pixels * MAX_BYTES_PER_PIXEL
-        if self.max_decode_bytes < largest_bytes:
-            prefix = self.prefix()
-            yield (
-                f"{prefix}MAX_DECODE_BYTES: must be at least {largest_bytes}: a picture of "
-                f"{prefix}MAX_IMAGE_PIXELS has to fit, at {MAX_BYTES_PER_PIXEL} bytes per pixel"
-            )

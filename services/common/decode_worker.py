@@ -19,18 +19,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 
-# Loaded before the first picture; Image.open would otherwise load all that Pillow has.
-from PIL import (  # noqa: F401
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
 from glimpse.errors import InvalidImage
-from services.common import preprocess
+from services.common import picture_files, preprocess
 from services.common.memory import give_back
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX, webp_size
 from services.common.preprocessing import Interpolation, Preprocessing, Resize
@@ -43,8 +35,9 @@ READY = b"\n"
 REQUEST = struct.Struct("<3Q3I2B")
 """Bytes of the file, microseconds of CPU time and bytes of memory that it may take, pixels that may
 be decoded now, and at all; the three fields of Preprocessing."""
-ANSWER = struct.Struct("<B2I8sI")
-"""Kind, width, height and format of the picture, bytes of what follows: pixels, or a refusal."""
+ANSWER = struct.Struct("<B2I8sQ")
+"""Kind, width, height and format of the picture, bytes of what follows: pixels, or a refusal. Of a
+picture that is too large to be decoded now, the bytes that decoding it takes; nothing follows."""
 MAX_TEXT_BYTES = 1_000
 
 
@@ -70,6 +63,7 @@ def main() -> None:
     logging.disable()  # Pillow's remarks on strangers' files
     connection = socket.socket(fileno=sys.stdin.fileno())
     background = ThreadPoolExecutor(1, initializer=_lower_priority)
+    picture_files.add_formats()
     connection.sendall(READY)
     while len(head := _receive(connection, REQUEST.size)) == REQUEST.size:
         file_bytes, cpu_us, memory_bytes, now_pixels, max_pixels, *wanted = REQUEST.unpack(head)
@@ -95,13 +89,17 @@ def _preprocessing(image_size: int, resize: int, interpolation: int) -> Preproce
 def _answer(
     content: bytes, preprocessing: Preprocessing, now_pixels: int, max_pixels: int
 ) -> bytes:
+    # Pillow refuses at twice this: what is too large, before it takes memory for it.
+    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     try:
         declared = webp_size(content)
         if now_pixels < math.prod(declared) <= max_pixels:
-            return ANSWER.pack(AnswerKind.LARGE, *declared, b"", 0)
-        opened = preprocess.open_picture(content, max_pixels)
+            needed_bytes = math.prod(declared) * preprocess.MAX_BYTES_PER_PIXEL
+            return ANSWER.pack(AnswerKind.LARGE, *declared, b"", needed_bytes)
+        opened = picture_files.open_picture(content, max_pixels)
         if math.prod(opened.size) > now_pixels:
-            return ANSWER.pack(AnswerKind.LARGE, *opened.size, b"", 0)
+            needed_bytes = preprocess.decode_bytes(opened, preprocessing)
+            return ANSWER.pack(AnswerKind.LARGE, *opened.size, b"", needed_bytes)
         decoded = preprocess.decode_opened(opened, preprocessing)
     except InvalidImage as error:
         return _refusal(error.reason, error.problem)

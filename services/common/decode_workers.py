@@ -15,10 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from glimpse.errors import GlimpseError, InvalidImage, Unavailable
-from services.common.decode_process import Allowance, DecodeProcess, ProcessEnded
+from services.common.decode_process import (
+    Allowance,
+    DecodeProcess,
+    LargePicture,
+    ProcessEnded,
+)
 from services.common.decode_settings import DecodeSettings
 from services.common.decode_worker import SMALL_PIXELS
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX
+from services.common.picture_files import IMAGE_TOO_LARGE
 from services.common.preprocess import MAX_BYTES_PER_PIXEL, Decoded
 from services.common.preprocessing import Preprocessing
 from services.common.turns import Turns
@@ -45,6 +51,7 @@ class _Job:
     preprocessing: Preprocessing
     outcome: asyncio.Future[Decoded]
     pixels: int = SMALL_PIXELS  # that a worker may decode; of a large one, what it has
+    memory_bytes: int = SMALL_PIXELS * MAX_BYTES_PER_PIXEL  # that it takes, beside the file
     tries: int = 0
 
     @property
@@ -54,7 +61,7 @@ class _Job:
     @property
     def size_bytes(self) -> int:
         """What it takes of the memory that large pictures share."""
-        return self.pixels * MAX_BYTES_PER_PIXEL if self.is_large else 0
+        return self.memory_bytes if self.is_large else 0
 
 
 class DecodeWorkers:
@@ -148,9 +155,8 @@ class DecodeWorkers:
             await self._replace(worker, job)
         else:
             self._idle.append(worker)
-            if isinstance(outcome, int):
-                job.pixels = outcome
-                self._wait_again(job)
+            if isinstance(outcome, LargePicture):
+                self._add_large(job, outcome)
             else:
                 _settle(job, outcome)
         finally:
@@ -158,10 +164,19 @@ class DecodeWorkers:
             self._dispatch()
 
     def _allowance(self, job: _Job) -> Allowance:
-        memory_bytes = job.pixels * MAX_BYTES_PER_PIXEL + _FILE_COPIES * len(job.content)
-        return Allowance(
-            max_cpu_s(job.pixels), memory_bytes + _MARGIN_BYTES, job.pixels, self._max_pixels
-        )
+        memory_bytes = job.memory_bytes + _FILE_COPIES * len(job.content) + _MARGIN_BYTES
+        return Allowance(max_cpu_s(job.pixels), memory_bytes, job.pixels, self._max_pixels)
+
+    def _add_large(self, job: _Job, picture: LargePicture) -> None:
+        job.pixels, job.memory_bytes = picture
+        if job.memory_bytes > self._max_bytes:
+            problem = (
+                f"decoding its {job.pixels} pixels takes {job.memory_bytes} bytes of memory; "
+                f"at most {self._max_bytes} are allowed"
+            )
+            _settle(job, InvalidImage("image", problem, reason=IMAGE_TOO_LARGE))
+        else:
+            self._wait_again(job)
 
     async def _replace(self, worker: DecodeProcess, job: _Job) -> None:
         """The worker has ended at a picture: whose fault it is, and another worker."""

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 
 from glimpse.errors import InvalidImage
+from services.common.png_chunks import SIGNATURE, chunks
 
 IMAGE_TOO_COMPLEX = "IMAGE_TOO_COMPLEX"
 
@@ -52,7 +53,7 @@ def check_structure(content: bytes) -> None:
     """Raises InvalidImage, reason IMAGE_TOO_COMPLEX, for a file that breaks a bound."""
     if content.startswith(b"\xff\xd8"):
         _check_jpeg(content)
-    elif content.startswith(b"\x89PNG\r\n\x1a\n"):
+    elif content.startswith(SIGNATURE):
         _check_png(content)
     elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         _check_webp(content)
@@ -145,21 +146,16 @@ def _check_scans(content: bytes, at: int) -> None:
 
 
 def _check_png(content: bytes) -> None:
-    chunks = profiles = 0
+    profiles = 0
     most = _MAX_PARTS + len(content) // _BYTES_PER_PART
-    at, size = 8, len(content)
-    while at + 8 <= size:
-        kind, start = content[at + 4 : at + 8], at + 8
-        end = start + int.from_bytes(content[at : at + 4], "big")
-        chunks += 1
-        _check(chunks, most, "PNG chunks in a file of this length")
-        if kind in (b"iCCP", b"eXIf"):
+    for count, chunk in enumerate(chunks(content), 1):
+        _check(count, most, "PNG chunks in a file of this length")
+        if chunk.kind in (b"iCCP", b"eXIf"):
             profiles += 1
             _check(profiles, _MAX_PROFILES, "colour profiles and EXIF chunks")
-            _check_tiff(content[start:end])
-        elif kind == b"IEND":
+            _check_tiff(content[chunk.start : chunk.end])
+        elif chunk.kind == b"IEND":
             return
-        at = end + 4
 
 
 def _check_webp(content: bytes) -> None:

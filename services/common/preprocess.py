@@ -2,10 +2,10 @@
 not.
 
 By default the steps are those of openai/CLIP's own `preprocess` up to (not including) the division
-by 255, so pictures give the same bytes here and there. Three things are added, for pictures on
-which CLIP would fail or show something else than people see: the EXIF orientation is applied first,
-gray of 16 bits is scaled to 8 (CLIP clips it to white), and very long pictures are resized only
-where the crop looks (equal up to rounding). What strangers send,
+by 255, so pictures of RGB or gray give the same bytes here and there. Where CLIP would fail or show
+something else than people see, it is what viewers show: EXIF orientation is applied first, colours
+are those of services.common.picture_colours, and JPEGs of more than 50 megapixels are decoded at a
+smaller scale, as far as pixels stay the same within a level. What strangers send,
 services.common.decode_worker decodes.
 
 Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
@@ -13,45 +13,36 @@ Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
 
-from glimpse.errors import InvalidImage
-from services.common.picture_bounds import check_structure, webp_size
+from services.common.picture_colours import load_as_shown
+from services.common.picture_files import format_of, open_picture, translated
 from services.common.preprocessing import Interpolation, Preprocessing, Resize
 
 MAX_BYTES_PER_PIXEL = 17
 """What decoding takes at most beside the file, by the growth of the process' peak at 20 million
 pixels: WebP 16.3, PNG of 16 bits and CMYK 12, a progressive JPEG 7, and 8.4 where it is turned."""
 
-_FIELD = "image"  # what errors name; whoever knows the request's own field says so
+_JPEG_BYTES_PER_SAMPLE = 2  # which a JPEG of several scans takes, at any scale
 
-# The decoders that a stranger's bytes can reach; Pillow has many more.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-
-IMAGE_EMPTY = "IMAGE_EMPTY"
-IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
-IMAGE_TRUNCATED = "IMAGE_TRUNCATED"
-IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
-IMAGE_UNSUPPORTED = "IMAGE_UNSUPPORTED"
+_EXACT_PIXELS = 50_000_000  # JPEGs up to this size are decoded whole
+_LEAST_SHRINK = 6  # how much of making a larger one smaller is left to the filter
 
 _FILTERS = {
     Interpolation.BICUBIC: Image.Resampling.BICUBIC,
     Interpolation.BILINEAR: Image.Resampling.BILINEAR,
 }
+_REACH = 2  # pixels of its result, on each side, that the wider of these filters takes in
 
 # Past this many times the short side, only the crop's part of a picture is resized.
 _MAX_WHOLE_RATIO = 32
-
-# Of gray with 16 bits, so many samples are scaled at once.
-_PART_SAMPLES = 2**20
 
 # By the EXIF orientation; Pillow's own exif_transpose would also write all of the EXIF anew.
 _TURNS = {
@@ -63,6 +54,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_MIRRORED_ACROSS, _MIRRORED_DOWN, _ON_ITS_SIDE = (2, 3, 7, 8), (3, 4, 6, 7), (5, 6, 7, 8)
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -72,137 +66,117 @@ class Decoded:
     pixels: NDArray[np.uint8]  # [S, S, 3], RGB, C-contiguous
     width: int  # of the whole picture, in pixels, as a viewer shows it
     height: int
-    format: str  # Pillow's name of the file format, such as "JPEG"
+    format: str  # such as "JPEG"
 
 
 def decode(content: bytes, preprocessing: Preprocessing, max_pixels: int) -> Decoded:
     """Return the square of pixels that a model sees of a picture file.
 
-    Of an animation, the first frame. Transparency is dropped as CLIP drops it. Raises InvalidImage,
-    whose reason is one of the constants above or IMAGE_TOO_COMPLEX, for bytes that are no picture
-    of FORMATS, are cut short, hold more than `max_pixels` pixels (width times height, known before
-    decoding), or break a bound of picture_bounds.
+    Of an animation, the first frame; of several pages, the first. Raises InvalidImage for what
+    picture_files and picture_colours refuse, or cannot read.
     """
     return decode_opened(open_picture(content, max_pixels), preprocessing)
 
 
-def open_picture(content: bytes, max_pixels: int) -> Image.Image:
-    """Return the picture, of which only the head is read; raises InvalidImage as `decode`."""
-    if not content:
-        raise InvalidImage(_FIELD, "the file is empty", reason=IMAGE_EMPTY)
-    check_structure(content)
-    _check_size(webp_size(content), max_pixels)
-    with _translated(f"the {max_pixels} allowed"):
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        _check_size(image.size, max_pixels)
-        return image
-
-
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        problem = f"{width} x {height} pixels; at most {max_pixels} are allowed"
-        raise InvalidImage(_FIELD, problem, reason=IMAGE_TOO_LARGE)
-
-
-def decode_opened(opened: Image.Image, preprocessing: Preprocessing) -> Decoded:
+def decode_opened(opened: ImageFile, preprocessing: Preprocessing) -> Decoded:
     """Return what `decode` does of an opened picture, which has no further use then."""
-    with _translated():
-        opened.load()
-        image = _eight_bits(_turned_upright(opened))
-        width, height = image.size
-        try:
-            pixels = np.array(_square(image, preprocessing).convert("RGB"))  # [S, S, 3]
-        except (ValueError, OSError) as error:
-            raise InvalidImage(
-                _FIELD,
-                f"colour mode {image.mode} cannot be converted to RGB",
-                reason=IMAGE_UNSUPPORTED,
-            ) from error
-    return Decoded(pixels, width, height, opened.format or "")
+    with translated():
+        width, height = opened.size
+        scale = _scale(opened, preprocessing)
+        if scale > 1:
+            opened.draft(None, (width // scale, height // scale))
+        image = load_as_shown(opened)
+        orientation = _orientation(opened)  # which a PNG may say after its pixels
+        box = _shown_box(image.size, (width / scale, height / scale), orientation)
+        if orientation in _TURNS:
+            image = image.transpose(_TURNS[orientation])
+        if orientation in _ON_ITS_SIDE:
+            width, height = height, width
+        pixels = np.array(_square(image, box, preprocessing).convert("RGB"))  # [S, S, 3]
+    return Decoded(pixels, width, height, format_of(opened))
 
 
-@contextlib.contextmanager
-def _translated(most: str = "are allowed") -> Iterator[None]:
-    """Makes whatever Pillow raises the InvalidImage that it stands for."""
+def decode_bytes(opened: ImageFile, preprocessing: Preprocessing) -> int:
+    """The memory that decoding an opened picture takes at most, beside its file."""
+    pixels, scale = math.prod(opened.size), _scale(opened, preprocessing)
+    if scale == 1:
+        return pixels * MAX_BYTES_PER_PIXEL
+    samples = pixels * len(opened.getbands())
+    return samples * _JPEG_BYTES_PER_SAMPLE + pixels // scale**2 * MAX_BYTES_PER_PIXEL
+
+
+def _scale(opened: ImageFile, preprocessing: Preprocessing) -> int:
+    """By how much a JPEG is made smaller as it is decoded: 1, 2 or 4."""
+    if format_of(opened) != "JPEG" or math.prod(opened.size) <= _EXACT_PIXELS:
+        return 1
+    spare = min(opened.size) / (preprocessing.image_size * _LEAST_SHRINK)
+    return next((scale for scale in (4, 2) if scale <= spare), 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How its EXIF, or XMP, says that it is to be turned."""
     try:
-        yield
-    except (InvalidImage, MemoryError):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidImage(_FIELD, f"more pixels than {most}", reason=IMAGE_TOO_LARGE) from error
-    except Image.UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
-        raise InvalidImage(
-            _FIELD, f"not a picture of one of {known}", reason=IMAGE_UNREADABLE
-        ) from error
-    except Exception as error:  # broken files make Pillow raise almost every built-in exception
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: Exception) -> InvalidImage:
-    if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        return InvalidImage(_FIELD, "the file is truncated", reason=IMAGE_TRUNCATED)
-    return InvalidImage(_FIELD, "the file is damaged", reason=IMAGE_UNREADABLE)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The picture with gray of 16 bits scaled to 8 bits; any other picture as it is."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    samples = np.asarray(image)
-    if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
-        raise InvalidImage(
-            _FIELD,
-            "the white level of 32-bit samples is unknown; use 8 or 16 bits",
-            reason=IMAGE_UNSUPPORTED,
-        )
-    scaled = np.empty(samples.shape, np.uint8)
-    for lines, result in zip(_parts(samples), _parts(scaled), strict=True):
-        result[:] = (lines.astype(np.uint32) * 255 + 32767) // 65535
-    return Image.fromarray(scaled)
-
-
-def _parts(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Views of some lines each, so that what is computed with them stays small."""
-    lines = max(1, _PART_SAMPLES // samples.shape[1])
-    return (samples[first : first + lines] for first in range(0, len(samples), lines))
-
-
-def _turned_upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF, or XMP, says that it is to be shown."""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken EXIF block spoils no picture: viewers show it as it lies
-        return image
-    return image if turn is None else image.transpose(turn)
+        return 1
 
 
-def _square(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def _shown_box(size: tuple[int, int], shown: tuple[float, float], orientation: int) -> Box:
+    """Which part of a picture there is to see, once it is turned: at a smaller scale, its last
+    column and its last line are only partly there."""
+    right, bottom = (whole - part for whole, part in zip(size, shown, strict=True))
+    left = right if orientation in _MIRRORED_ACROSS else 0.0
+    top = bottom if orientation in _MIRRORED_DOWN else 0.0
+    box = (left, top, left + shown[0], top + shown[1])
+    return (box[1], box[0], box[3], box[2]) if orientation in _ON_ITS_SIDE else box
+
+
+def _square(image: Image.Image, box: Box, preprocessing: Preprocessing) -> Image.Image:
+    """What the model sees of that part of the picture."""
     size, filter = preprocessing.image_size, _FILTERS[preprocessing.interpolation]
     if preprocessing.resize is Resize.STRETCH:
-        return image.resize((size, size), filter)
+        return image.resize((size, size), filter, box)
     corner = int if preprocessing.resize is Resize.CROP_DOWN else round
-    return _crop(image, size, filter, corner)
+    return _crop(image, box, size, filter, corner)
 
 
 def _crop(
-    image: Image.Image, size: int, filter: Image.Resampling, corner: Callable[[float], int]
+    image: Image.Image,
+    box: Box,
+    size: int,
+    filter: Image.Resampling,
+    corner: Callable[[float], int],
 ) -> Image.Image:
     """Resize the short side to `size` and cut the centre square out, as torchvision does for CLIP.
 
     Source of the formula: torchvision's Resize (long side rounded down) and CenterCrop (corner
     rounded half to even); transformers rounds the corner down.
     """
-    width, height = image.size
+    width, height = box[2] - box[0], box[3] - box[1]
     short, long = min(width, height), max(width, height)
     new_long = int(size * long / short)
     new_width, new_height = (size, new_long) if width <= height else (new_long, size)
     left, top = corner((new_width - size) / 2), corner((new_height - size) / 2)
-    if long > _MAX_WHOLE_RATIO * short:
-        # Whole, a line of 1 x 10,000 would become two million pixels long, all cut off again.
-        x_scale, y_scale = width / new_width, height / new_height
-        box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
-        return image.resize((size, size), filter, box=box)
-    image = image.resize((new_width, new_height), filter)
-    return image.crop((left, top, left + size, top + size))
+    if long <= _MAX_WHOLE_RATIO * short:
+        image = image.resize((new_width, new_height), filter, box)
+        return image.crop((left, top, left + size, top + size))
+    # Whole, a line of 1 x 10,000 would become two million pixels long, all cut off again.
+    across, down = width / new_width, height / new_height
+    seen = (
+        box[0] + left * across,
+        box[1] + top * down,
+        box[0] + (left + size) * across,
+        box[1] + (top + size) * down,
+    )
+    return _part(image, seen, size, filter)
+
+
+def _part(image: Image.Image, box: Box, size: int, filter: Image.Resampling) -> Image.Image:
+    """A part of a picture, `size` pixels wide and high: the same pixels as if all of the picture
+    were resized, and that part then cut out."""
+    reach = math.ceil(_REACH * max(1.0, (box[3] - box[1]) / size)) + 1
+    first, last = max(0, math.floor(box[1]) - reach), min(image.height, math.ceil(box[3]) + reach)
+    lines = image.crop((0, first, image.width, last))
+    # First across, then down, as Pillow does with a whole picture.
+    lines = lines.resize((size, last - first), filter, (box[0], 0, box[2], last - first))
+    return lines.resize((size, size), filter, (0, box[1] - first, size, box[3] - first))

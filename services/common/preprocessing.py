@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-PREPROCESSING_VERSION = "1"
+PREPROCESSING_VERSION = "2"
 """Of the steps from a file to pixels: counts up with any change of them, as vectors change, too."""
 
 
@@ -34,7 +34,7 @@ class Preprocessing:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with all that changes pixels, such as "224px/v1"."""
+        """Changes with all that changes pixels, such as "224px/v2"."""
         parts = [f"{self.image_size}px"]
         if self.resize is not Resize.CROP:
             parts.append(self.resize.name.lower())

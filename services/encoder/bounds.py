@@ -1,13 +1,13 @@
 """The bounds of the encoder's requests; checked by their sizes, before anything is done with them.
 
-What a text may hold is services.common.text_bounds' to say, and how large a picture, preprocess'.
+What a text may hold is services.common.text_bounds' to say; how large a picture, picture_files'.
 """
 
 from __future__ import annotations
 
 from glimpse.errors import InvalidImage, InvalidInput
-from services.common import preprocess
 from services.common.message_fields import Content
+from services.common.picture_files import IMAGE_TOO_LARGE
 
 
 def check_count(field: str, count: int, max_count: int) -> None:
@@ -22,7 +22,7 @@ def check_file(field: str, content: Content, max_bytes: int) -> None:
         raise InvalidImage(
             field,
             f"the file has {len(content)} bytes; at most {max_bytes} are taken",
-            reason=preprocess.IMAGE_TOO_LARGE,
+            reason=IMAGE_TOO_LARGE,
         )
 
 

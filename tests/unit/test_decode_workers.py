@@ -16,15 +16,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from pydantic import ValidationError
 
 from glimpse.errors import InvalidImage, Unavailable
 from services.common import decode_workers, preprocess
 from services.common.decode_worker import SMALL_PIXELS
 from services.common.decode_workers import DecodeWorkers
 from services.common.picture_bounds import IMAGE_TOO_COMPLEX
+from services.common.picture_files import IMAGE_TOO_LARGE
 from services.common.preprocessing import Preprocessing
-from services.encoder.settings import EncoderSettings
 from services.indexer.settings import IndexerSettings
 from tests.waiting import until, wait_until
 
@@ -178,7 +177,12 @@ async def test_a_picture_that_takes_too_long_is_refused_and_its_worker_replaced(
 
 async def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch):
     monkeypatch.setattr(decode_workers, "_MARGIN_BYTES", 12 * 2**20)  # a thread takes 8
-    monkeypatch.setattr(decode_workers, "MAX_BYTES_PER_PIXEL", 0)
+    add_large = DecodeWorkers._add_large
+
+    def add_as_if_it_took_nothing(self, job, picture):
+        add_large(self, job, picture._replace(memory_bytes=0))
+
+    monkeypatch.setattr(DecodeWorkers, "_add_large", add_as_if_it_took_nothing)
     async with opened() as workers:
         with pytest.raises(InvalidImage, match="more memory than its pixels can need") as caught:
             await workers.decode(LARGE, SEEN, "caller")
@@ -305,9 +309,23 @@ def test_a_small_picture_is_decoded_unasked():
     assert SMALL_PIXELS >= 1_920 * 1_080
 
 
-@pytest.mark.parametrize("kind", [EncoderSettings, IndexerSettings])
-def test_settings_under_which_the_largest_picture_does_not_fit_are_refused(kind):
-    per_pixel = preprocess.MAX_BYTES_PER_PIXEL
-    kind(max_image_pixels=1_000_000, max_decode_bytes=1_000_000 * per_pixel)
-    with pytest.raises(ValidationError, match=r"MAX_DECODE_BYTES: must be at least 17000000: "):
-        kind(max_image_pixels=1_000_000, max_decode_bytes=1_000_000 * per_pixel - 1)
+async def test_a_picture_that_needs_more_memory_than_all_may_have_is_refused():
+    async with opened(
+        max_decode_bytes=LARGE_PIXELS * preprocess.MAX_BYTES_PER_PIXEL - 1
+    ) as workers:
+        with pytest.raises(InvalidImage, match="4000000 pixels takes 68000000 bytes") as caught:
+            await workers.decode(LARGE, SEEN, "caller")
+        assert caught.value.reason == IMAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize("share", [1, 2])
+async def test_pictures_are_taken_up_to_the_setting_and_not_up_to_pillows_own_bound(share):
+    size = 14_000, 13_000  # over twice Image.MAX_IMAGE_PIXELS
+    content = picture(width=size[0], height=size[1], file_format="JPEG")
+    async with opened(max_image_pixels=size[0] * size[1] // share) as workers:
+        if share == 1:
+            assert (await workers.decode(content, SEEN, "caller")).width == size[0]
+            return
+        with pytest.raises(InvalidImage, match="91000000") as caught:
+            await workers.decode(content, SEEN, "caller")
+        assert caught.value.reason == IMAGE_TOO_LARGE
