@@ -23,12 +23,14 @@ SOAK ?=
 CHAOS ?=
 HOSTILE ?=
 FIRST_DAY ?=
+CORPUS ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract chaos soak fuzz hostile rolling audit bench bench-encoder bench-search bench-ingest bench-peers bench-scale \
+.PHONY: help demo test contract chaos soak fuzz hostile corpus rolling audit bench bench-encoder bench-search \
+	bench-ingest bench-peers bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
@@ -112,6 +114,10 @@ hostile: $(VENV)/.dev $(if $(findstring milvus,$(HOSTILE)),milvus-server) ## att
 # Takes a quarter of an hour; writes build/bench/first_day.json. FIRST_DAY="--only stops --stops 10"
 first-day: $(VENV)/.dev milvus-server ghz ## stops, loads, pages, TLS and logs as callers meet them on their first day
 	$(BIN)/python -m tests.first_day $(FIRST_DAY)
+
+# Takes a minute; writes build/bench/corpus.json. CORPUS="--keep FOLDER" leaves the files there.
+corpus: $(VENV)/.dev ## index picture files of every kind and damage, and hold what became of each
+	$(BIN)/python -m tests.corpus $(CORPUS)
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling
