@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.vectors import Vectors, clustered
+from services.vectors.metadata import Metadata
 from services.vectors.records import Row
 
 DIMENSION = 512
@@ -94,8 +95,10 @@ def block_rows(block: int) -> list[Row]:
             height=480,
             format="JPEG",
             indexed_at_ms=1_700_000_000_000,
-            metadata={key: values[i] for key, values in columns.items()}
-            | {"title": f"{_TITLE}{first + i:09}"},
+            metadata=Metadata.of(
+                {key: values[i] for key, values in columns.items()}
+                | {"title": f"{_TITLE}{first + i:09}"}
+            ),
         )
         for i, vector in enumerate(block_vectors(block))
     ]

@@ -81,7 +81,7 @@ def _check_vectors(model: ClipModel) -> None:
     size = model.shape.image_size
     picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     try:
-        model.encode_texts(["a photo"])
+        model.encode_texts(["a photo", "a"])
         model.encode_pixels(picture)
     except FloatingPointError as error:
         raise StartFailure(

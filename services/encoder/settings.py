@@ -47,7 +47,7 @@ class EncoderSettings(DecodeSettings):
     cache_dir: Path = Field(Path("~/.cache/glimpse"), description="folder for downloaded weights")
     weights_url: str = Field(
         "",
-        pattern=r"^(https?://.*)?$",
+        pattern=r"^(https?://.+)?$",
         description=(
             "download location instead of the published one: openai/CLIP's files as "
             "URL/SHA-256/FILE, others' as URL/OWNER/NAME/raw/main/FILE and …/resolve/main/FILE"

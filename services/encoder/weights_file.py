@@ -41,7 +41,9 @@ def read_file(path: Path) -> WeightsOfFile:
     elif torchscript.is_torchscript(path):
         archive = torchscript.read(path)
         found = archive.tensors
-        said = [_ACTIVATIONS[name] for name in _ACTIVATIONS if name in archive.classes]
+        said: list[Activation] = [
+            _ACTIVATIONS[name] for name in _ACTIVATIONS if name in archive.classes
+        ]
         activation = said[0] if len(said) == 1 else None
     else:
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -48,6 +48,7 @@ class GatedModel:
         self.gate, self.busy = threading.Event(), threading.Event()
         self.gate.set()
         self.shape, self.device, self.tokenizer = model.shape, model.device, model.tokenizer
+        self.preprocessing = model.preprocessing
         self.computed = 0
         self.lost = False
         self.waiting = lambda lane: 0  # items that wait for this device
