@@ -27,7 +27,7 @@ def test_a_block_is_the_same_whenever_it_is_made():
     assert [row.id for row in first] == [str(1_500 + i) for i in range(500)]
     assert all(np.array_equal(a.vector, b.vector) for a, b in zip(first, again, strict=True))
     assert [row.metadata for row in first] == [row.metadata for row in again]
-    sizes = [len(json.dumps(row.metadata)) for row in first]
+    sizes = [row.metadata.size_bytes for row in first]
     assert world.METADATA_BYTES * 0.9 < np.mean(sizes) < world.METADATA_BYTES * 1.1
     assert all(bounds.ID.fullmatch(row.id) for row in first)
 
@@ -40,7 +40,9 @@ def test_exact_neighbours_are_those_of_all_blocks_that_the_filter_takes():
     scores = asked @ vectors.T
     assert plain.rows == 1_000
     assert plain.ids.tolist() == np.argsort(-scores, axis=1)[:, :5].tolist()
-    taken = [row.metadata["half"] == 0 for block in range(2) for row in world.block_rows(block)]
+    taken = [
+        row.metadata.value["half"] == 0 for block in range(2) for row in world.block_rows(block)
+    ]
     assert filtered.rows == sum(taken)
     scores[:, ~np.array(taken)] = -np.inf
     assert filtered.ids.tolist() == np.argsort(-scores, axis=1)[:, :5].tolist()
