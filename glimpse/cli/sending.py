@@ -65,11 +65,15 @@ def _indexer_now(before: str, to: Destination) -> str:
 
 
 def open_failures(path: Path | None, stack: ExitStack) -> IO[str] | None:
-    """The file that failures are to be written to, if any. Raises CommandError."""
+    """The file that failures are to be written to, if any. Raises CommandError.
+
+    What it has of an earlier run stays until the tally begins: a service that cannot be reached
+    takes nothing away.
+    """
     if path is None:
         return None
     try:
-        return stack.enter_context(path.open("w"))
+        return stack.enter_context(path.open("a"))
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
         raise CommandError(f"{path}: failures cannot be written there: {why}") from error

@@ -54,6 +54,8 @@ class Tally:
         """
         before = self._interruptions
         for acknowledgement in ingest:
+            if self._failure_file is not None and not self.has_begun:
+                self._failure_file.truncate(0)  # an earlier run's, kept until the service answers
             self._interruptions = before + ingest.interruptions
             self._counts[acknowledgement.outcome] += 1
             pending.done(acknowledgement)

@@ -163,6 +163,15 @@ def test_a_name_that_is_no_text_comes_back_as_the_uri_of_the_file(tmp_path):
     assert os.fsencode(StoredImage("i", uri=image.uri).path or "") == path
 
 
+def test_failures_of_an_earlier_run_stay_until_the_indexer_answers(folder, tmp_path):
+    failed = tmp_path / "failed.jsonl"
+    failed.write_text('{"path": "earlier.png"}\n')
+    assert main(["index", str(folder), "--failures", str(failed), "--indexer", "127.0.0.1:1"]) == 1
+    assert failed.read_text() == '{"path": "earlier.png"}\n'
+    assert index(Indexer(), folder, "--failures", failed) == 0
+    assert failed.read_text() == ""
+
+
 def interrupt_at_10(stream, seen, context):
     if len(seen) == 10:
         ended = threading.Event()
