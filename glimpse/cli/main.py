@@ -11,6 +11,12 @@ from glimpse.errors import GlimpseError, Unavailable
 
 _PACKAGES = ("typer", "rich", "PIL")
 """What comes with the extra `cli`, by the names that are imported."""
+_OPTIONS = {
+    "TLS_REQUIRED": "--tls-ca",
+    "TOKEN_MISSING": "--token-file",
+    "CLIENT_CERTIFICATE_MISSING": "--tls-cert FILE --tls-key",
+}
+"""The options that were missing, by the reason of the error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +58,8 @@ def _sentence(error: Exception) -> str:
     # Without a reason, it was the connection that failed and not a service that answered.
     if isinstance(error, Unavailable) and not error.reason:
         return f'{error}; is it running? "glimpse up" starts everything on this machine'
+    if isinstance(error, GlimpseError) and error.reason in _OPTIONS:
+        return f"{error}; here: glimpse {_OPTIONS[error.reason]} FILE ..."
     return str(error)
 
 

@@ -1,4 +1,4 @@
-"""Certificates and token for all commands: options before the command, or the environment."""
+"""The options before a command: certificates and token for all of them, and --version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from glimpse import __version__
 
 
 def _file(name: str, variable: str, meaning: str) -> typer.models.OptionInfo:
@@ -25,6 +27,12 @@ class Protection:
 
 
 _told: ContextVar[Protection] = ContextVar("told")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"glimpse {__version__}")
+        raise typer.Exit
 
 
 def options(
@@ -47,6 +55,12 @@ def options(
         Path | None,
         _file("--token-file", "GLIMPSE_TOKEN_FILE", "File of the token to send with each call."),
     ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_tell_version, help="Show the version and exit."
+        ),
+    ] = False,
 ) -> None:
     """Search pictures by words."""
     _told.set(Protection(tls_ca, tls_cert, tls_key, token_file))

@@ -215,7 +215,8 @@ class Stack:
         if not (_CHECKOUT / "services" / "encoder").is_dir():
             raise StackError(
                 "the services are not part of the installed client: they run from a checkout of "
-                "glimpse, where `make demo` sets everything up, or from its images"
+                "glimpse, where `make demo` sets everything up (and `pip install -e .` undoes a "
+                "`pip install .`), or from its images"
             )
         needed = {"milvus": "milvus_lite", "encoder": "torch"}
         for name, package in needed.items():

@@ -60,7 +60,8 @@ def up(
     """Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C.
 
     The other commands find them by themselves when they are given the same --data. Settings of the
-    services, such as INDEXER_LOG_LEVEL, are passed on from the environment.
+    services, such as INDEXER_LOG_LEVEL, are passed on from the environment; those for a certificate
+    are not possible, because it calls them in plaintext, on this machine only.
 
     \b
     Examples:
@@ -69,6 +70,7 @@ def up(
     """
     if importlib.util.find_spec("fcntl") is None:
         raise CommandError("the services run on Linux and macOS only; all other commands work here")
+    _refuse_tls()
     folder = (data or addresses.default_data()).expanduser().absolute()
     stack = Stack(
         StackOptions(
@@ -97,6 +99,16 @@ def up(
     finally:
         stack.stop()
     say("Stopped.")
+
+
+def _refuse_tls() -> None:
+    """Raises CommandError, where the start would wait in vain for services that speak TLS."""
+    for name in ("ENCODER_TLS_CERT_FILE", "INDEXER_TLS_CERT_FILE", "QUERY_TLS_CERT_FILE"):
+        if os.environ.get(name):
+            raise CommandError(
+                f"{name} is set, and `glimpse up` speaks plaintext, on this machine only: unset "
+                "it, or start the services one by one (docs/operations.md, TLS on one machine)"
+            )
 
 
 def _ports(base: int | None) -> Ports:

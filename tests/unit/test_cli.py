@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from glimpse import __version__
 from glimpse.cli.console import printable
 from glimpse.cli.main import main
 
@@ -78,6 +79,18 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_1(
     assert message.startswith("glimpse: ")
     assert sentence in message
     assert len(message.splitlines()) == 1
+
+
+def test_up_refuses_at_once_what_it_would_wait_for_in_vain(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("QUERY_TLS_CERT_FILE", "query.crt")
+    assert main(["up", "--data", str(tmp_path / "data")]) == 1
+    assert capsys.readouterr().err.startswith("glimpse: QUERY_TLS_CERT_FILE is set, and ")
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"glimpse {__version__}\n"
 
 
 def test_an_error_that_nobody_foresaw_is_still_a_sentence(monkeypatch, capsys):
