@@ -35,12 +35,12 @@ def new(
 
     \b
     Example:
-        glimpse token new web-backend --scope search > web-backend.token
+        glimpse token new web-backend --scope search > web-backend.token 2>> tokens
     """
     made = tokens.new_token()
     try:
         line = tokens.line(made, scopes, name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    say(f"Line for the file that QUERY_TOKENS_FILE and its like name:\n{line}")
+    say(f"# For the file that QUERY_TOKENS_FILE and its like name:\n{line}")
     print(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ METHOD_SCOPES = {
     f"{_QUERY}GetImages": "search",
 }
 """The scope that a token needs for each method. What is not here, nobody may call."""
+
+log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BEARER = re.compile(r"[Bb]earer +([\x21-\x7e]{1,1024})")
@@ -118,4 +121,7 @@ def _entries(setting: str, content: bytes) -> tuple[_Entry, ...]:
                 f"{setting}: line {number} has scopes other than {', '.join(SCOPES)}"
             )
         entries.append(_Entry(scopes, fields[1].encode(), fields[2]))
+    if not entries:
+        # As it may be meant, to let nobody in; one that was emptied by mistake looks the same.
+        log.warning("%s: holds no token: each call is refused", setting)
     return tuple(entries)
