@@ -22,6 +22,7 @@ FUZZ ?=
 SOAK ?=
 CHAOS ?=
 HOSTILE ?=
+FOLDERS ?=
 FIRST_DAY ?=
 CORPUS ?=
 
@@ -29,8 +30,8 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract chaos soak fuzz hostile corpus rolling audit bench bench-encoder bench-search \
-	bench-ingest bench-peers bench-scale \
+.PHONY: help demo test contract chaos soak fuzz hostile corpus corpus-folders rolling audit bench bench-encoder \
+	bench-search bench-ingest bench-peers bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
@@ -118,6 +119,11 @@ first-day: $(VENV)/.dev milvus-server ghz ## stops, loads, pages, TLS and logs a
 # Takes a minute; writes build/bench/corpus.json. CORPUS="--keep FOLDER" leaves the files there.
 corpus: $(VENV)/.dev ## index picture files of every kind and damage, and hold what became of each
 	$(BIN)/python -m tests.corpus $(CORPUS)
+
+# Takes ten minutes. Options: FOLDERS="--only sync --files 20000"
+corpus-folders: $(VENV)/.dev milvus-server ## index a tree of odd folders and names; measure a walk, a sync, a distant store
+	$(BIN)/python -m tests.corpus.folders
+	$(BIN)/python -m tests.corpus.folder_figures $(FOLDERS)
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling

@@ -1,8 +1,7 @@
-"""Three figures about folders, for build/bench/corpus.json: memory of a walk over a million files,
-files that a second sync looks at in a second, and pictures from a distant object store beside those
-from local disk.
+"""Three figures about folders: memory of a walk over a million entries, files that a second sync
+looks at in a second, and pictures from a distant object store beside those from local disk.
 
-Run it as `python -m tests.corpus.folder_figures [--only walk sync store]`.
+`make corpus-folders` writes them to build/bench/folders.json. Options: --only walk sync store
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import machine, stacks
+from benchmarks.report import Bar, Figure, Report
 from demo import pictures
 from glimpse import Client, ImageFile, Outcome
 from glimpse.cli.ports import Ports
@@ -36,7 +37,6 @@ from services.vectors.records import Row
 from tests.backends import MilvusServer
 from tests.scripted import Indexer, serve
 
-RESULTS = Path("build/bench/corpus.json")
 _ENTRIES, _PER_FOLDER, _SOURCES = 1_000_000, 1_000, 20
 _OTHERS = 10  # files for each picture, and itself; they are passed over
 _SYNCED = 100_000
@@ -46,7 +46,7 @@ _ROWS_AT_ONCE = 2_000
 _COLLECTION = "synced"
 
 
-def walk_rss_mb(entries: int) -> dict[str, float]:
+def walk_figures(entries: int) -> list[Figure]:
     """The most memory that `glimpse index` takes over so many entries, in MB (10^6 bytes), and how
     soon it has sent the first picture."""
     with tempfile.TemporaryDirectory() as folder, _indexer() as (target, first):
@@ -60,8 +60,16 @@ def walk_rss_mb(entries: int) -> dict[str, float]:
         seconds = time.monotonic() - started_s
     if process.returncode:
         raise RuntimeError(f"glimpse index ended with {process.returncode}")
-    first_s = first[0] - started_s
-    return {"walk_rss_mb": most_bytes / 1e6, "walk_s": seconds, "walk_first_s": first_s}
+    return [
+        Figure(
+            "walk_rss_mb",
+            f"memory of glimpse index over {entries:,} entries, in MB",
+            round(most_bytes / 1e6, 1),
+            Bar("at most", 200),
+        ),
+        Figure("walk_s", "how long it took, in seconds", round(seconds, 1)),
+        Figure("walk_first_s", "until the first picture was sent", round(first[0] - started_s, 2)),
+    ]
 
 
 def _most_bytes(pid: int) -> int:
@@ -112,7 +120,7 @@ def _glimpse(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "glimpse.cli.main", *arguments])
 
 
-def sync_files_per_s(files: int, store: str) -> dict[str, float]:
+def sync_figures(files: int, store: str) -> list[Figure]:
     """Files that a sync looks at in a second, all of them as before, rows read from a store."""
     with tempfile.TemporaryDirectory() as made, _stack(Path(made), store) as stack:
         folder = Path(made, "pictures")
@@ -124,7 +132,10 @@ def sync_files_per_s(files: int, store: str) -> dict[str, float]:
         seconds = time.monotonic() - started_s
     if told["as before"] != files:
         raise RuntimeError(f"of {files} files {told} were as before")
-    return {f"sync_files_per_s_{store}": files / seconds}
+    bar = Bar("at least", 5_000) if store == "milvus" else None
+    meaning = f"files/s of a second sync of {files:,} unchanged files, rows in {store}"
+    key = "sync_files_per_s" if bar else f"sync_files_per_s_{store}"
+    return [Figure(key, meaning, round(files / seconds), bar)]
 
 
 async def _fill_synced(stack: Stack, folder: Path, files: int) -> None:
@@ -152,7 +163,7 @@ async def _fill_synced(stack: Stack, folder: Path, files: int) -> None:
     await rows_store.close()
 
 
-def object_store_share(rounds: int) -> dict[str, float]:
+def object_store_figures(rounds: int) -> list[Figure]:
     """Pictures a second from an object store that takes 100 ms for each, by those from local disk;
     medians of rounds side by side."""
     with (
@@ -172,12 +183,12 @@ def object_store_share(rounds: int) -> dict[str, float]:
             for number in range(rounds):
                 rates["local"].append(_rate(client, f"local_{number}", local))
                 rates["remote"].append(_rate(client, f"remote_{number}", remote))
-    medians = {where: statistics.median(of) for where, of in rates.items()}
-    return {
-        "object_store_share": medians["remote"] / medians["local"],
-        "local_images_per_s": medians["local"],
-        "object_store_images_per_s": medians["remote"],
-    }
+    meaning = "pictures/s from an object store with 100 ms for each, by those from local disk"
+    bar = Bar("at least", 0.9)
+    return [
+        Figure.ratio("object_store_share", meaning, rates["remote"], rates["local"], bar),
+        Figure("local_images_per_s", "from local disk", round(statistics.median(rates["local"]))),
+    ]
 
 
 def _rate(client: Client, collection: str, images: list[ImageFile]) -> float:
@@ -233,23 +244,21 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=("walk", "sync", "store"))
     parser.add_argument("--entries", type=int, default=_ENTRIES)
     parser.add_argument("--files", type=int, default=_SYNCED)
-    parser.add_argument("--stores", nargs="*", default=["lite"], choices=("lite", "milvus"))
+    parser.add_argument("--stores", nargs="*", default=["milvus"], choices=("lite", "milvus"))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     measures = {
-        "walk": [lambda: walk_rss_mb(options.entries)],
-        "sync": [lambda s=s: sync_files_per_s(options.files, s) for s in options.stores],
-        "store": [lambda: object_store_share(options.rounds)],
+        "walk": [lambda: walk_figures(options.entries)],
+        "sync": [lambda s=s: sync_figures(options.files, s) for s in options.stores],
+        "store": [lambda: object_store_figures(options.rounds)],
     }
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    report = Report("folders", "make corpus-folders", machine.describe())
     for name in options.only or measures:
         for measure in measures[name]:
-            figures = {each: round(value, 3) for each, value in measure().items()}
-            print(figures, flush=True)
-            known.update(figures)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(known, indent=2) + "\n")
-    return 0
+            report.figures += measure()
+    report.write(stacks.OUTPUT / "folders.json")
+    print(report.table())
+    return 0 if all(figure.is_met is not False for figure in report.figures) else 1
 
 
 if __name__ == "__main__":

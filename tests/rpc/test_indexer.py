@@ -641,7 +641,7 @@ async def test_a_page_of_large_images_ends_early_and_the_next_continues(service,
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"page_size": 1_001}, "page_size"),
+        ({"page_size": 10_001}, "page_size"),
         ({"after_id": "no id"}, "after_id"),
         ({"output_fields": ["score"]}, "output_fields"),
         ({"output_fields": ["uri"] * 65}, "output_fields"),
