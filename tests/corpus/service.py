@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -87,6 +88,9 @@ async def indexing() -> AsyncIterator[Indexing]:
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # it ends in order, and nothing else listens
             await serving
+            del serving
+            gc.collect()  # gRPC's server looks for its event loop when it is collected
+            await asyncio.sleep(0)
 
 
 async def decode_peak_bytes(content: bytes) -> int:

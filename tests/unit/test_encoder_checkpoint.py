@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from services.common.preprocessing import PREPROCESSING_VERSION
 from services.encoder import checkpoint, torchscript
 from services.encoder.checkpoint import CheckpointError
 from services.encoder.download import BUNDLED, OPENAI_SHA256, WeightsFile
@@ -57,7 +58,7 @@ def test_a_plain_state_dict_gives_weights_shape_and_fingerprint(tiny, tmp_path) 
     assert shape.image == Tower(128, 2, 64, "quick_gelu")
     assert (shape.context_length, shape.text) == (77, Tower(64, 2, 64, "quick_gelu"))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert found.fingerprint == f"{sha256}/32px/v1"
+    assert found.fingerprint == f"{sha256}/32px/v{PREPROCESSING_VERSION}"
 
 
 def test_a_torchscript_archive_gives_the_same_weights_and_is_never_run(tmp_path) -> None:
