@@ -78,7 +78,7 @@ class EncoderSettings(DecodeSettings):
     max_texts: int = Field(256, ge=1, le=10_000, description="texts in one call")
     max_images: int = Field(64, ge=1, le=10_000, description="images in one call")
     max_file_bytes: int = Field(
-        16 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
+        32 * 2**20, ge=1024, le=2**30, description="largest picture file, in bytes"
     )
     max_batch_texts: int = Field(
         64, ge=1, le=10_000, description="most texts that the device computes at once"

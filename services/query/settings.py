@@ -28,7 +28,7 @@ class QuerySettings(PeerSettings):
         description="calls worked on at once; further calls wait for a place",
     )
     max_image_bytes: int = Field(
-        16 * 2**20, ge=1, le=2**30, description="largest picture file in a query, in bytes"
+        32 * 2**20, ge=1, le=2**30, description="largest picture file in a query, in bytes"
     )
     max_cached_texts: int = Field(
         10_000,

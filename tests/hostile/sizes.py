@@ -58,8 +58,8 @@ _COUNTS = {
     "path": 16,
 }
 _BYTES = {
-    "file": 16 * 2**20,
-    "image": 16 * 2**20,
+    "file": 32 * 2**20,
+    "image": 32 * 2**20,
     "content": 32 * 2**20,
     "pixels": IMAGE_SIZE * IMAGE_SIZE * 3,
 }

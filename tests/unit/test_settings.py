@@ -155,3 +155,10 @@ def test_help_may_be_read_by_whoever_wants_its_beginning_only():
     command = f"{sys.executable} -m services.query --help | head -n 1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("usage: python -m services.query\n", "")
+
+
+def test_what_can_be_indexed_can_be_searched_by():
+    indexed = IndexerSettings().max_file_bytes
+    assert QuerySettings().max_image_bytes >= indexed
+    assert EncoderSettings().max_file_bytes >= indexed
+    assert EncoderSettings().max_image_pixels >= IndexerSettings().max_image_pixels
