@@ -41,3 +41,12 @@ class Preprocessing:
         if self.interpolation is not Interpolation.BICUBIC:
             parts.append(self.interpolation.name.lower())
         return "/".join((*parts, f"v{PREPROCESSING_VERSION}"))
+
+
+def told_difference(filled: str, runs: str) -> str:
+    """What to add about the fingerprints of a collection's model and the encoder's, where it is not
+    the weights that differ; else ""."""
+    (weights, _, before), (same, _, now) = filled.partition("/"), runs.partition("/")
+    if weights != same or before == now:
+        return ""
+    return f"; the weights are the same, but pictures are seen otherwise: {before} then, {now} now"

@@ -11,6 +11,7 @@ import time
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
+from services.common.preprocessing import told_difference
 from services.common.tasks import concurrently
 from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
@@ -160,6 +161,7 @@ class Catalog:
                 f"collection {name!r} was filled by model {spec.model_name!r} "
                 f"({spec.model_fingerprint}); the encoder runs {model.name!r} "
                 f"({model.fingerprint}): index into another collection, or drop this one first"
+                f"{told_difference(spec.model_fingerprint, model.fingerprint)}"
             )
         return Target(name, model, force, max_wait_s, keep_copies)
 

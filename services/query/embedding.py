@@ -12,6 +12,7 @@ from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound, 
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
 from services.common.event_loop import paced
+from services.common.preprocessing import told_difference
 from services.common.tasks import concurrently
 from services.query.metrics import QueryMetrics, SearchTiming
 from services.query.queries import (
@@ -248,7 +249,8 @@ class Embedder:
             pass  # its name is all that was asked for
         return ModelMismatch(
             f"collection {collection.name!r} was filled by model {collection.model_name} "
-            f"({collection.model_fingerprint[:12]}), the encoder runs {name} ({fingerprint[:12]})",
+            f"({collection.model_fingerprint[:12]}), the encoder runs {name} ({fingerprint[:12]})"
+            f"{told_difference(collection.model_fingerprint, fingerprint)}",
             metadata={
                 "collection_model": collection.model_name,
                 "collection_fingerprint": collection.model_fingerprint,

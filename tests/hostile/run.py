@@ -24,14 +24,19 @@ from tests.hostile.attacks import Assault, Attack, Calls
 from tests.hostile.contracts import NEIGHBOURS, well_formed_messages
 from tests.hostile.neighbours import Neighbours
 from tests.hostile.results import NOTICED_MS, Outcome, Result
+from tests.hostile.sizes import MAX_IMAGE_PIXELS
 from tests.hostile.stage import fill
 from tests.hostile.watch import CALM_TIMEOUT_S, Watch
 from tests.robustness.fuzz import Victim
 from tests.robustness.messages import METHODS
 
 SERVICES = ("encoder", "indexer", "query")
-ENVIRONMENT = {f"{name.upper()}_LOG_FORMAT": "json" for name in SERVICES}
-"""For the stack: logs as machines read them, so that what does not belong there can be told."""
+ENVIRONMENT = {
+    **{f"{name.upper()}_LOG_FORMAT": "json" for name in SERVICES},
+    **{f"{name}_MAX_IMAGE_PIXELS": str(MAX_IMAGE_PIXELS) for name in ("ENCODER", "INDEXER")},
+}
+"""For the stack: logs as machines read them, so that what does not belong there can be told; and
+pictures as large as those of tests.hostile.pictures."""
 
 _WARM_UP_S = 5.0
 _ATTACKER_NICE = 5

@@ -515,6 +515,16 @@ async def test_vectors_of_another_model_are_refused_naming_both(service):
         assert part in str(error)
 
 
+async def test_a_collection_of_pictures_that_were_seen_otherwise_is_refused_saying_so(service):
+    await service.store.create_collection(
+        CollectionSpec(NAME, 32, "fake", "f" * 64 + "/224px/v1"), deadline=Deadline(T)
+    )
+    service.encoder.fingerprint = "f" * 64 + "/224px/v2"
+    error = await stream_failure(service, starting())
+    assert error.reason == "MODEL_MISMATCH"
+    assert str(error).endswith("pictures are seen otherwise: 224px/v1 then, 224px/v2 now")
+
+
 @pytest.mark.parametrize(("name", "value"), [("preprocessing_version", "0"), ("resize", 99)])
 async def test_a_model_whose_pixels_cannot_be_made_is_refused_by_name(service, name, value):
     setattr(service.encoder, name, value)

@@ -300,7 +300,8 @@ def test_decompression_bombs_are_refused_and_pillows_own_bound_stays() -> None:
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-SEEDS = [file_of(noise(24, 17), name) for name in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")]
+picture_files.add_formats()
+SEEDS = [file_of(noise(24, 17), name) for name in picture_files.FORMATS]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
