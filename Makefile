@@ -31,7 +31,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test contract chaos soak fuzz hostile corpus corpus-folders rolling audit bench bench-encoder \
-	bench-search bench-ingest bench-peers bench-scale \
+	bench-search bench-ingest bench-peers bench-models bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
@@ -62,6 +62,9 @@ bench: ## measure encoder, indexing and searches; one table; docs/benchmarks.md'
 # Results go to build/bench/*.json. Options of one: BENCH="--rounds 5 --seconds 10"
 bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop
 	$(BIN)/python -m benchmarks.encoder $(BENCH)
+
+bench-models: $(VENV)/.dev ## measure each family of models beside its own library
+	$(BIN)/python -m benchmarks.models $(BENCH)
 
 bench-search: $(VENV)/.dev milvus-server ## measure searches, STORE=milvus or lite
 	$(BIN)/python -m benchmarks.search --store $(STORE) $(BENCH)

@@ -6,7 +6,7 @@ Each gives a folder as its library saves one, and the library's own vectors of p
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,19 +74,46 @@ def scattered(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     return model.eval()
 
 
-def hugging_face_clip(folder: Path, seed: int = 0, **vision: Any) -> Family:
-    """Hugging Face's CLIPModel, with GELU in one tower and QuickGELU in the other."""
+def hugging_face_clip(
+    folder: Path,
+    seed: int = 0,
+    vision: Mapping[str, Any] | None = None,
+    text: Mapping[str, Any] | None = None,
+    dimension: int = 48,
+) -> Family:
+    """Hugging Face's CLIPModel; small, with GELU in one tower and QuickGELU in the other."""
     import transformers as hf
 
     vocabulary = openai_clip.tokenizer()
     torch.manual_seed(seed)
-    size = vision.setdefault("image_size", 64)
-    vision = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4} | vision
-    vision |= {"patch_size": vision.get("patch_size", 16), "hidden_act": "gelu"}
-    vision |= {"intermediate_size": 4 * vision["hidden_size"]}
-    text = {"hidden_size": 80, "num_hidden_layers": 3, "num_attention_heads": 1}
-    text |= {"intermediate_size": 200, "hidden_act": "quick_gelu"}
-    config = hf.CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)
+    vision = (
+        vision
+        if vision is not None
+        else {
+            "hidden_size": 96,
+            "intermediate_size": 384,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": 64,
+            "patch_size": 16,
+            "hidden_act": "gelu",
+        }
+    )
+    text = (
+        text
+        if text is not None
+        else {
+            "hidden_size": 80,
+            "intermediate_size": 200,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 1,
+            "hidden_act": "quick_gelu",
+        }
+    )
+    config = hf.CLIPConfig(
+        text_config=dict(text), vision_config=dict(vision), projection_dim=dimension
+    )
+    size = config.vision_config.image_size
     model = scattered(hf.CLIPModel(config), seed)
     tokenizer = hf.CLIPTokenizer(vocab=dict(vocabulary.encoder), merges=list(vocabulary.bpe_ranks))
     processor = hf.CLIPImageProcessorPil(
@@ -197,13 +224,15 @@ def open_clip_clip(folder: Path, seed: int = 0, quick_gelu: bool = False, **chan
     for part, values in changes.items():
         if isinstance(values, dict):
             model_config[part] = model_config[part] | values
+    size = model_config["vision_cfg"]["image_size"]
+    model_config["embed_dim"] = changes.get("embed_dim", model_config["embed_dim"])
     torch.manual_seed(seed)
     custom = changes.get("custom_text", False)
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     model = scattered(kind(**model_config), seed)
     if custom:
         model_config["custom_text"] = True
-    how = {"size": 64, "interpolation": "bilinear", "resize_mode": "squash"}
+    how = {"size": size, "interpolation": "bilinear", "resize_mode": "squash"}
     open_clip.model.set_model_preprocess_cfg(
         model, {"mean": (0.4, 0.5, 0.6), "std": (0.3, 0.2, 0.25), **how}
     )
@@ -217,7 +246,7 @@ def open_clip_clip(folder: Path, seed: int = 0, quick_gelu: bool = False, **chan
         model,
         (0.4, 0.5, 0.6),
         (0.3, 0.2, 0.25),
-        64,
+        size,
         lambda texts: tokenizer(list(texts)),
         lambda picture: np.asarray(transform(picture)),
         model.encode_image,
