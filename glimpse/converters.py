@@ -147,6 +147,7 @@ def search_result(response: query_pb2.SearchResponse) -> SearchResult:
         text_truncated=response.text_truncated,
         model=_model(response.model),
         timing=_timing(response.timing),
+        prompt_template=response.prompt_template,
     )
 
 
@@ -157,6 +158,7 @@ def batch_search_result(response: query_pb2.BatchSearchResponse) -> BatchSearchR
             hits=[hit(message) for message in result.hits.hits],
             text_truncated=result.text_truncated,
             error=from_status(result.error) if result.HasField("error") else None,
+            prompt_template=result.prompt_template,
         )
         for result in response.results
     ]

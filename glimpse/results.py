@@ -97,6 +97,7 @@ class SearchResult:
     text_truncated: bool
     model: Model
     timing: Timing
+    prompt_template: str = ""  # what texts were put into; empty: nothing
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Answer:
     hits: list[Hit]
     text_truncated: bool
     error: GlimpseError | None = None
+    prompt_template: str = ""  # what texts were put into; empty: nothing
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     def __init__(self, dimension: int = 32, image_size: int = 16, max_images: int = 8) -> None:
         self.fingerprint = "f" * 64
         self.model_name = "fake"
+        self.prompt_template = ""
         self.dimension = dimension
         self.image_size = image_size
         self.preprocessing_version = PREPROCESSING_VERSION
@@ -130,6 +131,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
                 context_length=77,
                 precision="fp32",
                 device="cpu",
+                prompt_template=self.prompt_template,
                 preprocessing_version=self.preprocessing_version,
                 resize=self.resize,  # type: ignore[arg-type]
             ),
@@ -148,14 +150,20 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     ) -> pb.EncodeTextsResponse:
         async with self._call(context):
             self.items["texts"] += len(request.texts)
+            is_given = request.HasField("prompt_template")
+            template = request.prompt_template if is_given else self.prompt_template
             results = [
                 pb.TextResult(
-                    embedding=self._embedding(text.encode()), truncated=len(text.split()) > 75
+                    embedding=self._embedding((template or "{}").replace("{}", text).encode()),
+                    truncated=len(text.split()) > 75,
                 )
                 for text in request.texts
             ]
         return pb.EncodeTextsResponse(
-            results=results, model_fingerprint=self.fingerprint, timing=_TIMING
+            results=results,
+            model_fingerprint=self.fingerprint,
+            timing=_TIMING,
+            prompt_template=template,
         )
 
     async def EncodeImages(

@@ -86,6 +86,7 @@ class Embedded:
     vector: Vector | None
     error: errors.GlimpseError | None
     truncated: bool = False
+    prompt_template: str = ""  # what a text was put into
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,13 @@ class EncoderClient:
             interpolation=model.interpolation,
         )
 
-    async def encode_texts(self, texts: Sequence[str], deadline: Deadline) -> EncodedBatch:
-        """Unit vectors of texts."""
+    async def encode_texts(
+        self, texts: Sequence[str], deadline: Deadline, as_they_are: bool = False
+    ) -> EncodedBatch:
+        """Unit vectors of texts, which are put into the model's own template unless told not to."""
         request = pb.EncodeTextsRequest(texts=texts)
+        if as_they_are:
+            request.prompt_template = ""  # set, and empty
         return _batch(await self._call_one_that_serves("EncodeTexts", request, deadline))
 
     async def encode_files(self, files: Sequence[bytes], deadline: Deadline) -> EncodedBatch:
@@ -254,11 +259,13 @@ def _ours(error: errors.GlimpseError, raw: grpc.aio.AioRpcError) -> errors.Glimp
 
 def _batch(response: pb.EncodeTextsResponse | pb.EncodeImagesResponse) -> EncodedBatch:
     items = []
+    is_texts = isinstance(response, pb.EncodeTextsResponse)
+    template = response.prompt_template if is_texts else ""
     for result in response.results:
         truncated = isinstance(result, pb.TextResult) and result.truncated
         if result.WhichOneof("result") == "embedding":
             vector = np.array(result.embedding.values, dtype=np.float32)
-            items.append(Embedded(vector, None, truncated))
+            items.append(Embedded(vector, None, truncated, template))
         else:
             items.append(Embedded(None, from_status(result.error), truncated))
     timing = response.timing

@@ -72,6 +72,7 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         resize=f"RESIZE_{read.preprocessing.resize.name}",
         interpolation=f"INTERPOLATION_{read.preprocessing.interpolation.name}",
         int8_cosine=int8_cosine,
+        prompt_template=read.prompt_template,
     )
     return model, description
 

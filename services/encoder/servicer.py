@@ -19,7 +19,12 @@ from services.common.codec import takes_bytes
 from services.common.deadline import Deadline
 from services.common.interceptors import deadline_of
 from services.common.message_fields import parse, take_apart
-from services.common.text_bounds import MAX_TEXT_CHARACTERS, check_text
+from services.common.text_bounds import (
+    MAX_TEXT_CHARACTERS,
+    check_template,
+    check_text,
+    in_template,
+)
 from services.encoder import bounds
 from services.encoder.batcher import Batcher, Encoded, Outcome
 from services.encoder.decoder import Decoder, Pixels
@@ -68,7 +73,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     ) -> pb.EncodeTextsResponse:
         loaded, deadline = self._ready(), self._deadline(context)
         bounds.check_count("texts", len(request.texts), self._settings.max_texts)
-        tokens = await self._tokens(loaded.tokenizer, list(request.texts))
+        template = loaded.model.prompt_template
+        if request.HasField("prompt_template"):
+            template = request.prompt_template
+            check_template("prompt_template", template)
+        texts = [in_template(template, text) for text in request.texts]
+        tokens = await self._tokens(loaded.tokenizer, texts)
         good = [each.ids for each in tokens if isinstance(each, Tokens)]
         outcomes = iter(await loaded.batcher.encode(Lane.TEXT, good, deadline) if good else ())
         results, encoded = [], []
@@ -81,6 +91,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
             results=results,
             model_fingerprint=loaded.model.fingerprint,
             timing=_timing(encoded),
+            prompt_template=template,
         )
 
     @takes_bytes

@@ -29,6 +29,7 @@ async def search_response(
     rest = pb.SearchResponse(
         model=_model(answers.collection),
         text_truncated=page.truncated,
+        prompt_template=page.prompt_template,
         timing=_timing(answers),
     )
     return await _hits(pb.SearchResponse.HITS_FIELD_NUMBER, page.hits, room), rest
@@ -45,8 +46,11 @@ async def batch_response(
             room.take(len(result[0]))
         else:
             hits = await _hits(pb.Hits.HITS_FIELD_NUMBER, outcome.hits, room)
-            flag = pb.BatchResult(text_truncated=outcome.truncated).SerializeToString()
-            result = [*delimited(pb.BatchResult.HITS_FIELD_NUMBER, *hits), flag]
+            said = pb.BatchResult(
+                text_truncated=outcome.truncated, prompt_template=outcome.prompt_template
+            ).SerializeToString()
+            room.take(len(said))
+            result = [*delimited(pb.BatchResult.HITS_FIELD_NUMBER, *hits), said]
         results += delimited(pb.BatchSearchResponse.RESULTS_FIELD_NUMBER, *result)
     rest = pb.BatchSearchResponse(model=_model(answers.collection), timing=_timing(answers))
     return results, rest

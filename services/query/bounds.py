@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glimpse.errors import InvalidImage, InvalidInput
-from services.common.text_bounds import MAX_TEXT_CHARACTERS
+from services.common.text_bounds import MAX_TEMPLATE_CHARACTERS, MAX_TEXT_CHARACTERS
 from services.vectors import bounds as store_bounds
 from services.vectors import filters
 
 if TYPE_CHECKING:
     from glimpse.query.v1 import query_pb2 as pb
 
-MAX_TEMPLATE_CHARACTERS = 1_024
 MAX_TERMS = 16
 MAX_QUERIES = 256
 MAX_LIMIT = 1_000

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +32,8 @@ from services.vectors.store import VectorStore, find_rows
 
 Item = TypeVar("Item", str, bytes)
 
+# Before a text that its caller has put into a template, where texts are kept; no text contains it.
+_AS_IT_IS = "\0"
 # Texts in a call that searches share, and such calls at once; decision 0026 says why so many.
 _MAX_SHARED_TEXTS = 32
 _MAX_TEXT_CALLS = 2
@@ -116,7 +120,7 @@ class Embedder:
         given = [(at, part) for at, part in parts if isinstance(part, Given)]
         found = {at: _given(part, collection) async for at, part in paced(given)}
         for some in await concurrently(
-            self._texts(collection, prompts, timing, deadline),
+            self._texts(collection, prompts, options.prompt_template, timing, deadline),
             self._pictures(collection, files, timing, deadline),
             self._images(collection, images, deadline),
         ):
@@ -130,38 +134,42 @@ class Embedder:
         self,
         collection: CollectionSpec,
         prompts: dict[int, str],
+        template: str,
         timing: SearchTiming,
         deadline: Deadline,
     ) -> dict[int, Embedded]:
-        """What became of each text."""
+        """What became of each text: as it is in the caller's template, or else in the model's."""
+        mark = _AS_IT_IS if template else ""
         found: dict[str, Embedded] = {}
         new: dict[str, None] = {}
         async for prompt in paced(prompts.values()):
             if prompt in found or prompt in new:
                 continue
-            known = self._cache.get(prompt, collection.model_fingerprint)
+            known = self._cache.get(mark + prompt, collection.model_fingerprint)
             if known is None:
                 new[prompt] = None
             else:
-                found[prompt] = known
+                found[prompt] = replace(known, prompt_template=template) if template else known
         self._metrics.texts.labels("cache").inc(len(found))
         self._metrics.texts.labels("encoder").inc(len(new))
         if new:
-            share = await self._text_calls.ask(None, list(new), deadline)
+            share = await self._text_calls.ask(bool(template), list(new), deadline)
             answers, waited_s = share.answers, share.waited_s
             outcomes = await self._checked(collection, answers, timing, waited_s, deadline)
             async for prompt, embedded in paced(zip(new, outcomes, strict=True)):
-                found[prompt] = embedded
+                found[prompt] = (
+                    replace(embedded, prompt_template=template) if template else embedded
+                )
                 if embedded.vector is not None:
-                    self._cache.put(prompt, embedded, collection.model_fingerprint)
+                    self._cache.put(mark + prompt, embedded, collection.model_fingerprint)
         return {at: found[prompt] for at, prompt in prompts.items()}
 
     async def _encode_texts(
-        self, _: None, texts: Sequence[str], deadline: Deadline
+        self, as_they_are: bool, texts: Sequence[str], deadline: Deadline
     ) -> list[_Encoded]:
         unique = list(dict.fromkeys(texts))  # several may ask for what is new to all of them
-        encode, limit = self._encoder.encode_texts, attrgetter("max_texts")
-        encoded = await self._encode(unique, encode, limit, deadline)
+        encode = partial(self._encoder.encode_texts, as_they_are=as_they_are)
+        encoded = await self._encode(unique, encode, attrgetter("max_texts"), deadline)
         by_text = dict(zip(unique, encoded, strict=True))
         return [by_text[text] for text in texts]
 
@@ -297,7 +305,9 @@ def _sum(query: Query, outcomes: Sequence[Embedded]) -> Embedded:
             return outcome
         vectors.append(outcome.vector)
     try:
-        return Embedded(query.sum(vectors), None, any(each.truncated for each in outcomes))
+        truncated = any(each.truncated for each in outcomes)
+        templates = [each.prompt_template for each in outcomes if each.prompt_template]
+        return Embedded(query.sum(vectors), None, truncated, "".join(templates[:1]))
     except InvalidInput as error:
         return Embedded(None, as_value(error))
 

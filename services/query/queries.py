@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glimpse.errors import InvalidImage, InvalidInput
-from services.common.text_bounds import check_text
-from services.query.bounds import DEFAULT_LIMIT, MAX_TEMPLATE_CHARACTERS, check_page
+from services.common.text_bounds import check_template, check_text
+from services.query.bounds import DEFAULT_LIMIT, check_page
 from services.vectors.filters import AnyFilter
 from services.vectors.records import ALL_FIELDS, Place
 
@@ -138,7 +138,7 @@ class Options:
     min_score: float | None = None
     fields: tuple[str, ...] = DEFAULT_FIELDS
     strong: bool = False  # whether everything acknowledged before the call must be seen
-    prompt_template: str = ""
+    prompt_template: str = ""  # empty: the model's own
     include_query_images: bool = False
 
     def __post_init__(self) -> None:
@@ -146,20 +146,12 @@ class Options:
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise InvalidInput("options.min_score", f"must be from -1 to 1, not {self.min_score:g}")
         check_fields("options.output_fields", self.fields)
-        self._check_template()
+        check_template("options.prompt_template", self.prompt_template)
 
     @property
     def start(self) -> int:
         """How many hits come before the first one, or did when the page before was made."""
         return self.after.rank if self.after else self.offset
-
-    def _check_template(self) -> None:
-        field, template = "options.prompt_template", self.prompt_template
-        if not template:
-            return
-        check_text(field, template, MAX_TEMPLATE_CHARACTERS)
-        if template.count("{}") != 1:
-            raise InvalidInput(field, 'must hold "{}" exactly once, such as "a photo of a {}"')
 
     def prompt(self, text: Text) -> str:
         """The text with the template around it."""

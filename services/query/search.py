@@ -11,6 +11,7 @@ import numpy as np
 
 from glimpse.errors import GlimpseError, InvalidInput, Unavailable
 from services.common.deadline import Deadline
+from services.common.encoder_client import Embedded
 from services.common.event_loop import paced
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics, SearchTiming
@@ -35,6 +36,7 @@ class Page:
     hits: list[ScoredRow]
     end: Place | None  # where there are more, behind which place they come
     truncated: bool  # whether a text had more tokens than the model's context
+    prompt_template: str = ""  # what texts were put into
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Searcher:
         embedded = await self._embedder.embed(collection, queries, options, timing, deadline)
         started_s = time.perf_counter()
         good = [
-            (query, each.vector, each.truncated)
+            (query, each.vector, each)
             for query, each in zip(queries, embedded, strict=True)
             if each.vector is not None
         ]
@@ -139,7 +141,7 @@ class Searcher:
     async def _pages(
         self,
         name: str,
-        queries: Sequence[tuple[Query, Vector, bool]],
+        queries: Sequence[tuple[Query, Vector, Embedded]],
         options: Options,
         deadline: Deadline,
     ) -> list[Page]:
@@ -153,7 +155,7 @@ class Searcher:
         request = _request(name, vectors, left_out, options)
         rows = await self._rows(request, vectors, left_out, options, deadline)
         both = zip(rows, queries, strict=True)
-        pages = [_page(hits, options, cut) async for hits, (_, _, cut) in paced(both)]
+        pages = [_page(hits, options, each) async for hits, (_, _, each) in paced(both)]
         return pages if request.fields else await self._dressed(name, pages, options, deadline)
 
     async def _rows(
@@ -250,12 +252,12 @@ def _max_carried_rows(fields: Sequence[str]) -> int:
     return bounds.rows_at_once(fields, _MAX_CARRIED_ROWS)
 
 
-def _page(hits: Sequence[ScoredRow], options: Options, truncated: bool) -> Page:
+def _page(hits: Sequence[ScoredRow], options: Options, embedded: Embedded) -> Page:
     kept = [hit for hit in hits if options.min_score is None or hit.score >= options.min_score]
     page, rank = kept[: options.limit], options.start + options.limit
     has_more = len(kept) > options.limit and rank < bounds.MAX_WINDOW
     end = Place(rank, page[-1].score, page[-1].id) if has_more else None
-    return Page(page, end, truncated)
+    return Page(page, end, embedded.truncated, embedded.prompt_template)
 
 
 def _in_request(error: GlimpseError, options: Options) -> GlimpseError:

@@ -155,6 +155,24 @@ async def test_texts_become_the_vectors_of_the_model(serve, loaded_model) -> Non
     assert response.timing.encode_us > 0
 
 
+async def test_texts_are_put_into_the_template_that_is_given(serve, loaded_model) -> None:
+    stub = await serve()
+    request = pb.EncodeTextsRequest(texts=["a dog"], prompt_template="this is a photo of {}.")
+    response = await stub.EncodeTexts(request)
+    expected, _ = loaded_model[0].encode_texts(["this is a photo of a dog."])
+    assert np.abs(vectors(response) - expected).max() < 1e-5
+    assert response.prompt_template == "this is a photo of {}."
+
+
+async def test_a_template_without_one_place_for_the_text_is_refused(serve) -> None:
+    stub = await serve()
+    for template in ("a photo", "{} {}", "{}" + "x" * 1_023, "{}\0"):
+        request = pb.EncodeTextsRequest(texts=["a dog"], prompt_template=template)
+        error = await refused(stub.EncodeTexts(request))
+        assert isinstance(error, errors.InvalidInput)
+        assert error.field == "prompt_template"
+
+
 async def test_files_and_pixels_of_one_picture_give_one_vector(serve, loaded_model) -> None:
     stub = await serve()
     pixels = preprocess.decode(picture(), Preprocessing(SIZE), 10**6).pixels

@@ -177,6 +177,24 @@ async def test_prompt_template_goes_around_the_text(world):
     assert (await world.ids(text("dog"), prompt_template="a photo of a {}"))[0] == "prompted"
 
 
+async def test_the_models_template_goes_around_the_text_unless_the_caller_gives_one(world):
+    world.encoder.prompt_template = "a photo of a {}"
+    await world.store.upsert(
+        COLLECTION,
+        [row("prompted", "a photo of a dog"), row("drawn", "a drawing of a dog")],
+        deadline=Deadline(5),
+    )
+    for _ in range(2):  # the second time, from the cache
+        for given, said, expected in (
+            ("", "a photo of a {}", "prompted"),
+            ("{}", "{}", "dog"),
+            ("a drawing of a {}", "a drawing of a {}", "drawn"),
+        ):
+            page = await world.page(text("dog"), prompt_template=given)
+            assert (page.hits[0].id, page.prompt_template) == (expected, said)
+    assert world.encoder.items["calls"] == 3
+
+
 async def test_min_score_cuts_hits_and_ends_the_pages(world):
     page = await world.page(text("fish"), limit=1, min_score=0.99)
     assert [hit.id for hit in page.hits] == ["fish"]

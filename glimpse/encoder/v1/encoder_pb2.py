@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n glimpse/encoder/v1/encoder.proto\x12\x12glimpse.encoder.v1\x1a\x17google/rpc/status.proto\"#\n\x12\x45ncodeTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"\x8d\x01\n\x13\x45ncodeTextsResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.glimpse.encoder.v1.TextResult\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12*\n\x06timing\x18\x03 \x01(\x0b\x32\x1a.glimpse.encoder.v1.Timing\"\x82\x01\n\nTextResult\x12\x32\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.glimpse.encoder.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x42\x08\n\x06result\"p\n\x13\x45ncodeImagesRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.glimpse.encoder.v1.Image\x12.\n\x08priority\x18\x02 \x01(\x0e\x32\x1c.glimpse.encoder.v1.Priority\"3\n\x05Image\x12\x0e\n\x04\x66ile\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pixels\x18\x02 \x01(\x0cH\x00\x42\x08\n\x06source\"\x8f\x01\n\x14\x45ncodeImagesResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.glimpse.encoder.v1.ImageResult\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12*\n\x06timing\x18\x03 \x01(\x0b\x32\x1a.glimpse.encoder.v1.Timing\"p\n\x0bImageResult\x12\x32\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.glimpse.encoder.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"-\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tencode_us\x18\x02 \x01(\r\"\x11\n\x0fGetModelRequest\"h\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.glimpse.encoder.v1.Model\x12*\n\x06limits\x18\x02 \x01(\x0b\x32\x1a.glimpse.encoder.v1.Limits\"\xa6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nimage_size\x18\x04 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\r\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x1d\n\x15preprocessing_version\x18\x08 \x01(\t\x12\x13\n\x0bint8_cosine\x18\t \x01(\x02\x12*\n\x06resize\x18\n \x01(\x0e\x32\x1a.glimpse.encoder.v1.Resize\x12\x38\n\rinterpolation\x18\x0b \x01(\x0e\x32!.glimpse.encoder.v1.Interpolation\"\x99\x01\n\x06Limits\x12\x11\n\tmax_texts\x18\x01 \x01(\r\x12\x1b\n\x13max_text_characters\x18\x02 \x01(\r\x12\x12\n\nmax_images\x18\x03 \x01(\r\x12\x16\n\x0emax_file_bytes\x18\x04 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\x05 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x04*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*[\n\x06Resize\x12\x16\n\x12RESIZE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bRESIZE_CROP\x10\x01\x12\x12\n\x0eRESIZE_STRETCH\x10\x02\x12\x14\n\x10RESIZE_CROP_DOWN\x10\x03*e\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x01\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x02\x32\xa3\x02\n\x07\x45ncoder\x12^\n\x0b\x45ncodeTexts\x12&.glimpse.encoder.v1.EncodeTextsRequest\x1a\'.glimpse.encoder.v1.EncodeTextsResponse\x12\x61\n\x0c\x45ncodeImages\x12\'.glimpse.encoder.v1.EncodeImagesRequest\x1a(.glimpse.encoder.v1.EncodeImagesResponse\x12U\n\x08GetModel\x12#.glimpse.encoder.v1.GetModelRequest\x1a$.glimpse.encoder.v1.GetModelResponseBW\n\x12glimpse.encoder.v1B\x0c\x45ncoderProtoP\x01Z\x1cglimpse/encoder/v1;encoderv1\xaa\x02\x12Glimpse.Encoder.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n glimpse/encoder/v1/encoder.proto\x12\x12glimpse.encoder.v1\x1a\x17google/rpc/status.proto\"U\n\x12\x45ncodeTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x1c\n\x0fprompt_template\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x12\n\x10_prompt_template\"\xa6\x01\n\x13\x45ncodeTextsResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.glimpse.encoder.v1.TextResult\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12*\n\x06timing\x18\x03 \x01(\x0b\x32\x1a.glimpse.encoder.v1.Timing\x12\x17\n\x0fprompt_template\x18\x04 \x01(\t\"\x82\x01\n\nTextResult\x12\x32\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.glimpse.encoder.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x42\x08\n\x06result\"p\n\x13\x45ncodeImagesRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.glimpse.encoder.v1.Image\x12.\n\x08priority\x18\x02 \x01(\x0e\x32\x1c.glimpse.encoder.v1.Priority\"3\n\x05Image\x12\x0e\n\x04\x66ile\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pixels\x18\x02 \x01(\x0cH\x00\x42\x08\n\x06source\"\x8f\x01\n\x14\x45ncodeImagesResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.glimpse.encoder.v1.ImageResult\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12*\n\x06timing\x18\x03 \x01(\x0b\x32\x1a.glimpse.encoder.v1.Timing\"p\n\x0bImageResult\x12\x32\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.glimpse.encoder.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"-\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tencode_us\x18\x02 \x01(\r\"\x11\n\x0fGetModelRequest\"h\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.glimpse.encoder.v1.Model\x12*\n\x06limits\x18\x02 \x01(\x0b\x32\x1a.glimpse.encoder.v1.Limits\"\xbf\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nimage_size\x18\x04 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\r\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x1d\n\x15preprocessing_version\x18\x08 \x01(\t\x12\x13\n\x0bint8_cosine\x18\t \x01(\x02\x12*\n\x06resize\x18\n \x01(\x0e\x32\x1a.glimpse.encoder.v1.Resize\x12\x38\n\rinterpolation\x18\x0b \x01(\x0e\x32!.glimpse.encoder.v1.Interpolation\x12\x17\n\x0fprompt_template\x18\x0c \x01(\t\"\x99\x01\n\x06Limits\x12\x11\n\tmax_texts\x18\x01 \x01(\r\x12\x1b\n\x13max_text_characters\x18\x02 \x01(\r\x12\x12\n\nmax_images\x18\x03 \x01(\r\x12\x16\n\x0emax_file_bytes\x18\x04 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\x05 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x04*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*[\n\x06Resize\x12\x16\n\x12RESIZE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bRESIZE_CROP\x10\x01\x12\x12\n\x0eRESIZE_STRETCH\x10\x02\x12\x14\n\x10RESIZE_CROP_DOWN\x10\x03*e\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x01\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x02\x32\xa3\x02\n\x07\x45ncoder\x12^\n\x0b\x45ncodeTexts\x12&.glimpse.encoder.v1.EncodeTextsRequest\x1a\'.glimpse.encoder.v1.EncodeTextsResponse\x12\x61\n\x0c\x45ncodeImages\x12\'.glimpse.encoder.v1.EncodeImagesRequest\x1a(.glimpse.encoder.v1.EncodeImagesResponse\x12U\n\x08GetModel\x12#.glimpse.encoder.v1.GetModelRequest\x1a$.glimpse.encoder.v1.GetModelResponseBW\n\x12glimpse.encoder.v1B\x0c\x45ncoderProtoP\x01Z\x1cglimpse/encoder/v1;encoderv1\xaa\x02\x12Glimpse.Encoder.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,38 +33,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'glimpse.encoder.v1.encoder_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022glimpse.encoder.v1B\014EncoderProtoP\001Z\034glimpse/encoder/v1;encoderv1\252\002\022Glimpse.Encoder.V1'
-  _globals['_PRIORITY']._serialized_start=1476
-  _globals['_PRIORITY']._serialized_end=1557
-  _globals['_RESIZE']._serialized_start=1559
-  _globals['_RESIZE']._serialized_end=1650
-  _globals['_INTERPOLATION']._serialized_start=1652
-  _globals['_INTERPOLATION']._serialized_end=1753
+  _globals['_PRIORITY']._serialized_start=1576
+  _globals['_PRIORITY']._serialized_end=1657
+  _globals['_RESIZE']._serialized_start=1659
+  _globals['_RESIZE']._serialized_end=1750
+  _globals['_INTERPOLATION']._serialized_start=1752
+  _globals['_INTERPOLATION']._serialized_end=1853
   _globals['_ENCODETEXTSREQUEST']._serialized_start=81
-  _globals['_ENCODETEXTSREQUEST']._serialized_end=116
-  _globals['_ENCODETEXTSRESPONSE']._serialized_start=119
-  _globals['_ENCODETEXTSRESPONSE']._serialized_end=260
-  _globals['_TEXTRESULT']._serialized_start=263
-  _globals['_TEXTRESULT']._serialized_end=393
-  _globals['_ENCODEIMAGESREQUEST']._serialized_start=395
-  _globals['_ENCODEIMAGESREQUEST']._serialized_end=507
-  _globals['_IMAGE']._serialized_start=509
-  _globals['_IMAGE']._serialized_end=560
-  _globals['_ENCODEIMAGESRESPONSE']._serialized_start=563
-  _globals['_ENCODEIMAGESRESPONSE']._serialized_end=706
-  _globals['_IMAGERESULT']._serialized_start=708
-  _globals['_IMAGERESULT']._serialized_end=820
-  _globals['_EMBEDDING']._serialized_start=822
-  _globals['_EMBEDDING']._serialized_end=849
-  _globals['_TIMING']._serialized_start=851
-  _globals['_TIMING']._serialized_end=896
-  _globals['_GETMODELREQUEST']._serialized_start=898
-  _globals['_GETMODELREQUEST']._serialized_end=915
-  _globals['_GETMODELRESPONSE']._serialized_start=917
-  _globals['_GETMODELRESPONSE']._serialized_end=1021
-  _globals['_MODEL']._serialized_start=1024
-  _globals['_MODEL']._serialized_end=1318
-  _globals['_LIMITS']._serialized_start=1321
-  _globals['_LIMITS']._serialized_end=1474
-  _globals['_ENCODER']._serialized_start=1756
-  _globals['_ENCODER']._serialized_end=2047
+  _globals['_ENCODETEXTSREQUEST']._serialized_end=166
+  _globals['_ENCODETEXTSRESPONSE']._serialized_start=169
+  _globals['_ENCODETEXTSRESPONSE']._serialized_end=335
+  _globals['_TEXTRESULT']._serialized_start=338
+  _globals['_TEXTRESULT']._serialized_end=468
+  _globals['_ENCODEIMAGESREQUEST']._serialized_start=470
+  _globals['_ENCODEIMAGESREQUEST']._serialized_end=582
+  _globals['_IMAGE']._serialized_start=584
+  _globals['_IMAGE']._serialized_end=635
+  _globals['_ENCODEIMAGESRESPONSE']._serialized_start=638
+  _globals['_ENCODEIMAGESRESPONSE']._serialized_end=781
+  _globals['_IMAGERESULT']._serialized_start=783
+  _globals['_IMAGERESULT']._serialized_end=895
+  _globals['_EMBEDDING']._serialized_start=897
+  _globals['_EMBEDDING']._serialized_end=924
+  _globals['_TIMING']._serialized_start=926
+  _globals['_TIMING']._serialized_end=971
+  _globals['_GETMODELREQUEST']._serialized_start=973
+  _globals['_GETMODELREQUEST']._serialized_end=990
+  _globals['_GETMODELRESPONSE']._serialized_start=992
+  _globals['_GETMODELRESPONSE']._serialized_end=1096
+  _globals['_MODEL']._serialized_start=1099
+  _globals['_MODEL']._serialized_end=1418
+  _globals['_LIMITS']._serialized_start=1421
+  _globals['_LIMITS']._serialized_end=1574
+  _globals['_ENCODER']._serialized_start=1856
+  _globals['_ENCODER']._serialized_end=2147
 # @@protoc_insertion_point(module_scope)

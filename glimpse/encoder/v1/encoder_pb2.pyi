@@ -38,20 +38,24 @@ INTERPOLATION_BICUBIC: Interpolation
 INTERPOLATION_BILINEAR: Interpolation
 
 class EncodeTextsRequest(_message.Message):
-    __slots__ = ("texts",)
+    __slots__ = ("texts", "prompt_template")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     texts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
+    prompt_template: str
+    def __init__(self, texts: _Optional[_Iterable[str]] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class EncodeTextsResponse(_message.Message):
-    __slots__ = ("results", "model_fingerprint", "timing")
+    __slots__ = ("results", "model_fingerprint", "timing", "prompt_template")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[TextResult]
     model_fingerprint: str
     timing: Timing
-    def __init__(self, results: _Optional[_Iterable[_Union[TextResult, _Mapping]]] = ..., model_fingerprint: _Optional[str] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    prompt_template: str
+    def __init__(self, results: _Optional[_Iterable[_Union[TextResult, _Mapping]]] = ..., model_fingerprint: _Optional[str] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class TextResult(_message.Message):
     __slots__ = ("embedding", "error", "truncated")
@@ -124,7 +128,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine", "resize", "interpolation")
+    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine", "resize", "interpolation", "prompt_template")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +140,7 @@ class Model(_message.Message):
     INT8_COSINE_FIELD_NUMBER: _ClassVar[int]
     RESIZE_FIELD_NUMBER: _ClassVar[int]
     INTERPOLATION_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     fingerprint: str
     dimension: int
@@ -147,7 +152,8 @@ class Model(_message.Message):
     int8_cosine: float
     resize: Resize
     interpolation: Interpolation
-    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ..., resize: _Optional[_Union[Resize, str]] = ..., interpolation: _Optional[_Union[Interpolation, str]] = ...) -> None: ...
+    prompt_template: str
+    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ..., resize: _Optional[_Union[Resize, str]] = ..., interpolation: _Optional[_Union[Interpolation, str]] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_texts", "max_text_characters", "max_images", "max_file_bytes", "max_image_pixels", "max_message_bytes")

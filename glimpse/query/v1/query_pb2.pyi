@@ -138,18 +138,20 @@ class Comparison(_message.Message):
     def __init__(self, field: _Optional[str] = ..., path: _Optional[_Iterable[str]] = ..., operator: _Optional[_Union[Operator, str]] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "next_page_token", "model", "text_truncated", "timing")
+    __slots__ = ("hits", "next_page_token", "model", "text_truncated", "timing", "prompt_template")
     HITS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     next_page_token: str
     model: Model
     text_truncated: bool
     timing: Timing
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., text_truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    prompt_template: str
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., text_truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("id", "score", "attributes")
@@ -236,14 +238,16 @@ class BatchSearchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[BatchResult, _Mapping]]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class BatchResult(_message.Message):
-    __slots__ = ("hits", "error", "text_truncated")
+    __slots__ = ("hits", "error", "text_truncated", "prompt_template")
     HITS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     TEXT_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     hits: Hits
     error: _status_pb2.Status
     text_truncated: bool
-    def __init__(self, hits: _Optional[_Union[Hits, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., text_truncated: _Optional[bool] = ...) -> None: ...
+    prompt_template: str
+    def __init__(self, hits: _Optional[_Union[Hits, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., text_truncated: _Optional[bool] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class Hits(_message.Message):
     __slots__ = ("hits",)
