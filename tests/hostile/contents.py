@@ -124,11 +124,13 @@ def _texts(place: Place) -> Iterator[Content]:
     field = place.field
     own = texts.BY_FIELD.get(field.name, {})
     for level, size in sizes.lengths(field).items():
-        for name, make in {**texts.ANY, **own}.items():
-            # What is past the bound is refused for its length; what it says matters where the
-            # length is looked at too late, which only "own" texts show.
-            if level != "past" or name in own or name == "letters":
-                yield _text(f"{name}@{level}", field, functools.partial(make, size))
+        makes = {**texts.ANY, **own}
+        if level == "past":
+            # It is refused for its length; that this is looked at too late, one text shows which is
+            # bad for what reads the field.
+            makes = {name: makes[name] for name in ("letters", *list(own)[:1])}
+        for name, make in makes.items():
+            yield _text(f"{name}@{level}", field, functools.partial(make, size))
     yield _fixed("letters@message", lambda: b"a" * _most_bytes(place))
     yield _fixed("no-utf8", lambda: texts.NOT_UTF8)
     if field.name in _NEW_EACH_CALL:

@@ -42,7 +42,6 @@ _PERIOD_S = 0.1  # between two calls of a caller: a stall may have lasted so muc
 _CHECK_PERIOD_S = 0.025
 _RETRY_S = 0.02
 _TRY_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-_CALM_CALLS = 2
 _LOOK_S = 0.01
 
 Ask = Callable[[float], Awaitable[Any]]
@@ -128,10 +127,8 @@ class Neighbours:
     def _is_calm(self, name: str, since_s: float) -> bool:
         bound_s = max(0.1, 2 * self._usual_ms.get(name, 1_000) / 1000)
         with self._lock:
-            answers = self._answers[name][-_CALM_CALLS:]
-        return len(answers) == _CALM_CALLS and all(
-            each.begin_s >= since_s and each.end_s - each.begin_s <= bound_s for each in answers
-        )
+            last = self._answers[name][-1]
+        return last.begin_s >= since_s and last.end_s - last.begin_s <= bound_s
 
     def _open_s(self, name: str, since_s: float) -> float:
         """How long a call has been open at least, if one has been since then."""
