@@ -34,7 +34,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 	bench-search bench-ingest bench-peers bench-models bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
-	k8s-check image-check example-go example-go-if-there example-typescript example-typescript-if-there \
+	k8s-check cluster-test image-check example-go example-go-if-there example-typescript example-typescript-if-there \
 	example-java example-java-if-there constraints clean
 
 help: ## list the targets
@@ -201,6 +201,12 @@ k8s-check: $(VENV)/.dev kustomize ## images, manifests and what is rendered from
 	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
 		"manifests, install kubectl 1.27 or newer, or Go, with which 'make kustomize' builds one" >&2; exit 1; }
 	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py tests/k8s/test_docs.py
+
+# Kubernetes is built once, which takes about 15 minutes of two processors and 4 GB of disk, and kept in the user's
+# cache; from then on, `make test` runs these tests as well.
+cluster-test: $(VENV)/.dev ## hold the manifests against a real Kubernetes with simulated nodes; needs Go and kubectl
+	$(BIN)/python -m tests.cluster.toolchain
+	$(BIN)/python -m pytest tests/cluster
 
 # Its module replaces others, which `go install` does not take from afar. Rules need no service discovery.
 build/go/promtool:
