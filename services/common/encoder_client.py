@@ -22,7 +22,7 @@ from glimpse.transport.credentials import PLAINTEXT, Credentials
 from glimpse.transport.diagnosis import Diagnosis
 from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
-from services.common import raw_messages
+from services.common import embeddings, raw_messages
 from services.common.deadline import Deadline
 from services.common.preprocessing import (
     PREPROCESSING_VERSION,
@@ -264,7 +264,7 @@ def _batch(response: pb.EncodeTextsResponse | pb.EncodeImagesResponse) -> Encode
     for result in response.results:
         truncated = isinstance(result, pb.TextResult) and result.truncated
         if result.WhichOneof("result") == "embedding":
-            vector = np.array(result.embedding.values, dtype=np.float32)
+            vector = embeddings.from_message(result.embedding)
             items.append(Embedded(vector, None, truncated, template))
         else:
             items.append(Embedded(None, from_status(result.error), truncated))

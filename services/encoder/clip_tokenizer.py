@@ -53,10 +53,7 @@ class ClipTokenizer:
         lower case): SimpleTokenizer.encode.
         """
         room = self._context_length - 2
-        if "<" not in text:
-            text = _ESCAPED_AMPERSAND.sub("&", text)
-        clean = html.unescape(html.unescape(ftfy.fix_text(text)))
-        clean = _WHITE_SPACE.sub(" ", clean.strip()).strip().lower()
+        clean = _WHITE_SPACE.sub(" ", _mended(text).strip()).strip().lower()
         ids = [self._start]
         for word in self._pattern.finditer(clean):
             ids.extend(self._word_ids(word.group()))
@@ -109,3 +106,12 @@ class ClipTokenizer:
                 offer(place)
                 offer(before[place])
         return tuple(self._ids[part] for part in parts if part)
+
+
+def _mended(text: str) -> str:
+    """The text without errors of its encoding and without HTML's entities."""
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text  # ftfy would find nothing, and take three quarters of the time for a text
+    if "<" not in text:
+        text = _ESCAPED_AMPERSAND.sub("&", text)
+    return html.unescape(html.unescape(ftfy.fix_text(text)))

@@ -15,6 +15,7 @@ from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.transport.status import to_status
+from services.common import embeddings
 from services.common.codec import takes_bytes
 from services.common.deadline import Deadline
 from services.common.interceptors import deadline_of
@@ -171,7 +172,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         for index, image in enumerate(images):
             field = f"images[{index}]"
             sources.append(_source(field, image, size, self._settings.max_file_bytes))
-            await asyncio.sleep(0)  # each is copied: for 16 MiB, others have waited long enough
+            if isinstance(sources[-1], bytes):
+                await asyncio.sleep(0)  # it was copied: for 16 MiB, others have waited long enough
         files = [source for source in sources if isinstance(source, bytes)]
         decoded = iter(await loaded.decoder.decode(files) if files else ())
         return [
@@ -221,7 +223,7 @@ def _placed(outcome: Pixels | Exception, field: str) -> Pixels | Exception:
 
 def _result(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Encoded):
-        return {"embedding": pb.Embedding(values=outcome.vector.tolist())}
+        return {"embedding": embeddings.to_message(outcome.vector)}
     return {"error": to_status(outcome)}
 
 

@@ -56,6 +56,13 @@ def test_tokens_equal_those_of_simple_tokenizer_for_any_text(text) -> None:
     assert (tokens.ids.tolist(), tokens.truncated) == expected(text)
 
 
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(st.characters(min_codepoint=1, max_codepoint=126), max_size=60))
+def test_tokens_of_ascii_equal_those_of_simple_tokenizer(text) -> None:
+    tokens = TOKENIZER.encode(text)
+    assert (tokens.ids.tolist(), tokens.truncated) == expected(text)
+
+
 _ESCAPES = st.sampled_from(
     ["&", "amp;", "AMP;", "#38;", "#038;", "#x26;", "#X26;", "lt;", "gt", "<", "é", "Ã©", "a", "\n"]
 )
