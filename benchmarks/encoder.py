@@ -44,9 +44,8 @@ class InProcess:
             checkpoint.read(WeightsFile("random", weights), "quick_gelu"), "cpu", precision
         )
         self._seconds = seconds
-        self._pixels = np.random.default_rng(0).integers(
-            0, 256, (_BATCH, 224, 224, 3), dtype=np.uint8
-        )
+        pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, 224, 224, 3), dtype=np.uint8)
+        self._pixels = list(pixels)
         self._texts = new_texts(seed=6)
         self.images_per_s()
         self.texts_per_s()

@@ -41,7 +41,7 @@ def _neighbours(precision: Precision) -> tuple[NDArray[np.intp], NDArray[np.intp
     model = ClipModel(checkpoint.read(BUNDLED), "cpu", precision)
     pixels = _pixels(model.shape.image_size)
     parts = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
-    images = np.concatenate([model.encode_pixels(part) for part in parts])  # [1000, D]
+    images = np.concatenate([model.encode_pixels(list(part)) for part in parts])  # [1000, D]
     between = images @ images.T
     np.fill_diagonal(between, -np.inf)
     asked = model.encode_texts(queries())[0] @ images.T

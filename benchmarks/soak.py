@@ -161,7 +161,7 @@ def _images(model: ClipModel, seed: int) -> list[Item]:
             items.append(Item(pb.Image(file=content), error.reason))
             continue
         image = pb.Image(pixels=pixels.tobytes()) if number % 3 else pb.Image(file=content)
-        items.append(Item(image, model.encode_pixels(pixels[None])[0]))
+        items.append(Item(image, model.encode_pixels([pixels])[0]))
     return items
 
 

@@ -50,8 +50,10 @@ class Device(Protocol):
         """Unit vectors, float32 [N, D], of N texts given as token ids."""
         ...
 
-    def encode_pixels(self, pixels: NDArray[np.uint8], between: Callable[[], None], /) -> Vectors:
-        """Unit vectors, float32 [N, D], of uint8 [N, S, S, 3].
+    def encode_pixels(
+        self, pixels: Sequence[NDArray[np.uint8]], between: Callable[[], None], /
+    ) -> Vectors:
+        """Unit vectors, float32 [N, D], of N images, uint8 [S, S, 3].
 
         Calls `between` between layers, on this thread or on several at once, and no more when it
         has returned.
@@ -294,7 +296,7 @@ class Batcher:
         if lane is Lane.TEXT:
             vectors = self._device.encode_tokens(payloads)
         else:
-            vectors = self._device.encode_pixels(np.stack(payloads), self._let_texts_in)
+            vectors = self._device.encode_pixels(payloads, self._let_texts_in)
         vectors.flags.writeable = False
         return vectors
 

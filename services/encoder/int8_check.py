@@ -32,7 +32,7 @@ def least_cosine(model: ClipModel, exact: ClipModel) -> float:
     pictures = _pictures(model.shape.image_size)
     pairs = [
         (model.encode_pixels(part), exact.encode_pixels(part))
-        for part in np.split(pictures, _PICTURES // _BATCH)
+        for part in map(list, np.split(pictures, _PICTURES // _BATCH))
     ]
     words = _SENTENCE.split()
     texts = [" ".join(words[: 1 + number * len(words) // _TEXTS]) for number in range(_TEXTS)]

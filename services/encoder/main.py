@@ -49,6 +49,7 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
     from services.encoder import checkpoint
+    from services.encoder.batcher import DeviceLost
     from services.encoder.model import ClipModel
 
     try:
@@ -60,6 +61,9 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     except ValueError as error:
         raise StartFailure(str(error)) from error
+    except (MemoryError, DeviceLost) as error:
+        reason = str(error).splitlines()[0]
+        raise StartFailure(f"ENCODER_DEVICE: the model cannot be loaded: {reason}") from error
     description = pb.Model(
         name=read.name,
         fingerprint=read.fingerprint,
@@ -83,7 +87,7 @@ def _check_vectors(model: ClipModel) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     try:
         model.encode_texts(["a photo", "a"])
-        model.encode_pixels(picture)
+        model.encode_pixels(list(picture))
     except FloatingPointError as error:
         raise StartFailure(
             f"ENCODER_MODEL: these weights cannot be computed with in {model.precision}: {error}"

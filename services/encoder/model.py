@@ -1,7 +1,7 @@
 """One model on one device: batches of texts and of pixels become unit vectors.
 
-What is computed, services.encoder.towers says; here is how a batch is shared out on a CPU, and what
-a device's errors are called.
+What is computed, services.encoder.towers says, and how on a GPU, services.encoder.recorded; here is
+how a batch is shared out on a CPU, and what a device's errors are called.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from services.encoder.clip_tokenizer import ClipTokenizer
 from services.encoder.cpu_workers import CpuWorkers
 from services.encoder.file_tokenizer import FileTokenizer
 from services.encoder.hardware import RequestedPrecision, choose_precision
+from services.encoder.recorded import CudaGraphs, RecordedImages, RecordedTexts
 from services.encoder.shape import Shape
 from services.encoder.tokenizer import Tokenizer
 from services.encoder.towers import Between, ImageTower, ResNetTower, TextTower
@@ -60,17 +61,34 @@ class ClipModel:
 
         `threads` is how many CPUs torch uses, in the whole process; 0: those that it may use.
 
-        Raises ValueError for a device that is not there or a precision that it does not have, and
-        CheckpointError where the parts of the checkpoint are not of one model.
+        Raises ValueError for a device that is not there or a precision that it does not have,
+        CheckpointError where the parts of the checkpoint are not of one model, and MemoryError or
+        DeviceLost as encode_tokens does.
         """
         self.shape, self.preprocessing = checkpoint.shape, checkpoint.preprocessing
         self.device = _choose_device(device)
         self._workers = CpuWorkers(threads or min(torch.get_num_threads(), usable_cpus()))
         self.precision = choose_precision(precision, self.device.type)
         self.tokenizer = _tokenizer(checkpoint)
-        weights = Weights(checkpoint.weights, self.device, self.precision)
-        self._text_tower = TextTower(weights, self.shape)
-        self._image_tower = _image_tower(weights, self.shape)
+        with _translated_errors():
+            weights = Weights(checkpoint.weights, self.device, self.precision)
+            self._text_tower = TextTower(weights, self.shape)
+            self._image_tower = _image_tower(weights, self.shape)
+            self._recorded = self._record() if self.device.type == "cuda" else None
+
+    @torch.inference_mode()
+    def _record(self) -> tuple[RecordedTexts, RecordedImages]:
+        """The towers as a GPU computes them; texts first, where both want it."""
+        text, image = (CudaGraphs(self.device, urgent) for urgent in (True, False))
+        return (
+            RecordedTexts(self._text_tower, self.device, text),
+            RecordedImages(
+                lambda pixels: self._image_tower(pixels, _nothing),
+                self.shape.image_size,
+                self.device,
+                image,
+            ),
+        )
 
     @torch.inference_mode()
     def encode_tokens(self, texts: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -80,6 +98,8 @@ class ClipModel:
         FloatingPointError where a vector has no direction: not finite, or of no length.
         """
         with _translated_errors():
+            if self._recorded:
+                return _checked(self._recorded[0](texts))
             count = self._parts(len(texts), sum(map(len, texts)), _LEAST_TEXTS)
             bounds = [len(texts) * i // count for i in range(count + 1)]
             parts = [texts[start:end] for start, end in itertools.pairwise(bounds)]
@@ -87,24 +107,27 @@ class ClipModel:
 
     @torch.inference_mode()
     def encode_pixels(
-        self, pixels: NDArray[np.uint8], between: Between = _nothing
+        self, pixels: Sequence[NDArray[np.uint8]], between: Between = _nothing
     ) -> NDArray[np.float32]:
-        """Return unit vectors, float32 [N, D], of preprocessed images, uint8 RGB [N, S, S, 3].
+        """Return unit vectors, float32 [N, D], of N preprocessed images, uint8 RGB [S, S, 3].
 
-        `between` is called before every other layer, for work that should not wait for the batch;
-        on a CPU by several threads, each with a part of it. Raises as encode_tokens does.
+        `between` is called for work that should not wait for the batch: on a CPU before every other
+        layer, by several threads, each with a part of it; on a GPU before each part of the batch,
+        and while it computes. Raises as encode_tokens does.
         """
         rows = len(pixels) * self.shape.image_rows  # 0: a ResNet, whose batches stay whole
         with _translated_errors():
+            if self._recorded:
+                return _checked(self._recorded[1](pixels, between))
             count = self._parts(len(pixels), rows, _LEAST_IMAGES)
-            parts = torch.from_numpy(pixels).to(self.device).tensor_split(count)
+            parts = torch.from_numpy(np.stack(pixels)).tensor_split(count)
             x = self._workers.map(lambda part: self._image_tower(part, between), parts)
             return _unit(torch.cat(x))
 
     def _parts(self, items: int, rows: int, least: int) -> int:
         """Into how many parts a batch is split, of which a worker has at least `least` items."""
         workers = self._workers.count
-        if self.device.type != "cpu" or items < workers * least:
+        if items < workers * least:
             return 1
         return max(1, min(items, workers * math.ceil(rows / (workers * _MOST_ROWS))))
 
@@ -129,13 +152,19 @@ def _image_tower(weights: Weights, shape: Shape) -> ImageTower | ResNetTower:
         return ImageTower(weights, shape, shape.image)
     try:
         return ResNetTower(weights, shape)
+    except torch.OutOfMemoryError:
+        raise
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"not a ResNet of openai/CLIP's format: {reason}") from error
 
 
 def _unit(x: Tensor) -> NDArray[np.float32]:
-    vectors = F.normalize(x.float(), dim=-1).cpu().numpy()
+    return _checked(F.normalize(x.float(), dim=-1))
+
+
+def _checked(unit: Tensor) -> NDArray[np.float32]:
+    vectors = unit.numpy()
     lengths = np.linalg.norm(vectors, axis=-1)
     if not (np.abs(lengths - 1) < _MAX_OFF_UNIT).all():  # NaN compares false
         raise FloatingPointError("the model returned a vector that has no direction")

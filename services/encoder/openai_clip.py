@@ -36,6 +36,12 @@ def build_model(state_dict: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     return model.eval()
 
 
+def half(model: torch.nn.Module) -> torch.nn.Module:
+    """The model in CLIP's own mix of fp16 and fp32, in which `clip.load` leaves it on a GPU."""
+    _module("model").convert_weights(model)
+    return model
+
+
 def new_model(**hyper_parameters: Any) -> Any:
     """Return an untrained `clip.model.CLIP(**hyper_parameters)` in float32, for training."""
     return _module("model").CLIP(**hyper_parameters)

@@ -127,8 +127,8 @@ class TextTower:
     """Token ids of N texts -> [N, D], of any length."""
 
     def __init__(self, weights: Weights, shape: Shape) -> None:
-        self._device = weights.device
-        self._reads_highest, self._causal = shape.text_pooling == "highest", shape.causal
+        self._device, self.context_length = weights.device, shape.context_length
+        self._reads_highest, self.is_causal = shape.text_pooling == "highest", shape.causal
         self._head_width = shape.text.head_width
         self._embeddings = weights.one("token_embedding.weight")  # [vocabulary, W]
         self._positions = weights.one("positional_embedding")  # [context, W]
@@ -138,20 +138,28 @@ class TextTower:
         self._bias = weights.one("text_projection_bias") if shape.has_projection_bias else None
 
     def __call__(self, texts: Sequence[NDArray[np.int64]]) -> Tensor:
-        lengths = [self._length(ids) for ids in texts]
+        lengths = [self.length(ids) for ids in texts]
         packed = np.concatenate([ids[:n] for ids, n in zip(texts, lengths, strict=True)])
         places = np.concatenate([np.arange(n) for n in lengths])
         ends = torch.from_numpy(np.cumsum(lengths) - 1).to(self._device)
         x = self._embeddings[torch.from_numpy(packed).to(self._device)]  # [T, W]
         x = x + self._positions[torch.from_numpy(places).to(self._device)]
+        return self._through(x, lengths, ends)
+
+    def of_table(self, ids: Tensor, ends: Tensor) -> Tensor:
+        """Of token ids [N, L], where those of the texts [N] end, counted through the table."""
+        x = self._embeddings[ids] + self._positions[: ids.shape[1]]  # [N, L, W]
+        return self._through(x.flatten(0, 1), [ids.shape[1]] * len(ids), ends)
+
+    def _through(self, x: Tensor, lengths: Sequence[int], ends: Tensor) -> Tensor:
         rows = _Rows(lengths, self._head_width, self._device)
         for layer in self._layers[:-1]:
-            x = _attend(x, layer, rows, self._causal)
-        x = _attend(x, self._layers[-1], rows, self._causal, read=ends)  # [N, W]
+            x = _attend(x, layer, rows, self.is_causal)
+        x = _attend(x, self._layers[-1], rows, self.is_causal, read=ends)  # [N, W]
         x = self._ln_final(x) @ self._projection  # [N, D]
         return x if self._bias is None else x + self._bias
 
-    def _length(self, ids: NDArray[np.int64]) -> int:
+    def length(self, ids: NDArray[np.int64]) -> int:
         """Up to the place that is read. CLIP's is the first of the highest token, end-of-text."""
         return int(ids.argmax()) + 1 if self._reads_highest else len(ids)
 
@@ -263,10 +271,10 @@ class ResNetTower:
         network = openai_clip.build_model(weights.tensors).get_submodule("visual")
         self._network = network.to(weights.device, weights.dtype)
         self._dtype = weights.dtype
-        self._mean, self._deviation = shape.mean, shape.deviation
+        colours = torch.tensor([shape.mean, shape.deviation], device=weights.device)
+        self._mean, self._deviation = colours[:, :, None, None]  # [3, 1, 1] each
 
     def __call__(self, pixels: Tensor, between: Between) -> Tensor:
         x = pixels.permute(0, 3, 1, 2) / 255  # [N, 3, S, S]
-        mean, deviation = x.new_tensor(self._mean), x.new_tensor(self._deviation)
-        x = (x - mean[:, None, None]) / deviation[:, None, None]
+        x = (x - self._mean) / self._deviation
         return self._network(x.to(self._dtype))
