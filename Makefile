@@ -31,7 +31,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test contract chaos soak fuzz hostile corpus corpus-folders rolling audit bench bench-encoder \
-	bench-search bench-ingest bench-peers bench-models bench-scale \
+	bench-search bench-ingest bench-peers bench-gpu bench-models bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check cluster-test image-check example-go example-go-if-there example-typescript example-typescript-if-there \
@@ -65,6 +65,10 @@ bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop
 
 bench-models: $(VENV)/.dev ## measure each family of models beside its own library
 	$(BIN)/python -m benchmarks.models $(BENCH)
+
+bench-gpu: $(VENV)/.dev ## measure the encoder on this machine's GPU; docs/benchmarks.md's section for it
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
+	$(BIN)/python -m benchmarks.document build/bench/gpu.json
 
 bench-search: $(VENV)/.dev milvus-server ## measure searches, STORE=milvus or lite
 	$(BIN)/python -m benchmarks.search --store $(STORE) $(BENCH)

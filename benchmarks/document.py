@@ -48,9 +48,8 @@ PARTS = (
     Part(("chaos",), "Fault injection", "make chaos"),
     Part(("soak",), "Ten minutes of load, every response checked", "make soak"),
     Part(("hostile",), "Hostile callers", "make hostile"),
-    Part(("gpu",), "On a GPU", "make bench-encoder, on a machine with a GPU"),
+    Part(("gpu",), "On a GPU", "make bench-gpu"),
 )
-_NOT_RUN = {"gpu": "Not run: no machine with a GPU was available."}
 
 
 def read(files: Sequence[Path]) -> dict[str, Content]:
@@ -71,7 +70,9 @@ def section(reports: Mapping[str, Content]) -> str:
     if rows := side_by_side(reports):
         lines += ["### Side by side", "", *markdown(rows), ""]
     for part in PARTS:
-        lines += [f"### {part.title}", "", *_part(part, reports.get(part.title)), ""]
+        # A machine with a GPU has a section of its own, for what ran on the GPU.
+        if part.title in reports or not (part.stems == ("gpu",) or machine.get("gpu")):
+            lines += [f"### {part.title}", "", *_part(part, reports.get(part.title)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -87,8 +88,9 @@ def machine_of(reports: Mapping[str, Content]) -> Content:
 
 
 def name_of(machine: Content) -> str:
-    """As the section is headed: "AMD EPYC, 2 cores"."""
-    return f"{machine['processor']}, {machine['cores']} cores"
+    """As the section is headed: "AMD EPYC, 2 cores", and the GPU where one was measured."""
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
+    return f"{machine['processor']}, {machine['cores']} cores{gpu}"
 
 
 def put(page: str, machine: str, text: str) -> str:
@@ -117,7 +119,19 @@ def _described(machine: Content) -> list[str]:
     for precision in ("bf16", "int8"):
         rate = machine.get(f"gflops_{precision}")
         rates += f", {rate:,.0f} in {precision}" if rate else f", no {precision} instructions"
+    gpu = []
+    if machine.get("gpu"):
+        gpu_rates = ", ".join(
+            f"{machine[f'gpu_tflops_{precision}']:,.0f} TFLOP/s in {precision}"
+            for precision in ("fp16", "bf16", "fp32")
+        )
+        gpu = [
+            f"- {machine['gpu']}, {machine['gpu_memory']}, driver {machine['gpu_driver']}, "
+            f"CUDA {machine['cuda']}",
+            f"- its matrix products of 8,192 x 8,192: {gpu_rates}",
+        ]
     return [
+        *gpu,
         f"- {machine['date']}; {machine['system']}, {machine['memory_gib']} GiB of memory",
         f"- instruction sets: {' '.join(machine['instruction_sets'])}",
         f"- matrix products of 1,536 x 1,536: {rates}",
@@ -127,7 +141,7 @@ def _described(machine: Content) -> list[str]:
 
 def _part(part: Part, report: Content | None) -> list[str]:
     if report is None:
-        return [_NOT_RUN.get(part.stems[-1], f"Not run on this machine: `{part.command}`.")]
+        return [f"Not run on this machine: `{part.command}`."]
     if "figures" not in report:
         if isinstance(text := report.get("text"), str):
             return ["```", text.rstrip(), "```"]
@@ -164,12 +178,14 @@ def _grouped(report: Content) -> list[Sequence[str]]:
         group, _, column = figure["key"].partition(".")
         groups.setdefault(group, {})[column] = figure
     columns = list(dict.fromkeys(column for group in groups.values() for column in group))
-    rows: list[Sequence[str]] = [("", *(column.replace("_", " ") for column in columns), "gates")]
+    has_gates = any(figure["met"] is not None for figure in report["figures"])
+    gates = ["gates"] if has_gates else []
+    rows: list[Sequence[str]] = [("", *(column.replace("_", " ") for column in columns), *gates)]
     for name, group in groups.items():
         met = [figure["met"] for figure in group.values() if figure["met"] is not None]
         verdict = ("met" if all(met) else "**failed**") if met else ""
         values = [_with_bar(group[c]) if c in group else "" for c in columns]
-        rows.append((name, *values, verdict))
+        rows.append((name, *values, *([verdict] if has_gates else [])))
     return rows
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import itertools
 import json
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from PIL import Image
 from pymilvus import AsyncMilvusClient
 from pymilvus.exceptions import MilvusException
 
@@ -29,6 +31,7 @@ from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from glimpse.transport.channel import open_aio_channel
 from services.vectors.milvus import schema
+from tests import photographs
 
 _WARM_UP_CALLS = 8
 _IMAGE_BYTES = 224 * 224 * 3
@@ -36,6 +39,7 @@ _IMAGE_BYTES = 224 * 224 * 3
 _QUERIES, _DIMENSION, _QUERY_SEED = 256, 512, 99
 _LIMIT = 10
 _FIELDS = ("uri", "width", "height", "format", "metadata")
+_PHOTOGRAPH = (640, 640)  # pixels, as pictures on the web have
 _MAX_DRESSED = 64
 
 
@@ -43,10 +47,11 @@ _MAX_DRESSED = 64
 class Job:
     """One load. `per_s` 0: a closed loop of `callers`; otherwise an open loop at that rate.
 
-    what: search, batch_search or encode_texts (of `size` texts in a call), or encode_pixels (of
-    `size` images); vectors: searches by vector, through query; bare_vectors: the same, from
-    pymilvus. `popular` 0: every text is new; otherwise so many texts, by Zipf's law. collection "":
-    the generator's. `filter`, `offset` and `parameters`, those of Milvus, are of vectors only.
+    what: search, batch_search or encode_texts (of `size` texts in a call), or encode_pixels or
+    encode_files (of `size` images); vectors: searches by vector, through query; bare_vectors: the
+    same, from pymilvus. `popular` 0: every text is new; otherwise so many texts, by Zipf's law.
+    collection "": the generator's. `filter`, `offset` and `parameters`, those of Milvus, are of
+    vectors only.
     """
 
     what: str
@@ -129,7 +134,7 @@ class _Calls:
         self._collection = collection
         self._seed = seed
         self._new = new_texts(seed)
-        self._pixels: dict[int, encoder_pb2.EncodeImagesRequest] = {}
+        self._images: dict[tuple[str, int], encoder_pb2.EncodeImagesRequest] = {}
 
     async def run(self, job: Job) -> Answers:
         ask = self.ask(job)
@@ -152,6 +157,7 @@ class _Calls:
             "batch_search": self._query.BatchSearch,
             "encode_texts": self._encoder.EncodeTexts,
             "encode_pixels": self._encoder.EncodeImages,
+            "encode_files": self._encoder.EncodeImages,
         }
 
         async def ask() -> str:
@@ -165,10 +171,12 @@ class _Calls:
         return ask
 
     def _request(self, job: Job, texts: Iterator[str]) -> Any:
-        if job.what == "encode_pixels":  # made once: copying pixels takes the encoder's processor
-            if job.size not in self._pixels:
-                self._pixels[job.size] = self._random_images(job.size)
-            return self._pixels[job.size]
+        if job.what in ("encode_pixels", "encode_files"):
+            # Made once: copying them takes the encoder's processor.
+            key = job.what, job.size
+            if key not in self._images:
+                self._images[key] = self._image_request(*key)
+            return self._images[key]
         collection = job.collection or self._collection
         if job.what == "vectors":
             return query_pb2.SearchRequest(
@@ -220,13 +228,25 @@ class _Calls:
         answers.seconds = time.perf_counter() - started_s
         return answers
 
-    def _random_images(self, count: int) -> encoder_pb2.EncodeImagesRequest:
-        generator = np.random.default_rng(self._seed)
-        pixels = generator.integers(0, 256, (count, _IMAGE_BYTES), dtype=np.uint8)
-        return encoder_pb2.EncodeImagesRequest(
-            images=[encoder_pb2.Image(pixels=image.tobytes()) for image in pixels],
-            priority=encoder_pb2.PRIORITY_BULK,
-        )
+    def _image_request(self, what: str, count: int) -> encoder_pb2.EncodeImagesRequest:
+        if what == "encode_files":
+            files = itertools.islice(itertools.cycle(_photographs()), count)
+            images = [encoder_pb2.Image(file=file) for file in files]
+        else:
+            generator = np.random.default_rng(self._seed)
+            pixels = generator.integers(0, 256, (count, _IMAGE_BYTES), dtype=np.uint8)
+            images = [encoder_pb2.Image(pixels=image.tobytes()) for image in pixels]
+        return encoder_pb2.EncodeImagesRequest(images=images, priority=encoder_pb2.PRIORITY_BULK)
+
+
+def _photographs() -> Iterator[bytes]:
+    """JPEG files of a dozen photographs, none larger than _PHOTOGRAPH."""
+    for path in photographs.carried():
+        image = Image.open(path).convert("RGB")
+        image.thumbnail(_PHOTOGRAPH)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=90)
+        yield buffer.getvalue()
 
 
 async def _serve(encoder: str, query: str, collection: str, seed: int, milvus_uri: str) -> None:

@@ -26,20 +26,23 @@ _LOOK_S = 0.25
 class Tutorial:
     """CLIP by its own classes, and a Milvus collection of {vector, filepath} under COSINE."""
 
-    def __init__(self, weights: Path, milvus_uri: str | None = None) -> None:
+    def __init__(self, weights: Path, milvus_uri: str | None = None, device: str = "cpu") -> None:
         self.model: Any = openai_clip.build_model(torch.load(weights, weights_only=True))
+        self.device = device
+        if device != "cpu":  # as clip.load does
+            self.model = openai_clip.half(self.model).to(device)
         self.tokenizer = openai_clip.tokenizer()
         self.milvus = connect(milvus_uri) if milvus_uri else None
         self.collection = "tutorial"
 
     def encode_image(self, path: Path) -> list[float]:
-        image = preprocess(Image.open(path)).unsqueeze(0)  # [1, 3, 224, 224]
+        image = preprocess(Image.open(path)).unsqueeze(0).to(self.device)  # [1, 3, 224, 224]
         features = self.model.encode_image(image)
         features /= features.norm(dim=-1, keepdim=True)
         return features.squeeze().tolist()
 
     def encode_text(self, text: str) -> list[float]:
-        features = self.model.encode_text(self.tokenize(text))
+        features = self.model.encode_text(self.tokenize(text).to(self.device))
         features /= features.norm(dim=-1, keepdim=True)
         return features.squeeze().tolist()
 

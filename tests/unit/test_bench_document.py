@@ -55,8 +55,22 @@ def test_a_section_has_the_machine_the_figures_and_the_tutorial_beside_them(page
 def test_what_was_not_run_is_said(page, tmp_path):
     document.main([encoder(tmp_path / "encoder.json"), "--page", str(page)])
     text = page.read_text()
-    assert "### On a GPU\n\nNot run: no machine with a GPU was available." in text
+    assert "On a GPU" not in text
     assert "Not run on this machine: `make bench-search STORE=lite`." in text
+
+
+def test_a_gpu_has_a_section_of_its_own(page, tmp_path):
+    rates = {f"gpu_tflops_{precision}": 700.0 for precision in ("fp16", "bf16", "fp32")}
+    gpu = {"gpu": "G", "gpu_memory": "80 GB", "gpu_driver": "1", "cuda": "13", **rates}
+    figures = [Figure("images, 4 callers.per_s", "per s", 5e4), Figure("texts.p50_ms", "p50", 2.0)]
+    file = written(tmp_path / "gpu.json", *figures, machine=MACHINE | gpu)
+    assert document.main([file, "--page", str(page)]) == 0
+    text = page.read_text()
+    assert "## P, 2 cores, G" in text
+    assert "- G, 80 GB, driver 1, CUDA 13\n" in text
+    assert "8,192 x 8,192: 700 TFLOP/s in fp16, 700 TFLOP/s in bf16" in text
+    assert "| images, 4 callers | 50,000 |" in text
+    assert "Not run" not in text
 
 
 def test_a_second_run_replaces_its_own_section_and_no_other(page, tmp_path):
