@@ -72,14 +72,14 @@ Make = Callable[[], Sequence[Station]]
 """New, empty stations, in the order in which a search passes them."""
 
 
-def simulate(make: Make, per_s: float, seed: int = 1, searches: int = _SEARCHES) -> Outcome:
+def simulate(make: Make, per_s: float, seed: int = 1) -> Outcome:
     """An open loop at that rate; searches arrive at random, as people's do."""
     rng, stations = random.Random(seed), make()  # noqa: S311
     number = itertools.count()
     events: list[tuple[float, int, int, list[int]]] = []
     begun: list[float] = []
     now = 0.0
-    for _ in range(searches):
+    for _ in range(_SEARCHES):
         now += rng.expovariate(per_s)
         heapq.heappush(events, (now, next(number), -1, [len(begun)]))
         begun.append(now)

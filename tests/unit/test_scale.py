@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import capacity_plan
+from benchmarks import capacity_plan, queueing
 from benchmarks.queueing import Station, knee, simulate
 from benchmarks.scale import figures, kinds, sizing, world
 from benchmarks.scale.charts import charts
@@ -20,6 +20,8 @@ from services.vectors import bounds
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch):
     monkeypatch.setattr(world, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(queueing, "_SEARCHES", 2_000)
+    monkeypatch.setattr(queueing, "_WARM_UP", 200)
 
 
 def test_a_block_is_the_same_whenever_it_is_made():
