@@ -24,8 +24,6 @@ _INDEX_BYTES = {"HNSW": 2_180, "HNSW_SQ": 644, "IVF_SQ8": 520, "DISKANN": 461}
 _ATTRIBUTE_BYTES = 512
 _MAX_BATCH_TEXTS = 64
 _MAX_ROUNDS = 200
-_IMAGES_PER_S = 35.0  # a pod of the encoder, ViT-B/32; docs/benchmarks.md
-_DECODED_PER_S = 200.0  # one core, photographs of 500 x 375
 _OUTPUT = Path("build/bench/capacity_plan.json")
 
 
@@ -109,12 +107,12 @@ def figures(times: ServiceTimes, options: argparse.Namespace) -> list[Figure]:
         Figure(
             "pods.encoder_ingest",
             f"encoder pods besides, for {per_s:,.0f} images/s: all within {options.ingest_days} d",
-            math.ceil(per_s / _IMAGES_PER_S / _LOAD),
+            math.ceil(per_s / options.encoder_images_per_s / _LOAD),
         ),
         Figure(
             "cores.indexer",
             "cores of indexers, for decoding these",
-            math.ceil(per_s / _DECODED_PER_S / _LOAD),
+            math.ceil(per_s * options.decode_ms / 1000 / _LOAD),
         ),
         Figure(
             "pods.milvus",
@@ -143,20 +141,21 @@ def one_machine(times: ServiceTimes, cores: int) -> Make:
     """Everything on the same cores, callers too, as `make capacity` has it."""
 
     def make() -> Sequence[Station]:
-        pool = Pool(cores)
-        half_ms = times.query_ms / 2  # before the peers, and after them
+        pools = (Pool(cores),)
+        loop = (*pools, Pool(1))  # the query process, before and after its calls to the others
+        half_s = times.query_ms / 2 / 1000
         return (
-            Station("caller", cores, lambda _: times.caller_ms / 1000, pool=pool),
-            Station("query", 1, lambda _: half_ms / 1000, pool=pool),
+            Station("caller", cores, lambda _: times.caller_ms / 1000, pools=pools),
+            Station("query", 1, lambda _: half_s, pools=loop),
             Station(
                 "encoder",
                 1,
                 lambda n: (times.encode_call_ms + n * times.encode_text_ms) / 1000,
                 _MAX_BATCH_TEXTS,
-                pool,
+                pools,
             ),
-            Station("Milvus", cores, lambda _: times.milvus_ms / 1000, pool=pool),
-            Station("query, answers", 1, lambda _: half_ms / 1000, pool=pool),
+            Station("Milvus", cores, lambda _: times.milvus_ms / 1000, pools=pools),
+            Station("query, answers", 1, lambda _: half_s, pools=loop),
         )
 
     return make
@@ -217,6 +216,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--node-gib", type=int, default=64, help="memory of a query node")
     parser.add_argument("--node-cores", type=int, default=16, help="cores of a query node")
     parser.add_argument("--ingest-days", type=float, default=30.0, help="to index all images in")
+    parser.add_argument(
+        "--encoder-images-per-s", type=float, default=50.0, help="of a pod; make bench-encoder"
+    )
+    parser.add_argument(
+        "--decode-ms", type=float, default=1.6, help="of one picture; make bench-ingest"
+    )
     parser.add_argument("--scale", type=Path, help="build/bench/scale.json: Milvus' times")
     parser.add_argument("--against", type=Path, help="build/load/capacity-milvus.json, to compare")
     parser.add_argument("--output", type=Path, default=_OUTPUT)

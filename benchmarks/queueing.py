@@ -19,7 +19,7 @@ _HALVINGS = 8
 
 @dataclass
 class Pool:
-    """Cores that stations share."""
+    """Places that stations share: a machine's cores, or the one loop of a process."""
 
     free: int
 
@@ -27,21 +27,20 @@ class Pool:
 @dataclass
 class Station:
     """`servers` of one kind before one queue; each takes up to `batch` of those who wait, and
-    `seconds(count)` for them; with a pool, on one of its cores."""
+    `seconds(count)` for them, on a place of each of its pools."""
 
     name: str
     servers: int
     seconds: Callable[[int], float]
     batch: int = 1
-    pool: Pool | None = None
+    pools: tuple[Pool, ...] = ()
     queue: deque[int] = field(default_factory=deque)
     busy: int = 0
     busy_s: float = 0.0
 
     def may_start(self) -> bool:
-        return (
-            bool(self.queue) and self.busy < self.servers and (not self.pool or self.pool.free > 0)
-        )
+        has_place = all(pool.free > 0 for pool in self.pools)
+        return bool(self.queue) and self.busy < self.servers and has_place
 
     def start(self) -> tuple[list[int], float]:
         """Those who are served now, and for how long."""
@@ -49,14 +48,14 @@ class Station:
         seconds = self.seconds(len(taken))
         self.busy += 1
         self.busy_s += seconds
-        if self.pool:
-            self.pool.free -= 1
+        for pool in self.pools:
+            pool.free -= 1
         return taken, seconds
 
     def end(self) -> None:
         self.busy -= 1
-        if self.pool:
-            self.pool.free += 1
+        for pool in self.pools:
+            pool.free += 1
 
 
 @dataclass(frozen=True)

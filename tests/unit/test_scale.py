@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import capacity_plan, queueing
-from benchmarks.queueing import Station, knee, simulate
+from benchmarks.queueing import Pool, Station, knee, simulate
 from benchmarks.scale import figures, kinds, sizing, world
 from benchmarks.scale.charts import charts
 from benchmarks.scale.plots import page
@@ -170,3 +170,34 @@ def test_the_sizing_page_gets_a_row_for_each_size_and_keeps_all_else(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith(("| 20,000", "| 1,000,000 "))]
     assert [line.split(" | ")[1] for line in lines] == ["0.06 GB", "3.00 GB"]
     assert "| 1,000,000,000 | 3,000 GB | 3,000 to 3,000 GB |" in text
+
+
+def test_stations_of_one_loop_take_turns():
+    """Two stations of 5 ms that share a loop can do no more than one of 10 ms."""
+
+    def shared():
+        loop = (Pool(1),)
+        return [Station(name, 1, lambda _: 0.005, pools=loop) for name in ("before", "after")]
+
+    found = knee(shared, objective_ms=50, start_per_s=10)
+    assert found is not None
+    assert 40 < found.per_s < 100
+
+
+def test_a_run_of_make_capacity_is_held_against_its_simulation(tmp_path, capsys):
+    usage = {"encoder_device": 0.01, "query_loop": 0.02, "processors": 0.06}
+    steps = [
+        {"per_s": rate, "usage": {name: share * rate / 10 for name, share in usage.items()}}
+        for rate in (10, 100)
+    ]
+    report = {
+        "machine": {"cores": 2},
+        "knee_per_s": 120,
+        "details": {"steps": steps, "rows": 20_000},
+    }
+    path, out = tmp_path / "capacity-milvus.json", tmp_path / "plan.json"
+    path.write_text(json.dumps(report))
+    assert capacity_plan.main(["--against", str(path), "--output", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["simulation_share"] == pytest.approx(found["knee_per_s"] / 120, rel=1e-3)
+    assert 80 < found["knee_per_s"] < 170, "12 ms of two cores each: 167 at most"
