@@ -22,7 +22,6 @@ FUZZ ?=
 SOAK ?=
 CHAOS ?=
 HOSTILE ?=
-FOLDERS ?=
 FIRST_DAY ?=
 CORPUS ?=
 
@@ -30,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract chaos soak fuzz hostile corpus corpus-folders rolling audit bench bench-encoder \
+.PHONY: help demo test contract chaos soak fuzz hostile corpus rolling audit bench bench-encoder \
 	bench-search bench-ingest bench-peers bench-gpu bench-models bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
@@ -123,14 +122,10 @@ hostile: $(VENV)/.dev $(if $(findstring milvus,$(HOSTILE)),milvus-server) ## att
 first-day: $(VENV)/.dev milvus-server ghz ## stops, loads, pages, TLS and logs as callers meet them on their first day
 	$(BIN)/python -m tests.first_day $(FIRST_DAY)
 
-# Takes a minute; writes build/bench/corpus.json. CORPUS="--keep FOLDER" leaves the files there.
-corpus: $(VENV)/.dev ## index picture files of every kind and damage, and hold what became of each
+# Takes ten minutes; writes build/bench/corpus.json. CORPUS="--keep FOLDER" leaves the files there, CORPUS=--quick
+# leaves out what takes long: a walk over a million entries, a sync of 100,000 files, a distant object store.
+corpus: $(VENV)/.dev milvus-server ## index picture files and folders of every kind and damage, and hold what became of each
 	$(BIN)/python -m tests.corpus $(CORPUS)
-
-# Takes ten minutes. Options: FOLDERS="--only sync --files 20000"
-corpus-folders: $(VENV)/.dev milvus-server ## index a tree of odd folders and names; measure a walk, a sync, a distant store
-	$(BIN)/python -m tests.corpus.folders
-	$(BIN)/python -m tests.corpus.folder_figures $(FOLDERS)
 
 rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no call may fail
 	$(BIN)/python -m tests.robustness.rolling

@@ -1,7 +1,7 @@
 """Three figures about folders: memory of a walk over a million entries, files that a second sync
 looks at in a second, and pictures from a distant object store beside those from local disk.
 
-`make corpus-folders` writes them to build/bench/folders.json. Options: --only walk sync store
+Part of `make corpus`; alone: python -m tests.corpus.folder_figures --only walk sync store
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -239,23 +239,34 @@ def _stack(folder: Path, store: str) -> Iterator[Stack]:
         yield stack.enter_context(Stack(options))
 
 
+def all_figures(
+    only: Sequence[str] = ("walk", "sync", "store"),
+    entries: int = _ENTRIES,
+    files: int = _SYNCED,
+    store: str = "milvus",
+    rounds: int = 3,
+) -> list[Figure]:
+    """The figures, one after another."""
+    figures: list[Figure] = []
+    if "walk" in only:
+        figures += walk_figures(entries)
+    if "sync" in only:
+        figures += sync_figures(files, store)
+    if "store" in only:
+        figures += object_store_figures(rounds)
+    return figures
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=("walk", "sync", "store"))
     parser.add_argument("--entries", type=int, default=_ENTRIES)
     parser.add_argument("--files", type=int, default=_SYNCED)
-    parser.add_argument("--stores", nargs="*", default=["milvus"], choices=("lite", "milvus"))
+    parser.add_argument("--store", default="milvus", choices=("lite", "milvus"))
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    measures = {
-        "walk": [lambda: walk_figures(options.entries)],
-        "sync": [lambda s=s: sync_figures(options.files, s) for s in options.stores],
-        "store": [lambda: object_store_figures(options.rounds)],
-    }
-    report = Report("folders", "make corpus-folders", machine.describe())
-    for name in options.only or measures:
-        for measure in measures[name]:
-            report.figures += measure()
+    options = vars(parser.parse_args())
+    report = Report("folders", "python -m tests.corpus.folder_figures", machine.describe())
+    report.figures += all_figures(**{name: value for name, value in options.items() if value})
     report.write(stacks.OUTPUT / "folders.json")
     print(report.table())
     return 0 if all(figure.is_met is not False for figure in report.figures) else 1
