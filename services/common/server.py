@@ -226,7 +226,6 @@ def run_service(
 ) -> NoReturn:
     """Sets up logs, runs a service's main, ends the process with its exit code; 2: cannot start."""
     raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
-    memory.share_heap()
     memory.give_back_often()
     with raw_output:
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)

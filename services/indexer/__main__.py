@@ -2,7 +2,10 @@
 
 import sys
 
-from services.indexer.main import main
+from services.common.memory import share_heap
 
 if __name__ == "__main__":
+    share_heap()  # before what is imported here starts threads
+    from services.indexer.main import main
+
     sys.exit(main())
