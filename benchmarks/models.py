@@ -132,16 +132,16 @@ def _openai_ratio(
     openai = ClipModel(checkpoint.read(WeightsFile("openai", path), "quick_gelu"), "cpu", "fp32")
     path.unlink()
     pixels = _pixels(_BATCH, 224)
-    ours, openais = _in_turn(
+    theirs, openais = _in_turn(
         options,
         lambda: model.encode_pixels(list(pixels)),
         lambda: openai.encode_pixels(list(pixels)),
     )
-    report.details["hugging_face_and_openai_batches_per_s"] = [ours, openais]
+    report.details["hugging_face_and_openai_batches_per_s"] = [theirs, openais]
     return Figure.ratio(
         "hugging_face_ratio",
         "images/s of Hugging Face's B/32 ÷ the same weights in openai/CLIP's format, 0.97 to 1.03",
-        ours,
+        theirs,
         openais,
         Bar("at least", 0.97),
     )

@@ -188,6 +188,75 @@ def test_official_names_are_fetched_by_their_published_sha256(
     assert weights.path.read_bytes() == CONTENT
 
 
+class Hub(http.server.ThreadingHTTPServer):
+    """As the hub has repositories: `raw` gives small files, and of large ones a pointer."""
+
+    def __init__(self, small: dict[str, bytes], large: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.small, self.large = small, large
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        *_, kind, branch, file = self.path.split("/")
+        body = self.server.small.get(file)
+        if file in self.server.large:
+            body = self.server.large[file]
+            if kind == "raw":
+                sha256 = hashlib.sha256(CONTENT).hexdigest()
+                body = f"version https://git-lfs/v1\noid sha256:{sha256}\nsize 7\n".encode()
+        if body is None or branch != "main":
+            return self.send_error(404)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return None
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub({"open_clip_config.json": b"{}"}, {"open_clip_pytorch_model.bin": CONTENT})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_name_of_the_hub_becomes_a_folder_whose_weights_are_the_published_ones(
+    hub, tmp_path
+) -> None:
+    weights = locate("ViT-B-32/laion2b_s34b_b79k", tmp_path, hub.url)
+    assert weights.name == "ViT-B-32/laion2b_s34b_b79k"
+    assert (weights.path / "open_clip_config.json").read_bytes() == b"{}"
+    assert (weights.path / "open_clip_pytorch_model.bin").read_bytes() == CONTENT
+    hub.small.clear()  # what is there is not asked for again
+    hub.large.clear()
+    assert locate("ViT-B-32/laion2b_s34b_b79k", tmp_path, hub.url) == weights
+
+
+def test_weights_of_the_hub_that_are_not_the_published_ones_are_refused(hub, tmp_path) -> None:
+    hub.large["open_clip_pytorch_model.bin"] = CONTENT[:-1] + b"\0"
+    with pytest.raises(DownloadError, match="has SHA-256"):
+        locate("ViT-B-32/laion2b_s34b_b79k", tmp_path, hub.url)
+
+
+def test_a_repository_that_cannot_be_had_is_told_with_what_to_put_where(hub, tmp_path) -> None:
+    with pytest.raises(DownloadError) as caught:
+        locate("siglip2-base-patch32-256", tmp_path, hub.url)
+    for part in ("google/siglip2-base-patch32-256", "tokenizer.json", "model.safetensors"):
+        assert part in str(caught.value)
+    assert str(tmp_path / "siglip2-base-patch32-256") in str(caught.value)
+
+
 def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_refused(tmp_path) -> None:
     file = tmp_path / "mine.pt"
     file.write_bytes(b"x")
