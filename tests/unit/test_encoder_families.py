@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -34,6 +35,31 @@ MAKERS: dict[str, Callable[[Path], Family]] = {
     "siglip": siglip,
 }
 MAX_PIXELS = 50_000_000
+# What tests.photographs.carried() show, in its order; and what they do not.
+SHOWN = [
+    "an astronaut",
+    "a man with a camera on a tripod",
+    "a cat",
+    "a cup of coffee",
+    "old coins",
+    "galaxies in deep space",
+    "the surface of the moon",
+    "a motorcycle",
+    "the retina of an eye",
+    "a rocket",
+    "a Chinese temple",
+    "a flower",
+]
+NOT_SHOWN = [
+    "a dog",
+    "a bus",
+    "a beach",
+    "a plate of food",
+    "a bridge",
+    "a piano",
+    "a horse",
+    "snow",
+]
 TEXTS = [
     *SENTENCES,
     "x",
@@ -133,6 +159,23 @@ def test_pixels_are_those_of_the_librarys_processor(family, model) -> None:
     for file in files:
         expected = family.pixels(Image.open(io.BytesIO(file)).convert("RGB"))
         assert (decode(file, model.preprocessing, MAX_PIXELS).pixels == expected).all()
+
+
+@pytest.mark.skipif(
+    "GLIMPSE_TEST_WEIGHTS" not in os.environ,
+    reason="GLIMPSE_TEST_WEIGHTS names no folder of published models",
+)
+def test_published_models_know_what_photographs_show() -> None:
+    """Each file or folder in that folder; of a bare file, as its name says, openai/CLIP's."""
+    folders = sorted(Path(os.environ["GLIMPSE_TEST_WEIGHTS"]).iterdir())
+    assert folders
+    for path in folders:
+        model = ClipModel(read(path), "cpu", "fp32")
+        files = [file.read_bytes() for file in photographs.carried()]
+        pixels = [decode(file, model.preprocessing, MAX_PIXELS).pixels for file in files]
+        texts, _ = model.encode_texts([f"a photo of {each}" for each in (*SHOWN, *NOT_SHOWN)])
+        best = (model.encode_pixels(np.stack(pixels)) @ texts.T).argmax(axis=1)
+        assert best.tolist() == list(range(len(SHOWN))), path
 
 
 CHANGES = {

@@ -7,12 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from services.common.server import StartFailure
 from services.encoder import checkpoint as checkpoints
 from services.encoder import openai_clip
 from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.download import BUNDLED
+from services.encoder.main import load_model
 from services.encoder.model import ClipModel
+from services.encoder.settings import EncoderSettings
 from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, read, saved, untrained
 
 TEXTS = [
@@ -168,6 +171,27 @@ def test_a_vector_without_a_direction_is_an_error_and_no_vector(scale, tmp_path)
     torch.save(weights, tmp_path / "odd.pt")
     with pytest.raises(FloatingPointError, match="no direction"):
         ClipModel(read(tmp_path / "odd.pt", "odd"), "cpu").encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(float("nan"), "holds a number that is not finite"), (0.0, "cannot be computed with in")],
+)
+def test_broken_weights_end_the_start_with_one_line(precision, value, words, tmp_path) -> None:
+    weights = dict(untrained().state_dict())
+    weights["visual.proj"] = torch.full_like(weights["visual.proj"], value)
+    torch.save(weights, tmp_path / "broken.pt")
+    settings = EncoderSettings(
+        model=str(tmp_path / "broken.pt"),
+        activation="quick_gelu",
+        device="cpu",
+        precision=precision,
+    )
+    with pytest.raises(StartFailure, match=words) as caught:
+        load_model(settings)
+    assert str(caught.value).startswith("ENCODER_MODEL: ")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
