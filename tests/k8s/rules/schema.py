@@ -24,6 +24,10 @@ utils.schema_contents = functools.cache(utils.schema_contents)
 
 def schema(manifests: Manifests) -> Iterator[str]:
     """Kubernetes' own kinds by its schemas, strictly; others by what their documentation says."""
+    for container in (each for pod in manifests.pods for each in pod.containers):
+        for variable in container.spec.get("env", ()):
+            if variable.get("value") == "":
+                yield f"{container}: an empty {variable['name']} is a change at every apply"
     for item in manifests.objects:
         where = f"{item['kind']} {item['metadata']['name']}"
         for problem in _problems(as_key(item)):
