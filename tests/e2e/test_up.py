@@ -108,6 +108,6 @@ def test_a_model_that_is_not_there_is_one_sentence_and_nothing_is_left_running(t
     up = start_up(data, "--model", "no-such-model.pt")
     _, message = up.communicate()
     assert up.returncode == 1
-    assert "glimpse: 'no-such-model.pt' is neither a file nor a model" in message
+    assert "glimpse: 'no-such-model.pt' is neither a file, a folder nor a model" in message
     assert "Traceback" not in message
     assert not of_stack(data)

@@ -34,8 +34,9 @@ class Mistake:
     printed: str = ""
 
     def sentences(self) -> set[str]:
-        """What was read, without the address; one where all three agree."""
-        read = [*map(str, self.found), self.printed.removeprefix("glimpse: ")]
+        """What was read, without the address and the command's own hint; one where all agree."""
+        printed, _, _ = self.printed.removeprefix("glimpse: ").partition("; here: glimpse --tls")
+        read = [*map(str, self.found), printed]
         return {sentence.replace(self.target, "HOST:PORT") for sentence in read}
 
     def is_named(self) -> bool:

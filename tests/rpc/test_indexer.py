@@ -645,7 +645,7 @@ async def test_a_page_of_large_images_ends_early_and_the_next_continues(service,
         listed += [image.id for image in answer.images]
         after_id, pages = answer.next_after_id, pages + 1
     assert listed == sorted(f"p{i}" for i in range(200))
-    assert pages == 2
+    assert pages > 1
 
 
 @pytest.mark.parametrize(
