@@ -4,6 +4,8 @@ calls to them are protected with is in glimpse.cli.protection."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +84,8 @@ def connect(
 
     "" stands for a service that is not going to be called.
     """
-    from glimpse.client import Client  # gRPC is loaded when a call is made, not for a help text
+    with _silent_grpc():
+        from glimpse.client import Client  # gRPC is loaded when a call is made, not for a help text
 
     known = find(data) if query is None or indexer is None else {}
     told = protection.chosen()
@@ -95,3 +98,17 @@ def connect(
         tls_key=told.tls_key,
         token=told.token,
     )
+
+
+@contextmanager
+def _silent_grpc() -> Iterator[None]:
+    """gRPC, if it is loaded meanwhile, prints nothing: of a handshake that failed it has five
+    lines, where the client's error has one sentence."""
+    if "GRPC_VERBOSITY" in os.environ:
+        yield
+        return
+    os.environ["GRPC_VERBOSITY"] = "NONE"
+    try:
+        yield
+    finally:
+        del os.environ["GRPC_VERBOSITY"]  # processes that are started later tell all

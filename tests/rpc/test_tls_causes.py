@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import sys
 
 import pytest
 
@@ -18,6 +20,19 @@ async def test_mistakes_with_tls_are_told_apart(tmp_path):
     assert {name: wrong[name] for name in wrong if not _named(mistakes, name)} == {}
     by_reason = {mistake.reason: mistake.sentences() for mistake in mistakes}
     assert len({min(sentences) for sentences in by_reason.values()}) == len(by_reason)
+
+
+async def test_the_command_prints_one_sentence_and_nothing_of_grpcs(tmp_path):
+    files = write(tmp_path, "server", Authority().pair("localhost"))
+    ca = Authority("somebody else's").write(tmp_path)
+    async with small_service(tls_cert_file=files.cert, tls_key_file=files.key) as service:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "glimpse.cli.main", f"--tls-ca={ca}"),
+            *("collections", "--indexer", service.target),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, printed = await process.communicate()
+    assert len(printed.decode().splitlines()) == 1, printed.decode()
 
 
 def _named(mistakes: list[tls.Mistake], name: str) -> bool:
