@@ -11,7 +11,7 @@ from glimpse.errors import InvalidInput, as_value
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.results import Outcome
 from glimpse.transport.status import to_status
-from services.common.json_values import write_json
+from services.common.json_values import write_object
 from services.common.message_fields import parse, take_apart
 from services.indexer.bounds import MetadataBudget
 from services.indexer.records import Image, ImageResult, ListedCollection
@@ -142,9 +142,7 @@ def listed_image(identity: str, fields: dict[str, Any]) -> pb.ListedImage:
     message = pb.ListedImage(id=identity)
     for name, value in fields.items():
         if name == "metadata":
-            message.metadata.SetInParent()
-            for key, item in value.items():
-                write_json(message.metadata.fields[key], item)
+            write_object(message.metadata, value)
         elif name == "vector":
             message.vector.extend(value.tolist())  # five times as fast as the array itself
         else:

@@ -14,7 +14,7 @@ from glimpse.errors import GlimpseError
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import to_status
 from services.common.event_loop import paced
-from services.common.json_values import write_json
+from services.common.json_values import write_object
 from services.common.raw_messages import Part, delimited, size_of
 from services.query.bounds import AnswerRoom
 from services.query.search import Answers, Page
@@ -91,9 +91,7 @@ def _write_attributes(message: pb.Attributes, fields: dict[str, Any]) -> None:
     message.SetInParent()
     for name, value in fields.items():
         if name == "metadata":
-            message.metadata.SetInParent()
-            for key, item in value.items():
-                write_json(message.metadata.fields[key], item)
+            write_object(message.metadata, value)
         elif name == "vector":
             # .tolist(): five times as fast as handing the array over.
             message.vector.values.extend(value.tolist())
