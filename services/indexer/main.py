@@ -22,7 +22,6 @@ from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
 from services.indexer.settling import Settling
 from services.indexer.stages import Encoder
-from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.store import VectorStore
 
@@ -35,18 +34,7 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Runs until stopped; returns the exit code."""
     settings = load(IndexerSettings)
-    return run_service(settings, lambda: serve(settings, _store(settings)))
-
-
-def _store(settings: IndexerSettings) -> VectorStore:
-    token = settings.milvus_token.get_secret_value()
-    return MilvusStore(
-        settings.milvus_uri,
-        token,
-        settings.milvus_credentials,
-        MilvusMetrics(),
-        settings.milvus_database,
-    )
+    return run_service(settings, lambda: serve(settings, MilvusStore.of(settings)))
 
 
 async def serve(settings: IndexerSettings, store: VectorStore) -> int:

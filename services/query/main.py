@@ -18,7 +18,6 @@ from services.query.page_tokens import PageTokens
 from services.query.search import Searcher
 from services.query.servicer import QueryServicer
 from services.query.settings import QuerySettings
-from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.store import VectorStore
 
@@ -61,18 +60,7 @@ async def serve(settings: QuerySettings, store: VectorStore) -> int:
 def main() -> int:
     """Runs the service; returns the process's exit code."""
     settings = load(QuerySettings)
-    return run_service(settings, lambda: serve(settings, _store(settings)))
-
-
-def _store(settings: QuerySettings) -> VectorStore:
-    token = settings.milvus_token.get_secret_value()
-    return MilvusStore(
-        settings.milvus_uri,
-        token,
-        settings.milvus_credentials,
-        MilvusMetrics(),
-        settings.milvus_database,
-    )
+    return run_service(settings, lambda: serve(settings, MilvusStore.of(settings)))
 
 
 async def _watch_store(server: Server, store: VectorStore, settings: QuerySettings) -> None:

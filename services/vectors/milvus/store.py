@@ -25,6 +25,7 @@ from glimpse.errors import (
 )
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
+from services.common.peer_settings import PeerSettings
 from services.common.tasks import concurrently, run_within
 from services.vectors import bounds, filters
 from services.vectors.filters import AnyFilter
@@ -92,6 +93,17 @@ class MilvusStore:
         self._settling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Held while a collection is made, and while its index or its place in memory changes.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @classmethod
+    def of(cls, settings: PeerSettings) -> MilvusStore:
+        """The store that a service's settings name, with its figures among the process' metrics."""
+        return cls(
+            settings.milvus_uri,
+            settings.milvus_token.get_secret_value(),
+            settings.milvus_credentials,
+            MilvusMetrics(),
+            settings.milvus_database,
+        )
 
     async def ready(self, *, deadline: Deadline) -> None:
         deadline.left_s()
