@@ -1,10 +1,12 @@
-"""Reads a picture's file: never for ever, never more than is taken."""
+"""Reads files: a picture's never for ever, and never more of it than is taken."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
+from pathlib import Path
 
 from glimpse.errors import InvalidInput, UnreadableFile
 
@@ -41,6 +43,15 @@ def check_size(size_bytes: int, max_bytes: int) -> None:
             f"{size_bytes:,} bytes do not fit into a message of at most {max_bytes:,} bytes",
             reason="IMAGE_TOO_LARGE",
         )
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file of any size, in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _open(path: str, flags: int) -> int:

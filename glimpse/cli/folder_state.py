@@ -4,7 +4,6 @@ what has moved and what is gone."""
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections import defaultdict
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from glimpse.cli.metadata import MetadataEntries
 from glimpse.cli.pending import Pending
 from glimpse.errors import NotFound
+from glimpse.files import sha256_of
 from glimpse.results import Acknowledgement, ImageFile, Outcome, StoredImage
 from glimpse.uris import path_of, uri_of
 
@@ -90,7 +90,7 @@ class FolderState:
         if not candidates:
             return None
         try:
-            sha256 = _sha256(path)
+            sha256 = sha256_of(path)
         except OSError:
             return None  # whoever reads it says why
         for uri in candidates:
@@ -196,11 +196,3 @@ def _range(prefix: str) -> str:
 
 def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from glimpse.files import sha256_of
 from services.common.preprocessing import Preprocessing
-from services.encoder.download import OPENAI_SHA256, WeightsFile, file_sha256
+from services.encoder.download import OPENAI_SHA256, WeightsFile
 from services.encoder.formats import hugging_face, open_clip, openai
 from services.encoder.formats.described import Described
 from services.encoder.shape import Activation, Shape, check_fit
@@ -83,7 +84,7 @@ def read(weights: WeightsFile, activation: Activation | None = None) -> Checkpoi
 
 
 def _file(weights: WeightsFile, activation: Activation | None) -> Checkpoint:
-    path, sha256 = weights.path, file_sha256(weights.path)
+    path, sha256 = weights.path, sha256_of(weights.path)
     if weights.sha256 not in (None, sha256):
         raise CheckpointError(
             f"{path}: SHA-256 is {sha256}, expected {weights.sha256} for {weights.name}; "
@@ -117,7 +118,7 @@ def _folder(weights: WeightsFile, activation: Activation | None) -> Checkpoint:
         raise ValueError(f"the folder has no {_one_of(candidates)}{many}")
     described = describe(path, read_file(file).tensors)
     _agreed(described.shape.text.activation, activation)
-    return _checked(weights.name, described, file_sha256(file))
+    return _checked(weights.name, described, sha256_of(file))
 
 
 def _checked(name: str, described: Described, sha256: str) -> Checkpoint:

@@ -7,7 +7,6 @@ folder is always whole.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -21,6 +20,7 @@ import requests
 from filelock import FileLock
 
 from glimpse.backoff import backoff_s
+from glimpse.files import sha256_of
 from services.encoder import hub
 from services.encoder.shape import Activation
 
@@ -133,7 +133,7 @@ def fetch(
             if path.exists():
                 return
             _download_part(url, part, pause)
-            found = file_sha256(part)
+            found = sha256_of(part)
             if found != sha256:
                 part.unlink()
                 raise DownloadError(f"the downloaded file has SHA-256 {found}")
@@ -175,15 +175,6 @@ def _fetch_of(
     sha256 = hub.pointed_sha256(repository, file, folder, base_url)
     if sha256 is not None:
         fetch(hub.file_url(repository, file, base_url), folder / file, sha256, name)
-
-
-def file_sha256(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _in_short(error: BaseException) -> str:

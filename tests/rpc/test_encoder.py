@@ -22,10 +22,10 @@ from glimpse import errors
 from glimpse.cli.ports import free_ports
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.files import sha256_of
 from glimpse.transport.status import from_rpc_error, from_status
 from services.common import preprocess
 from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
-from services.encoder import checkpoint
 from services.encoder.batcher import DeviceLost
 from services.encoder.main import SERVICE, build, load_model
 from services.encoder.servicer import EncoderServicer
@@ -186,7 +186,7 @@ async def test_the_model_and_its_limits_are_told(serve, weights) -> None:
     stub = await serve(max_texts=7, max_image_pixels=12345)
     response = await stub.GetModel(pb.GetModelRequest(), timeout=20)
     model = response.model
-    sha256 = checkpoint.file_sha256(weights)
+    sha256 = sha256_of(weights)
     assert model.fingerprint == f"{sha256}/{SIZE}px/v{PREPROCESSING_VERSION}"
     assert (model.name, model.dimension, model.image_size) == ("tiny", DIMENSION, SIZE)
     assert (model.context_length, model.precision, model.device) == (77, "fp32", "cpu")
