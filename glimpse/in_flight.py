@@ -178,11 +178,6 @@ class InFlight:
             self._changed.notify_all()
 
     @property
-    def is_closed(self) -> bool:
-        """Whether nobody waits for anything any more."""
-        return self._closed
-
-    @property
     def is_done(self) -> bool:
         """Whether nothing is left to do: all is acknowledged, or nobody waits for it any more."""
         with self._changed:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glimpse.errors import InvalidImage, InvalidInput
-from services.common.text_bounds import check_template, check_text
+from services.common.text_bounds import check_template, check_text, in_template
 from services.query.bounds import DEFAULT_LIMIT, check_page
 from services.vectors.filters import AnyFilter
 from services.vectors.records import ALL_FIELDS, Place
@@ -155,7 +155,7 @@ class Options:
 
     def prompt(self, text: Text) -> str:
         """The text with the template around it."""
-        return self.prompt_template.replace("{}", text.text) if self.prompt_template else text.text
+        return in_template(self.prompt_template, text.text)
 
 
 def check_fields(field: str, names: Sequence[str]) -> None:
