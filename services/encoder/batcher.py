@@ -19,6 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -156,11 +157,12 @@ class Batcher:
         fresh: list[Item] = []
         places: list[Item | Encoded] = []
         by_key: dict[bytes, Item] = {}
+        caller = object()  # each call takes its turns
         for payload in payloads:
             key = payload.tobytes() if lane is Lane.TEXT else None
             place = self._known(key, deadline) or by_key.get(key or b"")
             if place is None:
-                place = Item(lane, payload, payload.nbytes, now_s, deadline, key)
+                place = Item(lane, payload, payload.nbytes, now_s, deadline, caller, key)
                 fresh.append(place)
                 if key is not None:
                     by_key[key] = place
@@ -270,39 +272,39 @@ class Batcher:
             self._call_loop(self._expire, batch)
         if not batch.items:
             return
-        answers = self._compute(batch.lane, batch.items)
-        encode_s = time.monotonic() - batch.taken_s
-        self._queue.observe(batch.lane, len(batch.items), encode_s)
+        answers = self._compute(batch, batch.items)
+        encode_s = self._queue.observe(batch)
         self._call_loop(self._deliver, batch, answers, encode_s)
 
-    def _compute(self, lane: Lane, items: list[Item]) -> list[Vectors | Exception]:
-        """Compute a batch; where it fails, its halves, down to the one item that must fail."""
+    def _compute(self, batch: Batch, items: list[Item]) -> list[Vectors | Exception]:
+        """Compute items of a batch; where that fails, halves, down to the item that must fail."""
         try:
-            return list(self._encode(lane, items))
+            return list(self._encode(batch, items))
         except DeviceLost:
             raise
         except Exception as error:
             if len(items) == 1:
-                log.exception("an item of lane %s failed", lane.value)
+                log.exception("an item of lane %s failed", batch.lane.value)
                 return [error]
             half = len(items) // 2
             if isinstance(error, MemoryError):
-                log.warning("out of memory: %s batches have %d items for now", lane.value, half)
-                self._queue.shrink(lane, half)
-        return self._compute(lane, items[:half]) + self._compute(lane, items[half:])
+                lane = batch.lane.value
+                log.warning("out of memory: %s batches have %d items for now", lane, half)
+                self._queue.shrink(batch.lane, half)
+        return self._compute(batch, items[:half]) + self._compute(batch, items[half:])
 
-    def _encode(self, lane: Lane, items: list[Item]) -> Vectors:
+    def _encode(self, batch: Batch, items: list[Item]) -> Vectors:
         payloads = [item.payload for item in items]
-        if lane is Lane.TEXT:
+        if batch.lane is Lane.TEXT:
             vectors = self._device.encode_tokens(payloads)
         else:
-            vectors = self._device.encode_pixels(payloads, self._let_texts_in)
+            vectors = self._device.encode_pixels(payloads, partial(self._let_texts_in, batch))
         vectors.flags.writeable = False
         return vectors
 
-    def _let_texts_in(self) -> None:
+    def _let_texts_in(self, beside: Batch) -> None:
         """Between two layers of an image batch: a text need not wait for the rest of them."""
-        if batch := self._queue.take_texts():
+        if batch := self._queue.take_texts(beside):
             self._run(batch)
 
     def _call_loop(self, function: Callable[..., None], *arguments: object) -> None:

@@ -3,9 +3,11 @@
 It computes nothing and answers nobody. All state is guarded by one lock; the event loop's thread
 puts, the worker thread takes.
 
-Three lanes, first in first out. The next batch comes from the lane whose first item has the
-earliest arrival plus the lane's handicap: texts pass images, interactive images pass bulk images,
-and whoever has waited for as long as its handicap is passed no more, so nobody starves.
+Three lanes, in each of which calls take turns, one item each. Lanes that have work share the device
+by their shares: a lane's clock goes on by the seconds that it had, divided by its share, and the
+lane whose clock is the furthest behind is next; one that begins to wait begins where the others
+are. Thus texts mostly pass images, interactive images mostly pass bulk images, and nobody starves.
+It is start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996.
 """
 
 from __future__ import annotations
@@ -14,24 +16,24 @@ import asyncio
 import enum
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.common.deadline import Deadline
+from services.common.turns import Turns
 
 
 class Lane(enum.Enum):
-    """What an item is, and who waits for it; each lane goes before those that follow."""
+    """What an item is, and who waits for it."""
 
     TEXT = "text"
     IMAGE = "image"
     BULK = "bulk"
 
 
-HANDICAPS_S = {Lane.TEXT: 0.0, Lane.IMAGE: 0.25, Lane.BULK: 2.0}
+SHARES = {Lane.TEXT: 8, Lane.IMAGE: 4, Lane.BULK: 1}
 
 # After so many full batches that memory was enough for, batches that were shrunk grow again by this
 # share of their bound: they halve at once and grow slowly, as TCP's window does.
@@ -60,13 +62,17 @@ class Limits:
 
 @dataclass(eq=False)
 class Item:
-    """One text or image on its way to a vector. Times are seconds of the queue's clock."""
+    """One text or image on its way to a vector. Times are seconds of the queue's clock.
+
+    `caller` is who takes turns with others.
+    """
 
     lane: Lane
     payload: Any
     size_bytes: int
     arrived_s: float
     deadline: Deadline
+    caller: Hashable
     key: bytes | None = None  # equal keys have equal vectors
     expired: bool = False  # taken too late, and never computed
     # Each with its own arrival; owned by the event loop's thread, like `key`'s meaning.
@@ -81,6 +87,7 @@ class Batch:
     items: list[Item]
     expired: list[Item]
     taken_s: float
+    served_s: float  # what the device had done for all lanes until then
 
 
 class WorkQueue:
@@ -91,7 +98,10 @@ class WorkQueue:
         self._clock = clock
         self._max_batch = {lane: limits.max_batch(lane) for lane in Lane}
         self._full_batches = dict.fromkeys(Lane, 0)  # since one last shrank or grew
-        self._lanes: dict[Lane, OrderedDict[Item, None]] = {lane: OrderedDict() for lane in Lane}
+        self._lanes: dict[Lane, Turns[Item]] = {lane: Turns() for lane in Lane}
+        self._lane_clocks_s = dict.fromkeys(Lane, 0.0)
+        self._front_s = 0.0  # the clock of the lane that was served last
+        self._served_s = 0.0
         # Bounds and not averages: who is refused for his deadline would surely have been late.
         self._least_batch_s: dict[Lane, float] = {}
         self._least_item_s: dict[Lane, float] = {}
@@ -115,21 +125,25 @@ class WorkQueue:
         with self._changed:
             if self._closed:
                 raise Unavailable("the encoder is stopping", reason="STOPPING")
-            waiting, bound = len(self._lanes[lane]), self._limits.max_queued(lane)
-            wait_s = self._least_wait_s(lane)
+            line, bound = self._lanes[lane], self._limits.max_queued(lane)
+            waiting, item_s = len(line), self._least_item_s.get(lane, 0.0)
             if waiting + len(items) > bound:
-                after_s = min(max(wait_s, _MIN_RETRY_AFTER_S), _MAX_RETRY_AFTER_S)
+                after_s = min(max(waiting * item_s, _MIN_RETRY_AFTER_S), _MAX_RETRY_AFTER_S)
                 raise Overloaded(
                     f"{waiting} of at most {bound} items wait in lane {lane.value}, "
                     f"{len(items)} more exceed the limit",
                     retry_after_s=after_s,
                 )
             left_s = min(item.deadline.at_s for item in items) - self._clock()
+            wait_s = line.count_before(len(items)) * item_s
             if left_s <= wait_s + self._least_batch_s.get(lane, 0.0):
                 raise DeadlineExceeded(
                     f"{max(left_s, 0) * 1000:.0f} ms remain, too few for the queued work"
                 )
-            self._lanes[lane].update((item, None) for item in items)
+            if not waiting:
+                self._lane_clocks_s[lane] = max(self._lane_clocks_s[lane], self._front_s)
+            for item in items:
+                line.add(item.caller, item)
             self._changed.notify()
 
     def join(self, item: Item, deadline: Deadline) -> bool:
@@ -141,10 +155,7 @@ class WorkQueue:
     def discard(self, item: Item) -> bool:
         """Take an item out that nobody wants any more; False if it does not wait here now."""
         with self._changed:
-            waits = item in self._lanes[item.lane]
-            if waits:
-                del self._lanes[item.lane][item]
-            return waits
+            return self._lanes[item.lane].discard(item.caller, item)
 
     def take(self) -> Batch | None:
         """Wait for work and return the next batch; None once the queue is closed."""
@@ -156,21 +167,29 @@ class WorkQueue:
                 self._changed.wait()
             return None
 
-    def take_texts(self) -> Batch | None:
-        """Return the texts that wait now, up to a batch; None if there are none."""
+    def take_texts(self, beside: Batch) -> Batch | None:
+        """Return texts whose turn it is while `beside` is computed; None if there are none."""
         with self._changed:
-            return self._pop(Lane.TEXT) if self._lanes[Lane.TEXT] else None
+            beside_s = self._lane_clocks_s[beside.lane] + self._had_s(beside) / SHARES[beside.lane]
+            if self._lanes[Lane.TEXT] and self._lane_clocks_s[Lane.TEXT] <= beside_s:
+                return self._pop(Lane.TEXT)
+            return None
 
-    def observe(self, lane: Lane, count: int, seconds: float) -> None:
-        """Learn from a batch of `count` items that took `seconds`."""
-        item_s = seconds / count
+    def observe(self, batch: Batch) -> float:
+        """Learn from a batch that has been computed; returns the seconds since it was taken."""
         with self._changed:
+            lane, count = batch.lane, len(batch.items)
+            seconds, had_s = self._clock() - batch.taken_s, self._had_s(batch)
+            self._served_s += had_s
+            self._lane_clocks_s[lane] += had_s / SHARES[lane]
+            item_s = seconds / count
             self._least_batch_s[lane] = min(self._least_batch_s.get(lane, seconds), seconds)
             self._least_item_s[lane] = min(self._least_item_s.get(lane, item_s), item_s)
             if count == self._max_batch[lane] < self._limits.max_batch(lane):
                 self._full_batches[lane] += 1
                 if self._full_batches[lane] >= _GROW_AFTER_BATCHES:
                     self._grow(lane)
+            return seconds
 
     def shrink(self, lane: Lane, max_items: int) -> None:
         """Hand out at most `max_items` of this kind at once, until many such batches passed."""
@@ -194,29 +213,26 @@ class WorkQueue:
             self._closed = True
             self._changed.notify_all()
 
-    def _least_wait_s(self, lane: Lane) -> float:
-        """The least time of the work that goes before a new item of the lane."""
-        lanes = list(Lane)
-        ahead = lanes[: lanes.index(lane) + 1]
-        return sum(len(self._lanes[each]) * self._least_item_s.get(each, 0.0) for each in ahead)
+    def _had_s(self, batch: Batch) -> float:
+        """The seconds that a batch had so far, without those of texts that were let in."""
+        return self._clock() - batch.taken_s - (self._served_s - batch.served_s)
 
     def _next_lane(self) -> Lane | None:
-        heads = [(lane, next(iter(items))) for lane, items in self._lanes.items() if items]
-        if not heads:
-            return None
-        return min(heads, key=lambda head: head[1].arrived_s + HANDICAPS_S[head[0]])[0]
+        waiting = [lane for lane, line in self._lanes.items() if line]
+        return min(waiting, key=self._lane_clocks_s.__getitem__, default=None)
 
     def _pop(self, lane: Lane) -> Batch:
-        batch = Batch(lane, [], [], taken_s=self._clock())
+        batch = Batch(lane, [], [], self._clock(), self._served_s)
+        self._front_s = max(self._front_s, self._lane_clocks_s[lane])
         too_late_s = batch.taken_s + self._least_batch_s.get(lane, 0.0)
         waiting, size_bytes = self._lanes[lane], 0
         while waiting and len(batch.items) < self._max_batch[lane]:
-            item = next(iter(waiting))
+            item = waiting.first()
             item.expired = item.deadline.at_s <= too_late_s
             if not item.expired:
                 size_bytes += item.size_bytes
                 if batch.items and size_bytes > self._limits.max_batch_bytes:
                     break
-            del waiting[item]
+            waiting.take()
             (batch.expired if item.expired else batch.items).append(item)
         return batch

@@ -96,10 +96,11 @@ async def batchers():
         yield make
 
 
-async def occupy(device: GatedDevice, batcher: Batcher) -> asyncio.Task:
-    """Hold the device with a text of its own."""
+async def occupy(device: GatedDevice, batcher: Batcher, lane: Lane = Lane.TEXT) -> asyncio.Task:
+    """Hold the device with a text or image of its own."""
     device.gate.clear()
-    task = await started(batcher.encode(Lane.TEXT, [text(1000)], later()))
+    payload = text(1000) if lane is Lane.TEXT else image(100)
+    task = await started(batcher.encode(lane, [payload], later()))
     await device.until_busy()
     return task
 
@@ -146,7 +147,7 @@ async def test_batches_keep_their_bound_in_bytes(device, batchers) -> None:
 
 async def test_texts_pass_images_and_interactive_images_pass_bulk(device, batchers) -> None:
     batcher = batchers(device)
-    first = await occupy(device, batcher)
+    first = await occupy(device, batcher, Lane.BULK)
     calls = [
         await started(batcher.encode(Lane.BULK, [image(1)], later())),
         await started(batcher.encode(Lane.IMAGE, [image(2)], later())),
@@ -154,7 +155,7 @@ async def test_texts_pass_images_and_interactive_images_pass_bulk(device, batche
     ]
     device.gate.set()
     await asyncio.gather(first, *calls)
-    assert [batch for _, batch in device.batches] == [[1000], [3], [2], [1]]
+    assert [batch for _, batch in device.batches] == [[100], [3], [2], [1]]
 
 
 async def test_texts_are_let_in_between_two_layers_of_an_image_batch(device, batchers) -> None:
@@ -265,14 +266,14 @@ async def test_out_of_memory_halves_this_batch_and_bounds_the_next_ones(device, 
 async def test_a_lost_device_fails_every_waiter_and_is_reported(device, batchers) -> None:
     deaths: list[BaseException] = []
     batcher = batchers(device, on_death=deaths.append, max_batch_texts=1)
-    first = await occupy(device, batcher)
+    first = await occupy(device, batcher, Lane.BULK)
     calls = [
         await started(batcher.encode(Lane.TEXT, [text(FATAL)], later())),
         await started(batcher.encode(Lane.TEXT, [text(1)], later())),
         await started(batcher.encode(Lane.BULK, [image(2)], later())),
     ]
     device.gate.set()
-    assert values(await first) == [1000]
+    assert values(await first) == [100]
     for outcomes in await asyncio.gather(*calls):
         assert isinstance(outcomes[0], Unavailable)
         assert outcomes[0].reason == "WORKER_DIED"

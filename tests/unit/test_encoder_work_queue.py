@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.common.deadline import Deadline
-from services.encoder.work_queue import HANDICAPS_S, Item, Lane, Limits, WorkQueue
+from services.encoder.work_queue import SHARES, Batch, Item, Lane, Limits, WorkQueue
 from tests.clock import Clock
 
 
 def item(lane: Lane, clock: Clock, name: str = "", left_s: float = 60.0) -> Item:
-    return Item(lane, name, 1, clock.now_s, in_s(clock, left_s))
+    return Item(lane, name, 1, clock.now_s, in_s(clock, left_s), caller=object())
 
 
 def in_s(clock: Clock, left_s: float) -> Deadline:
@@ -33,28 +35,90 @@ def taken(queue: WorkQueue) -> list[str]:
     return [each.payload for each in batch.items]
 
 
-def test_a_bulk_image_that_has_waited_its_handicap_is_passed_no_more(clock) -> None:
+def put_call(queue: WorkQueue, clock: Clock, lane: Lane, names: str) -> None:
+    """A call of several items, each named by a letter."""
+    caller, deadline = object(), in_s(clock, 60)
+    queue.put(lane, [Item(lane, name, 1, clock.now_s, deadline, caller) for name in names])
+
+
+def compute(queue: WorkQueue, clock: Clock, seconds: float, batch: Batch | None = None) -> Lane:
+    """Computes the next batch, or this one, for so long; its lane."""
+    batch = batch or queue.take()
+    assert batch is not None
+    clock.now_s += seconds
+    queue.observe(batch)
+    return batch.lane
+
+
+def test_lanes_that_always_have_work_get_their_shares_of_the_device(clock) -> None:
+    queue = WorkQueue(Limits(max_batch_texts=1, max_batch_images=1), clock)
+    seconds = {Lane.TEXT: 0.01, Lane.IMAGE: 0.02, Lane.BULK: 0.05}
+    had_s = dict.fromkeys(Lane, 0.0)
+    for _ in range(2_000):
+        for lane in Lane:
+            if not queue.count(lane):
+                put(queue, clock, lane, "item")
+        batch = queue.take()
+        had_s[compute(queue, clock, seconds[batch.lane], batch)] += seconds[batch.lane]
+    total_s, shares = sum(had_s.values()), sum(SHARES.values())
+    for lane in Lane:
+        assert had_s[lane] / total_s == pytest.approx(SHARES[lane] / shares, rel=0.05)
+
+
+def test_a_bulk_image_waits_for_one_batch_of_a_flood_of_texts_not_for_all(clock) -> None:
+    queue = WorkQueue(Limits(max_batch_texts=2), clock)
+    put_call(queue, clock, Lane.TEXT, "abcdefgh")
+    compute(queue, clock, 0.1)
+    put(queue, clock, Lane.BULK, "bulk")
+    order = [compute(queue, clock, 0.1) for _ in range(4)]
+    assert order.index(Lane.BULK) <= 1
+
+
+def test_a_text_passes_bulk_images_that_were_there_before(clock) -> None:
+    queue = WorkQueue(Limits(max_batch_images=1), clock)
+    put_call(queue, clock, Lane.BULK, "abcdefgh")
+    compute(queue, clock, 1)
+    compute(queue, clock, 1)
+    put(queue, clock, Lane.TEXT, "text")
+    assert compute(queue, clock, 0.01) is Lane.TEXT
+
+
+def test_who_comes_back_has_no_claim_to_what_he_did_not_use(clock) -> None:
+    queue = WorkQueue(Limits(max_batch_texts=1, max_batch_images=1), clock)
+    for _ in range(100):  # bulk has not been there for long
+        put(queue, clock, Lane.TEXT, "text")
+        compute(queue, clock, 1)
+    put_call(queue, clock, Lane.BULK, "abcd")
+    put_call(queue, clock, Lane.TEXT, "efgh")
+    order = [compute(queue, clock, 1) for _ in range(6)]
+    assert order.count(Lane.TEXT) == 4
+
+
+def test_texts_are_let_in_beside_images_until_they_had_their_share(clock) -> None:
     queue = WorkQueue(Limits(max_batch_texts=1), clock)
     put(queue, clock, Lane.BULK, "bulk")
-    order = []
-    for number in range(60):  # more texts than the device can take, for ever
-        put(queue, clock, Lane.TEXT, f"text {number}")
-        put(queue, clock, Lane.TEXT, f"text {number} again")
-        order += taken(queue)
-        clock.now_s += 0.1
-    assert "bulk" in order
-    waited_s = 0.1 * order.index("bulk")
-    # The texts that came before its turn still go first; none that came after it does.
-    assert HANDICAPS_S[Lane.BULK] <= waited_s <= 2 * HANDICAPS_S[Lane.BULK] + 0.2
+    bulk = queue.take()
+    put_call(queue, clock, Lane.TEXT, "abcdefgh")
+    texts = queue.take_texts(bulk)
+    compute(queue, clock, 0.8, texts)
+    assert queue.take_texts(bulk) is None, "the images have had nothing of the device yet"
+    clock.now_s += 0.2  # more than 1/8 of 0.8
+    assert queue.take_texts(bulk) is not None
 
 
-def test_texts_pass_a_bulk_image_until_then(clock) -> None:
+def test_calls_of_a_lane_take_turns(clock) -> None:
+    queue = WorkQueue(Limits(max_batch_texts=4), clock)
+    put_call(queue, clock, Lane.TEXT, "abcdefg")
+    put_call(queue, clock, Lane.TEXT, "x")
+    put_call(queue, clock, Lane.TEXT, "yz")
+    assert taken(queue) == ["a", "x", "y", "b"]
+
+
+def test_a_small_call_is_not_refused_for_the_work_of_a_large_one(clock) -> None:
     queue = WorkQueue(Limits(), clock)
-    put(queue, clock, Lane.BULK, "bulk")
-    clock.now_s += HANDICAPS_S[Lane.BULK] - 0.01
-    put(queue, clock, Lane.TEXT, "text")
-    assert taken(queue) == ["text"]
-    assert taken(queue) == ["bulk"]
+    observe(queue, clock, Lane.TEXT, 1, 0.1)
+    put_call(queue, clock, Lane.TEXT, "abcdefghijklmnopqrst")
+    put(queue, clock, Lane.TEXT, "small", left_s=0.3)
 
 
 def test_one_lane_is_first_in_first_out(clock) -> None:
@@ -76,7 +140,7 @@ def test_an_item_past_the_byte_bound_goes_alone(clock) -> None:
 
 def test_a_deadline_that_the_work_ahead_makes_impossible_is_refused_before_work(clock) -> None:
     queue = WorkQueue(Limits(), clock)
-    queue.observe(Lane.TEXT, count=10, seconds=1.0)
+    observe(queue, clock, Lane.TEXT, 10, 1.0)
     for number in range(20):
         put(queue, clock, Lane.TEXT, str(number))
     with pytest.raises(DeadlineExceeded):
@@ -86,9 +150,9 @@ def test_a_deadline_that_the_work_ahead_makes_impossible_is_refused_before_work(
 
 def test_a_deadline_shorter_than_the_fastest_batch_is_refused_before_work(clock) -> None:
     queue = WorkQueue(Limits(), clock)
-    queue.observe(Lane.BULK, count=1, seconds=0.5)
-    queue.observe(Lane.BULK, count=1, seconds=0.2)
-    queue.observe(Lane.BULK, count=1, seconds=0.9)
+    observe(queue, clock, Lane.BULK, 1, 0.5)
+    observe(queue, clock, Lane.BULK, 1, 0.2)
+    observe(queue, clock, Lane.BULK, 1, 0.9)
     with pytest.raises(DeadlineExceeded):
         put(queue, clock, Lane.BULK, "hasty", left_s=0.19)
     put(queue, clock, Lane.BULK, "patient", left_s=0.21)
@@ -96,8 +160,8 @@ def test_a_deadline_shorter_than_the_fastest_batch_is_refused_before_work(clock)
 
 def test_one_slow_batch_refuses_nobody(clock) -> None:
     queue = WorkQueue(Limits(), clock)
-    queue.observe(Lane.TEXT, count=1, seconds=0.01)
-    queue.observe(Lane.TEXT, count=1, seconds=60.0)
+    observe(queue, clock, Lane.TEXT, 1, 0.01)
+    observe(queue, clock, Lane.TEXT, 1, 60.0)
     put(queue, clock, Lane.TEXT, "a", left_s=0.05)
     put(queue, clock, Lane.TEXT, "b", left_s=0.05)
 
@@ -126,7 +190,7 @@ def test_expired_items_take_no_place_in_a_batch(clock) -> None:
 
 def test_the_time_to_try_again_grows_with_the_work_that_waits(clock) -> None:
     queue = WorkQueue(Limits(max_queued_texts=30), clock)
-    queue.observe(Lane.TEXT, count=1, seconds=0.1)
+    observe(queue, clock, Lane.TEXT, 1, 0.1)
     for number in range(30):
         put(queue, clock, Lane.TEXT, str(number))
     with pytest.raises(Overloaded) as caught:
@@ -152,38 +216,45 @@ def test_a_closed_queue_takes_and_hands_out_nothing(clock) -> None:
         put(queue, clock, Lane.TEXT, "more")
 
 
-def run(queue, lane, count, batches):
+def observe(queue: WorkQueue, clock: Clock, lane: Lane, count: int, seconds: float) -> None:
+    """As if so many items had been computed together; nothing else waits."""
+    put(queue, clock, lane, "one")
+    batch = queue.take()
+    compute(queue, clock, seconds, replace(batch, items=batch.items * count))
+
+
+def run(queue, clock, lane, count, batches):
     for _ in range(batches):
-        queue.observe(lane, count, 0.1)
+        observe(queue, clock, lane, count, 0.1)
 
 
-def test_a_batch_that_was_shrunk_grows_again_after_many_full_ones_and_stops_at_its_bound():
-    queue = WorkQueue(Limits(max_batch_images=32))
+def test_a_batch_that_was_shrunk_grows_again_after_many_full_ones_and_stops_at_its_bound(clock):
+    queue = WorkQueue(Limits(max_batch_images=32), clock)
     queue.shrink(Lane.BULK, 16)
-    run(queue, Lane.BULK, 16, 63)
+    run(queue, clock, Lane.BULK, 16, 63)
     assert queue.max_batch(Lane.BULK) == 16
-    run(queue, Lane.BULK, 16, 1)
+    run(queue, clock, Lane.BULK, 16, 1)
     assert queue.max_batch(Lane.BULK) == queue.max_batch(Lane.IMAGE) == 18
     for size in range(18, 32, 2):
-        run(queue, Lane.BULK, size, 64)
-    run(queue, Lane.BULK, 32, 200)
+        run(queue, clock, Lane.BULK, size, 64)
+    run(queue, clock, Lane.BULK, 32, 200)
     assert queue.max_batch(Lane.BULK) == 32
 
 
-def test_batches_that_are_not_full_say_nothing_about_larger_ones():
-    queue = WorkQueue(Limits(max_batch_texts=8))
+def test_batches_that_are_not_full_say_nothing_about_larger_ones(clock):
+    queue = WorkQueue(Limits(max_batch_texts=8), clock)
     queue.shrink(Lane.TEXT, 4)
-    run(queue, Lane.TEXT, 3, 1_000)
-    run(queue, Lane.TEXT, 8, 1_000)  # the one that was halved, and the like
+    run(queue, clock, Lane.TEXT, 3, 1_000)
+    run(queue, clock, Lane.TEXT, 8, 1_000)  # the one that was halved, and the like
     assert queue.max_batch(Lane.TEXT) == 4
 
 
-def test_a_batch_that_does_not_fit_again_has_to_wait_as_long_as_before():
-    queue = WorkQueue(Limits(max_batch_texts=8))
+def test_a_batch_that_does_not_fit_again_has_to_wait_as_long_as_before(clock):
+    queue = WorkQueue(Limits(max_batch_texts=8), clock)
     queue.shrink(Lane.TEXT, 4)
-    run(queue, Lane.TEXT, 4, 63)
+    run(queue, clock, Lane.TEXT, 4, 63)
     queue.shrink(Lane.TEXT, 4)
-    run(queue, Lane.TEXT, 4, 63)
+    run(queue, clock, Lane.TEXT, 4, 63)
     assert queue.max_batch(Lane.TEXT) == 4
-    run(queue, Lane.TEXT, 4, 1)
+    run(queue, clock, Lane.TEXT, 4, 1)
     assert queue.max_batch(Lane.TEXT) == 5

@@ -37,9 +37,15 @@ def test_who_comes_again_waits_behind_those_who_are_there():
 
 def test_what_is_discarded_takes_no_turn():
     turns = lined_up("a1", "a2", "b1", "c1")
-    turns.discard("a", "a1")
-    turns.discard("b", "b1")
-    turns.discard("b", "b1")
-    turns.discard("d", "d1")
+    assert turns.discard("a", "a1")
+    assert turns.discard("b", "b1")
+    assert not turns.discard("b", "b1")
+    assert not turns.discard("d", "d1")
+    assert len(turns) == 2
     assert taken(turns) == ["a2", "c1"]
     assert not turns
+
+
+def test_before_a_new_callers_last_item_each_other_has_as_many_turns():
+    turns = lined_up("a1", "a2", "a3", "b1")
+    assert [turns.count_before(items) for items in (1, 2, 3, 4)] == [2, 3, 4, 4]
