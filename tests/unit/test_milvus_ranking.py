@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.vectors.bounds import MAX_WINDOW
+from services.vectors.milvus.connection import Backend
 from services.vectors.milvus.ranking import Search, Span
 from services.vectors.records import Place
 
@@ -20,9 +21,13 @@ class Call:
     collection = "pictures"
     expression = ""
 
-    def __init__(self, *scores):
+    def __init__(self, *scores, kind="server"):
         self.scores = scores
+        self.kind = kind
         self.asked = []
+
+    async def backend(self):
+        return Backend(self.kind, "1")
 
     async def __call__(self, method, collection, vectors=None, **options):
         fields = tuple(options["output_fields"][1:])
@@ -182,3 +187,11 @@ async def test_a_row_that_is_deleted_meanwhile_is_left_out():
 
     (hits,) = await search(Deleting(TIES), 0, fields=("metadata",))
     assert len(hits) < 10
+
+
+async def test_lite_is_asked_for_few_rows_at_once_and_gives_the_same():
+    scores = [{f"{query}-{row}": 1 - row / 1_000 for row in range(300)} for query in range(20)]
+    server, lite = Call(*scores), Call(*scores, kind="lite")
+    assert await search(lite, *range(20), limit=100) == await search(server, *range(20), limit=100)
+    assert server.asked == [("search", 20, 101, ("uri",))]
+    assert lite.asked == [("search", 5, 101, ("uri",))] * 4

@@ -10,6 +10,7 @@ import pytest
 from glimpse.errors import Unavailable
 from services.vectors.metadata import Metadata
 from services.vectors.milvus import row_requests
+from services.vectors.milvus.connection import Backend
 from services.vectors.records import Row
 from tests.waiting import started
 
@@ -19,15 +20,21 @@ class Call:
 
     collection = "pictures"
 
-    def __init__(self, failing=""):
+    def __init__(self, failing="", kind="server"):
+        self.kind = kind
+        self.most_under_way = 0
         self.open = asyncio.Event()
         self.failing = failing
         self.under_way = 0
         self.taken = []
 
+    async def backend(self):
+        return Backend(self.kind, "1")
+
     async def __call__(self, method, collection, entities):
         assert (method, collection) == ("upsert", "pictures")
         self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             ids = [entity["id"] for entity in entities]
             if self.failing in ids:
@@ -49,6 +56,14 @@ async def test_requests_of_one_write_go_side_by_side():
     call.open.set()
     await writing
     assert sorted(call.taken) == sorted(row.id for row in ROWS)
+
+
+async def test_requests_of_one_write_to_lite_leave_room_for_others_between_them():
+    call = Call(kind="lite")
+    call.open.set()
+    await row_requests.write(call, ROWS)
+    assert call.most_under_way == 1
+    assert call.taken == [row.id for row in ROWS]
 
 
 async def test_a_write_that_fails_leaves_no_request_under_way():

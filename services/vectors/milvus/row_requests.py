@@ -26,8 +26,15 @@ LEVELS = {"bounded": "Bounded", "strong": "Strong"}
 
 
 async def write(call: MilvusCall, rows: Sequence[Row]) -> None:
-    """Upserts rows of different ids; none of its requests is left under way when it ends."""
+    """Upserts rows of different ids; none of its requests is left under way when it ends.
+
+    Milvus Lite answers one request after the other: there, those of others come in between.
+    """
     cut = [batch async for batch in paced(batches(rows))]
+    if (await call.backend()).kind == "lite":
+        for batch in cut:
+            await _upsert(call, batch, 0)
+        return
     requests = (_upsert(call, batch, turn) for turn, batch in enumerate(cut))
     for error in await asyncio.gather(*requests, return_exceptions=True):
         if error is not None:
