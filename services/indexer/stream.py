@@ -151,6 +151,9 @@ class Stream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Its error knows the way through here and the images that it waited for: a circle, which
+        # would keep their files until the garbage collector comes by.
+        self._reader = None
         for batcher in self._batchers.values():
             await batcher.close()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -539,6 +541,23 @@ async def test_another_model_at_the_encoder_writes_no_vector(world):
         assert "0" * 64 in str(ack.error)
         assert MODEL.fingerprint in str(ack.error)
     assert await world.store.count(NAME, deadline=Deadline(T)) == 0
+
+
+async def test_files_of_a_caller_that_leaves_do_not_wait_for_the_garbage_collector(world):
+    content = png(1)
+    before = sys.getrefcount(content)
+    world.encoder.open.clear()
+    gc.disable()
+    try:
+        call = asyncio.create_task(world.index([Image(i, content, id=f"{i}") for i in range(9)]))
+        await until(lambda: world.encoder.in_flight)
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await call
+        del call
+        await until(lambda: sys.getrefcount(content) == before)
+    finally:
+        gc.enable()
 
 
 async def test_a_caller_that_leaves_leaves_nothing_behind(world):
