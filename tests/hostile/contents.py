@@ -14,10 +14,21 @@ import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 
 from tests.hostile import json_values, pictures, sizes, texts
-from tests.hostile.contracts import Place, Times, Value, nested, well_formed
+from tests.hostile.contracts import Place, Times, Value, nested, places, well_formed
 
 FILE_FIELDS = ("file", "image", "content")
 """Bytes that are picture files."""
+
+_FILES_OF_EVERY_FIELD = (
+    "png@max-pixels",
+    "png@past-pixels",
+    "small-png@max-bytes",
+    "small-png@past-bytes",
+    "zeros@max-bytes",
+    "nothing",
+)
+"""Each service reads files by one decoder, whatever field they come in: the others of
+pictures.FILES are put into its first field that takes files, these into each."""
 
 _NEW_EACH_CALL = ("text", "texts", "collection", "id", "ids", "image_id")
 """Where a service remembers what it has seen: nothing is asked for twice."""
@@ -108,11 +119,21 @@ def _messages(place: Place) -> Iterator[Content]:
         yield _fixed(name, functools.partial(make, _most_bytes(place)))
 
 
+@functools.cache
+def _decoded() -> frozenset[str]:
+    """The first field of each service that takes picture files."""
+    first: dict[str, str] = {}
+    for place in places():
+        if place.field.name in FILE_FIELDS:
+            first.setdefault(place.method.service, place.name)
+    return frozenset(first.values())
+
+
 def _bytes(place: Place) -> Iterator[Content]:
     levels = sizes.lengths(place.field)
     if place.field.name in FILE_FIELDS:
         most = min(levels.values())
-        for name in pictures.FILES:
+        for name in pictures.FILES if place.name in _decoded() else _FILES_OF_EVERY_FIELD:
             yield _fixed(name, functools.partial(pictures.file, name, most))
     else:
         for level, size in levels.items():
