@@ -24,8 +24,8 @@ from services.vectors.records import Consistency, Place, ScoredRow
 
 _WINDOWS = (64, 256, 1_024, 4_096, MAX_WINDOW)
 _MAX_ROWS = 2_048  # of one answer without attributes; reading it holds the event loop for 0.01 s
-# Milvus Lite answers one request after the other, and takes 0.2 ms for each row of an answer: others
-# need not wait long for their turn.
+# Milvus Lite answers one request after the other, and takes 0.2 ms for each row of an answer: so
+# few that others need not wait long for their turn.
 _MAX_LITE_ROWS = 512
 _MAX_DRESSED_ROWS = 1_024  # of one answer with attributes
 _SCORE_DECIMALS = 6  # what float32 sums of different order agree on
