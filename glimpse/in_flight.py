@@ -47,6 +47,7 @@ class InFlight:
         self._limits = limits
         self._changed = threading.Condition()
         self._unread: dict[int, str] = {}  # by sequence, the ids of pictures not yet read
+        self._unread_ids: set[str] = set()  # of those that have one
         self._reading = 0
         self._entries: dict[int, Entry] = {}
         self._bytes = 0
@@ -64,12 +65,13 @@ class InFlight:
 
         def has_place() -> bool:
             held = len(self._entries) + len(self._unread)
-            is_free = not identity or identity not in self._unread.values()
-            return held < self._limits.max_in_flight and is_free
+            return held < self._limits.max_in_flight and identity not in self._unread_ids
 
         with self._changed:
             self._changed.wait_for(lambda: self._closed or has_place())
             self._unread[sequence] = identity
+            if identity:
+                self._unread_ids.add(identity)
             return not self._closed
 
     def begin(self) -> bool:
@@ -90,7 +92,7 @@ class InFlight:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_room(entry.size_bytes))
             self._reading -= 1
-            del self._unread[sequence]
+            self._unread_ids.discard(self._unread.pop(sequence))
             if self._closed:
                 return False
             self._entries[sequence] = entry
@@ -114,7 +116,7 @@ class InFlight:
     def drop(self, sequence: int) -> None:
         """Gives up the place of a picture that could not be read."""
         with self._changed:
-            del self._unread[sequence]
+            self._unread_ids.discard(self._unread.pop(sequence))
             self._changed.notify_all()
 
     def end(self) -> None:
