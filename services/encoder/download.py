@@ -189,12 +189,15 @@ def _in_short(error: BaseException) -> str:
 
 def _download_part(url: str, part: Path, pause: Callable[[float], None]) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
+        before_bytes = _size_bytes(part)
         try:
             _append_rest(url, part)
         except _CUT_OFF as error:
             if attempt == _ATTEMPTS:
                 raise
-            log.warning("%s was interrupted, resuming: %s", part.stem, _in_short(error))
+            has_begun = _size_bytes(part) != before_bytes
+            what = "was interrupted, resuming" if has_begun else "does not come yet, trying again"
+            log.warning("%s %s: %s", part.stem, what, _in_short(error))
             pause(backoff_s(attempt, _FIRST_PAUSE_S))
         else:
             return
@@ -202,7 +205,7 @@ def _download_part(url: str, part: Path, pause: Callable[[float], None]) -> None
 
 def _append_rest(url: str, part: Path) -> None:
     """Ask for the bytes that are missing from `part` and append them."""
-    have_bytes = part.stat().st_size if part.exists() else 0
+    have_bytes = _size_bytes(part)
     headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
     headers["Accept-Encoding"] = "identity"  # a compressed body has other offsets
     timeout = (_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
@@ -220,6 +223,10 @@ def _append_rest(url: str, part: Path) -> None:
             for block in response.iter_content(_BLOCK_BYTES):
                 file.write(block)
                 advance(len(block))
+
+
+def _size_bytes(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 @contextmanager

@@ -20,17 +20,25 @@ _CPUINFO = Path("/proc/cpuinfo")
 log = logging.getLogger(__name__)
 
 
+class DeviceUnusable(ValueError):
+    """The device that was asked for is not there, or does not work; the message says what is."""
+
+
+class PrecisionUnusable(ValueError):
+    """The device does not have the precision that was asked for."""
+
+
 def choose_precision(requested: RequestedPrecision, device_type: str) -> Precision:
     """Resolve "auto": fp16 (CLIP's own) on a GPU, bf16 on a CPU that has it, fp32 elsewhere.
 
-    Raises ValueError for a precision that the device does not have.
+    Raises PrecisionUnusable for one that the device does not have.
     """
     if device_type != "cpu":
         if requested == "int8":
-            raise ValueError("precision int8 needs a CPU; a GPU supports auto, fp32, bf16 or fp16")
+            raise PrecisionUnusable("int8 needs a CPU; a GPU supports auto, fp32, bf16 or fp16")
         return "fp16" if requested == "auto" else requested
     if requested == "fp16":
-        raise ValueError("precision fp16 needs a GPU; a CPU supports auto, fp32, bf16 or int8")
+        raise PrecisionUnusable("fp16 needs a GPU; a CPU supports auto, fp32, bf16 or int8")
     if requested == "auto":
         return "bf16" if cpu_has_bf16() else "fp32"
     if requested == "bf16" and not cpu_has_bf16():

@@ -18,7 +18,7 @@ from services.common.deadline import Deadline
 from services.common.preprocessing import PREPROCESSING_VERSION
 from services.common.server import Server, StartFailure, run_service
 from services.common.settings import load
-from services.encoder.batcher import Batcher
+from services.encoder.batcher import Batcher, DeviceLost
 from services.encoder.decoder import Decoder
 from services.encoder.download import DownloadError, locate
 from services.encoder.metrics import BatchMetrics, EncoderCollector
@@ -49,7 +49,7 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
     from services.encoder import checkpoint
-    from services.encoder.batcher import DeviceLost
+    from services.encoder.hardware import DeviceUnusable, PrecisionUnusable
     from services.encoder.model import ClipModel
 
     try:
@@ -59,11 +59,14 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         int8_cosine = _int8_cosine(model, read, settings)
     except checkpoint.CheckpointError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
-    except ValueError as error:
-        raise StartFailure(str(error)) from error
-    except (MemoryError, DeviceLost) as error:
-        reason = str(error).splitlines()[0]
-        raise StartFailure(f"ENCODER_DEVICE: the model cannot be loaded: {reason}") from error
+    except DeviceUnusable as error:
+        raise StartFailure(f"ENCODER_DEVICE: {error}") from error
+    except PrecisionUnusable as error:
+        raise StartFailure(f"ENCODER_PRECISION: {error}") from error
+    except Exception as error:
+        if not _is_devices(error):
+            raise
+        raise _device_failure(error) from error
     description = pb.Model(
         name=read.name,
         fingerprint=read.fingerprint,
@@ -79,6 +82,20 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         prompt_template=read.prompt_template,
     )
     return model, description
+
+
+def _is_devices(error: Exception) -> bool:
+    """Whether it is the device's and not the program's; cuBLAS' and cuDNN's have no class."""
+    return isinstance(error, MemoryError | DeviceLost) or "CUDA" in str(error)
+
+
+def _device_failure(error: Exception) -> StartFailure:
+    """One line that names the device's setting, what happened, and what to do."""
+    reason = next(iter(str(error).splitlines()), "") or repr(error)
+    what, then = "the model does not run there", "look at its driver"
+    if isinstance(error, MemoryError):
+        what, then = "too little memory for the model there", "free some"
+    return StartFailure(f"ENCODER_DEVICE: {what}: {reason}; {then}, or set another: cuda:N, cpu")
 
 
 def _check_vectors(model: ClipModel) -> None:
@@ -149,7 +166,7 @@ async def warm_up(batcher: Batcher, shape: Shape, limits: Limits) -> None:
     ]
     for outcome in outcomes:
         if isinstance(outcome, Exception):
-            raise StartFailure(f"the model does not run on this device: {outcome!r}")
+            raise _device_failure(outcome)
 
 
 async def start(settings: EncoderSettings, server: Server, servicer: EncoderServicer) -> None:

@@ -23,7 +23,7 @@ from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.clip_tokenizer import ClipTokenizer
 from services.encoder.cpu_workers import CpuWorkers
 from services.encoder.file_tokenizer import FileTokenizer
-from services.encoder.hardware import RequestedPrecision, choose_precision
+from services.encoder.hardware import DeviceUnusable, RequestedPrecision, choose_precision
 from services.encoder.recorded import CudaGraphs, RecordedImages, RecordedTexts
 from services.encoder.shape import Shape
 from services.encoder.tokenizer import Tokenizer
@@ -61,7 +61,7 @@ class ClipModel:
 
         `threads` is how many CPUs torch uses, in the whole process; 0: those that it may use.
 
-        Raises ValueError for a device that is not there or a precision that it does not have,
+        Raises DeviceUnusable, PrecisionUnusable for a precision that the device does not have,
         CheckpointError where the parts of the checkpoint are not of one model, and MemoryError or
         DeviceLost as encode_tokens does.
         """
@@ -181,8 +181,18 @@ def _choose_device(requested: str) -> torch.device:
         torch.empty(0, device=device)  # fails for a device that is not there
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {requested} cannot be used: {reason}") from error
+        raise DeviceUnusable(
+            f"{requested} cannot be used: {reason}; set {_usable_devices()}"
+        ) from error
     return device
+
+
+def _usable_devices() -> str:
+    """What may be asked for here, in words."""
+    count = torch.cuda.device_count()
+    if not count:
+        return "cpu (no GPU is seen here: its driver, or a container without it)"
+    return f"{'cuda:0' if count == 1 else f'cuda:0 to cuda:{count - 1}'} or cpu"
 
 
 @contextlib.contextmanager

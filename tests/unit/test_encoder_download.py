@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from services.encoder import download
 from services.encoder.download import DownloadError, fetch, locate
@@ -149,6 +150,24 @@ def test_a_missing_file_is_told_at_once_with_what_to_put_where(source, path) -> 
     for part in ("ViT-Test", source.url, "weights.pt", SHA256, str(path.parent)):
         assert part in message
     assert source.ranges == [None], "what is not there is not asked for again"
+
+
+def test_only_what_had_begun_is_said_to_be_interrupted(source, path, caplog, monkeypatch) -> None:
+    source.cuts, source.cut_after_bytes = 1, 600_000
+    get(source, path)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert line.startswith("weights.pt was interrupted, resuming: ")
+    caplog.clear()
+    path.unlink()
+
+    def unresolved(*_: object, **__: object) -> None:
+        raise requests.ConnectionError from socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(requests, "get", unresolved)
+    with pytest.raises(DownloadError, match="name or service not known"):
+        get(source, path)
+    lines = {r.getMessage() for r in caplog.records if r.levelno == logging.WARNING}
+    assert lines == {"weights.pt does not come yet, trying again: name or service not known"}
 
 
 def test_no_network_is_told_with_what_to_put_where(path) -> None:

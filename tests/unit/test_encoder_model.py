@@ -156,6 +156,46 @@ def test_a_device_that_is_not_there_is_refused(tmp_path) -> None:
         ClipModel(checkpoint, "cpu", "fp16")
 
 
+@pytest.mark.parametrize(
+    ("settings", "raised", "line"),
+    [
+        ({"device": "cuda:99"}, None, r"ENCODER_DEVICE: cuda:99 cannot be used: .+; set .*cpu"),
+        ({"device": "cpu", "precision": "fp16"}, None, "ENCODER_PRECISION: fp16 needs a GPU"),
+        (
+            {"device": "cpu"},
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB\nmore"),
+            "ENCODER_DEVICE: too little memory for the model there: CUDA out of memory. Tried to "
+            "allocate 2.00 MiB; free some, or set another: cuda:N, cpu",
+        ),
+        (
+            {"device": "cpu"},
+            torch.AcceleratorError("CUDA error: device kernel image is invalid\nmore"),
+            "ENCODER_DEVICE: the model does not run there: CUDA error: device kernel image is "
+            "invalid; look at its driver, or set another: cuda:N, cpu",
+        ),
+        (
+            {"device": "cpu"},
+            RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate`"),
+            "ENCODER_DEVICE: the model does not run there: CUDA error: CUBLAS_STATUS_NOT_INIT",
+        ),
+    ],
+    ids=["no such device", "no such precision", "no memory", "driver", "cublas"],
+)
+def test_a_device_that_fails_at_the_start_is_one_line_with_what_to_set(
+    settings, raised, line, tmp_path, monkeypatch
+) -> None:
+    if raised is not None:
+
+        def fail(*_: object) -> None:
+            raise raised
+
+        monkeypatch.setattr("services.encoder.model.TextTower", fail)
+    model = str(saved(tmp_path / "tiny.pt"))
+    with pytest.raises(StartFailure, match=line) as caught:
+        load_model(EncoderSettings(model=model, activation="quick_gelu", **settings))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_missing_weight_is_named(tmp_path) -> None:
     weights = dict(untrained().state_dict())
     del weights["visual.transformer.resblocks.1.mlp.c_fc.bias"]
