@@ -3,6 +3,7 @@ they are used for is the job of services.common.tls and glimpse.transport.creden
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from services.common.settings import ServiceSettings
 
 _SUFFIXES = ("_cert_file", "_ca_file")
 _SOON_S = 14 * 86_400.0  # as the alert GlimpseCertificateExpires
+_LOOK_EVERY_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +35,26 @@ class CertificateCollector(Collector):
             for name, value in settings
             if name.endswith(_SUFFIXES) and value is not None
         }
+        self._told: dict[str, tuple[float, bool]] = {}
+
+    async def watch(self) -> None:
+        """Calls log_expiry once a minute: files are replaced, and time goes on."""
+        while self._paths:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.to_thread(self.log_expiry)
 
     def log_expiry(self) -> None:
-        """Says which have expired, or will within two weeks; for the start."""
+        """Says which have expired, or will within two weeks: of each certificate, each once."""
         for setting, path in self._paths.items():
             not_after_s = _first_expiry_s(path)
             if not_after_s is None or not_after_s - time.time() > _SOON_S:
                 continue
+            has_expired = not_after_s < time.time()
+            if self._told.get(setting) == (not_after_s, has_expired):
+                continue
+            self._told[setting] = not_after_s, has_expired
             when = datetime.fromtimestamp(not_after_s, timezone.utc).isoformat(timespec="seconds")
-            if not_after_s < time.time():
+            if has_expired:
                 log.error(
                     "%s: a certificate in %s expired at %s: peers refuse it", setting, path, when
                 )

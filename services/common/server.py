@@ -73,6 +73,7 @@ class Server:
         self._exit_code = 0
         self._lag_s = lag_metric(registry)
         self._jobs: set[asyncio.Task[None]] = set()
+        self._certificates = CertificateCollector(settings)
         admission = Admission(
             settings.max_in_flight,
             settings.max_in_flight_per_caller,
@@ -111,9 +112,8 @@ class Server:
         if settings.health_listen is not None:
             with self._opening("HEALTH_LISTEN", settings.health_listen):
                 self.health_port = listeners.bind(self._probes, settings.health_listen)
-        certificates = CertificateCollector(settings)
-        certificates.log_expiry()
-        self._registry.register(certificates)
+        self._certificates.log_expiry()
+        self._registry.register(self._certificates)
         with self._opening("METRICS_LISTEN", settings.metrics_listen):
             self.metrics_port = listeners.serve_metrics(settings.metrics_listen, self._registry)
         await self.set_serving(False)
@@ -171,6 +171,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self.supervise(watch_lag(self._lag_s), "watching the event loop")
         self.supervise(self._watch_grpc(), "gRPC's server")
+        self.supervise(self._certificates.watch(), "watching certificates")
         await self._stop.wait()
         log.info("stopping")
         jobs = tuple(self._jobs)

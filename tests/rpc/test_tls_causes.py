@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
+from services.common import certificates
 from tests.authority import Authority, write
 from tests.first_day import tls
-from tests.small_service import small_service
+from tests.small_service import SmallSettings, small_service
+from tests.waiting import until
 
 
 async def test_mistakes_with_tls_are_told_apart(tmp_path):
@@ -58,3 +60,25 @@ async def test_a_service_that_starts_with_a_certificate_past_its_time_says_so(
     lines = [r for r in caplog.records if r.name == "services.common.certificates"]
     assert [line.levelno for line in lines] == ([level] if level else [])
     assert all(re.match(says, line.getMessage()) for line in lines)
+
+
+async def test_a_certificate_past_its_time_that_takes_the_place_of_a_good_one_is_told_once(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(certificates, "_LOOK_EVERY_S", 0.001)
+    authority = Authority()
+    files = write(tmp_path, "server", authority.pair("localhost", until_days=30))
+    settings = SmallSettings(tls_cert_file=files.cert, tls_key_file=files.key)
+    collector = certificates.CertificateCollector(settings)
+    collector.log_expiry()
+    assert caplog.records == []
+    watching = asyncio.create_task(collector.watch())
+    for number, days in enumerate((-2, 2), 1):
+        write(tmp_path, "server", authority.pair("localhost", from_days=-3, until_days=days))
+        await until(lambda: len(caplog.records) == number)  # noqa: B023
+    watching.cancel()
+    collector.log_expiry()
+    expired, soon = caplog.records
+    assert (expired.levelno, soon.levelno) == (logging.ERROR, logging.WARNING)
+    assert "SMALL_TLS_CERT_FILE: a certificate in " in expired.getMessage()
+    assert " expired at " in expired.getMessage()
