@@ -108,7 +108,8 @@ class Ingest(Iterator[Acknowledgement]):
                 error = yield from self._one_stream()
                 if self._progress_s > before_s:
                     failures = 0
-                if self._in_flight.is_done:
+                # A service that acknowledged all may still have to say that something is amiss.
+                if self._in_flight.is_done and not isinstance(error, errors.FailedPrecondition):
                     break
                 self._give_up_if(error)
                 self.interruptions += 1

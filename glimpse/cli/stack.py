@@ -86,6 +86,10 @@ class Stack:
         return self.addresses["indexer"]
 
     @property
+    def _lite_dir(self) -> Path:
+        return self.options.data / "milvus"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What the services get: their settings, and all that this process has."""
         return os.environ | self._settings()
@@ -171,7 +175,7 @@ class Stack:
         processes = []
         if options.milvus_uri is None:
             command = [sys.executable, "-m", "milvus_lite", "server", "--host", HOST]
-            command += ["--port", str(ports.milvus), "--data-dir", str(options.data / "milvus")]
+            command += ["--port", str(ports.milvus), "--data-dir", str(self._lite_dir)]
             # Of all signals, Milvus Lite stops cleanly on SIGINT only.
             processes.append(
                 Process("milvus", command, {}, logs / "milvus.log", stop_signal=signal.SIGINT)
@@ -208,8 +212,15 @@ class Stack:
             "PYTHONPATH": os.pathsep.join(
                 filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")])
             ),
+            **self._lite_settings(),
             **self.options.environment,
         }
+
+    def _lite_settings(self) -> dict[str, str]:
+        """Those for Milvus Lite's data, which lies on this machine."""
+        if self.options.milvus_uri is not None:
+            return {}
+        return {"INDEXER_MILVUS_LITE_DIR": str(self._lite_dir)}
 
     def _check_installed(self) -> None:
         if not (_CHECKOUT / "services" / "encoder").is_dir():

@@ -14,7 +14,7 @@ import typer
 from glimpse.cli.commands import COMMANDS, app
 from glimpse.cli.stack import Stack
 
-_LITTLE_BYTES = 500 * 10**6
+_LITTLE_BYTES = 512 * 2**20  # as INDEXER_MIN_FREE_BYTES
 _FOR_TESTS = "GLIMPSE_TEST_"
 
 
@@ -25,7 +25,10 @@ def lines(stack: Stack) -> Iterator[str]:
     for name in stack.overruled():
         yield f"{name} is not taken from the environment: glimpse up chooses it"
     if (free_bytes := stack.free_bytes()) < _LITTLE_BYTES:
-        yield f"only {free_bytes / 1e6:,.0f} MB are free in {stack.options.data}"
+        yield (
+            f"only {free_bytes / 1e6:,.0f} MB are free in {stack.options.data}: where Milvus Lite "
+            "writes, nothing is indexed below INDEXER_MIN_FREE_BYTES"
+        )
 
 
 def _misspelt() -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -29,6 +31,21 @@ class IndexerSettings(DecodeSettings, PeerSettings):
     )
     milvus_timeout_s: float = Field(
         30.0, gt=0, le=600, description="timeout of Milvus for one call"
+    )
+    milvus_lite_dir: Path | None = Field(
+        None,
+        description=(
+            "folder of Milvus Lite's data, where it is on this machine: `glimpse up` sets it; "
+            "none: its disk is not looked at"
+        ),
+    )
+    min_free_bytes: int = Field(
+        512 * 2**20,
+        ge=0,
+        description=(
+            "free bytes on that disk below which no rows are written: streams wait for more, as "
+            "for Milvus; Milvus Lite needs some hundred MB itself"
+        ),
     )
     retry_budget_s: float = Field(
         60.0,

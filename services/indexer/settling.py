@@ -19,6 +19,8 @@ from services.vectors.store import VectorStore
 # Of one try. A Milvus server is only looked at meanwhile, and builds on whatever becomes of it.
 _MAX_TRY_S = 3600.0
 
+Obstacle = errors.FailedPrecondition | None
+
 log = logging.getLogger(__name__)
 
 
@@ -34,21 +36,26 @@ class Settling:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Obstacle]] = set()
         # Of each collection, the task that has not begun: it takes in all that is written by now.
-        self._next: dict[str, asyncio.Task[None]] = {}
+        self._next: dict[str, asyncio.Task[Obstacle]] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._stopped = False
 
     async def settle(self, name: str) -> None:
         """Returns when what was written until now is fast to search, or after the time that a
-        caller waits for that at most: then it goes on by itself."""
+        caller waits for that at most: then it goes on by itself.
+
+        Raises FailedPrecondition where it cannot be, such as rows that Milvus has lost sight of.
+        """
         if self._stopped or not self._settings.settle:
             return
         task = self._begin(name)
         await asyncio.wait([task], timeout=self._settings.settle_timeout_s)
         if not task.done():
             log.info("collection %s is slower to search until its index is built", name)
+        elif not task.cancelled() and (error := task.result()) is not None:
+            raise error
 
     async def resume(self) -> None:
         """Begins again for collections whose rows an earlier process has left without an index."""
@@ -75,7 +82,7 @@ class Settling:
         for task in self._tasks:
             task.cancel()
 
-    def _begin(self, name: str) -> asyncio.Task[None]:
+    def _begin(self, name: str) -> asyncio.Task[Obstacle]:
         if (task := self._next.get(name)) is not None:
             return task
         self._next[name] = task = asyncio.create_task(self._run(name))
@@ -83,18 +90,19 @@ class Settling:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run(self, name: str) -> None:
+    async def _run(self, name: str) -> Obstacle:
         turn = self._turns[name]
         try:
             async with turn:
                 self._next.pop(name, None)
-                await self._settle(name)
+                return await self._settle(name)
         finally:
             if not turn.locked() and name not in self._next:
                 self._turns.pop(name, None)
 
-    async def _settle(self, name: str) -> None:
-        """Tries until it is done, or another try would not help either."""
+    async def _settle(self, name: str) -> Obstacle:
+        """Tries until it is done, or another try would not help either; returns why not, where that
+        is somebody's to mend."""
         failures = 0
         while True:
             try:
@@ -107,9 +115,9 @@ class Settling:
                 delay_s = max(error.retry_after_s or 0, backoff.backoff_s(failures))
                 await asyncio.sleep(delay_s)
             except errors.NotFound:
-                return  # it was dropped meanwhile
+                return None  # it was dropped meanwhile
             except errors.GlimpseError as error:
                 log.warning("collection %s stays slow to search: %s", name, error)
-                return
+                return error if isinstance(error, errors.FailedPrecondition) else None
             else:
-                return
+                return None

@@ -16,6 +16,7 @@ from services.common import encoder_client
 from services.common.deadline import Deadline
 from services.common.preprocess import Decoded
 from services.common.preprocessing import Preprocessing
+from services.indexer.disk import check_room
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import (
     Attributes,
@@ -139,6 +140,7 @@ class Stages:
         return vectors
 
     async def _upsert_once(self, rows: list[Row]) -> None:
+        check_room(self._settings)
         with self._peers.metrics.store_latency_s.labels("upsert").time():
             await self._peers.store.upsert(
                 self._target.collection, rows, deadline=Deadline(self._settings.milvus_timeout_s)

@@ -26,8 +26,8 @@ class VectorStore(Protocol):
     Every call takes a `deadline`, and ends before it. Besides the errors that a method names, every
     one raises InvalidInput (a bound is broken; names the field), NotFound (reason
     COLLECTION_NOT_FOUND), FailedPrecondition (reason FOREIGN_COLLECTION: a collection that we did
-    not make), Unavailable (the backend is gone, or failed), Overloaded (a quota of the backend) and
-    DeadlineExceeded.
+    not make; or a backend that does not write until somebody has mended it), Unavailable (the
+    backend is gone, or failed), Overloaded (a quota of the backend) and DeadlineExceeded.
 
     `filter` is a typed filter or a Milvus expression over uri, width, height, format,
     indexed_at_ms, content_sha256, id and metadata["…"]; a wrong one raises InvalidInput("filter")
@@ -156,6 +156,7 @@ class VectorStore(Protocol):
         """Makes what was written fast to search: call it once after a bulk of upserts.
 
         Returns when every row is found through the index, which may take as long as building it;
+        raises FailedPrecondition where rows are not found until somebody has mended the backend;
         a server goes on with that when the call has ended before. May be called at any time and
         concurrently; does nothing if nothing was written since. On Milvus Lite it may hold searches
         back while an index is built.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
+import subprocess
 import time
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from glimpse.cli.ports import free_ports
-from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
+from glimpse.errors import DeadlineExceeded, FailedPrecondition, GlimpseError, Unavailable
 from services.common.deadline import Deadline
 from services.vectors.milvus.metrics import MilvusMetrics
 from services.vectors.milvus.store import MilvusStore
@@ -126,6 +128,50 @@ async def _fails_in_time(store, within_s: float) -> None:
     for error in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(error, (Unavailable, DeadlineExceeded))
     assert time.monotonic() < deadline.at_s + 15
+
+
+@pytest.fixture
+def on_small_disk(tmp_path):
+    """A Milvus Lite whose disk a file can fill; not started."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    process = MilvusLite(disk)
+    yield process
+    process.kill()
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+async def test_a_full_disk_takes_no_row_from_milvus_lite_that_it_has_acknowledged(on_small_disk):
+    process, ballast = on_small_disk, on_small_disk.directory / "ballast"
+    process.start()
+    store = MilvusStore(process.uri)
+    await store.ready(deadline=Deadline(BACK_S))
+    await store.create_collection(spec("pictures"), deadline=Deadline(T))
+    rows = [picture(f"{number}", between(0.5)) for number in range(500)]
+    await store.upsert("pictures", rows, deadline=Deadline(T))
+    with ballast.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(2**16))
+            file.flush()
+    with pytest.raises(FailedPrecondition) as full:
+        await store.settle("pictures", deadline=Deadline(T))
+    assert full.value.reason == "MILVUS_LITE_DISK_FULL"
+    ballast.unlink()
+    # Were it to write on now, Milvus Lite would delete the log that these rows are in.
+    with pytest.raises(FailedPrecondition):
+        await store.upsert("pictures", [LATE], deadline=Deadline(T))
+    with pytest.raises(FailedPrecondition):
+        await store.settle("pictures", deadline=Deadline(T))
+    await store.close()
+    process.stop()
+    process.start()
+    store = MilvusStore(process.uri)
+    await store.ready(deadline=Deadline(BACK_S))
+    assert await store.count("pictures", deadline=Deadline(T)) == len(rows)
+    await store.close()
 
 
 async def test_ready_waits_for_a_milvus_that_starts_late(tmp_path):

@@ -73,6 +73,19 @@ def test_an_indexer_that_restarts_in_the_middle_loses_nothing(connect):
     assert 0 < min(second.streams[0]) <= 19
 
 
+def test_what_the_indexer_says_after_all_acknowledgements_is_raised(connect, monkeypatch):
+    whole = Indexer.IndexImages
+
+    def ends_on_an_error(self, requests, context):
+        yield from whole(self, requests, context)
+        abort(context, status(code_pb2.FAILED_PRECONDITION, "start it again", reason("WHY")))
+
+    monkeypatch.setattr(Indexer, "IndexImages", ends_on_an_error)
+    with serve(indexer=Indexer()) as target, pytest.raises(errors.FailedPrecondition) as caught:
+        index_all(connect, target, numbered(3))
+    assert (str(caught.value), caught.value.reason) == ("start it again", "WHY")
+
+
 def test_an_image_refused_as_unavailable_is_sent_again(connect):
     refused: set[int] = set()
 

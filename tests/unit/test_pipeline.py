@@ -533,6 +533,18 @@ async def test_a_peer_away_for_longer_fails_the_affected_images_alone(peer, fail
         assert await world.store.count(NAME, deadline=Deadline(T)) == 2
 
 
+async def test_nothing_is_written_where_too_little_is_free_for_milvus_lite(tmp_path):
+    settings = {"milvus_lite_dir": tmp_path, "retry_budget_s": 0}
+    async with opened(min_free_bytes=2**62, **settings) as world:
+        (ack,) = await world.index(images(1))
+        assert (ack.outcome, world.store.asked) == (Outcome.FAILED, [])
+        assert f"the disk of {tmp_path} has " in str(ack.error)
+        assert "INDEXER_MIN_FREE_BYTES is" in str(ack.error)
+    async with opened(min_free_bytes=0, **settings) as world:
+        (ack,) = await world.index(images(1))
+        assert ack.outcome is Outcome.INDEXED
+
+
 async def test_another_model_at_the_encoder_writes_no_vector(world):
     world.encoder.fingerprint = "0" * 64
     acks = await world.index(images(3))

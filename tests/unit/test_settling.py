@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 from prometheus_client import CollectorRegistry
 
-from glimpse.errors import Unavailable
+from glimpse.errors import FailedPrecondition, Unavailable
 from services.common.deadline import Deadline
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.settings import IndexerSettings
@@ -76,6 +76,12 @@ async def test_a_milvus_that_is_away_is_tried_again(store):
     store.may_end.set()
     await settling(store).settle("c")
     assert store.begun == ["c", "c"]
+
+
+async def test_who_waits_is_told_what_somebody_has_to_mend(store):
+    store.errors = [FailedPrecondition("start it again")]
+    with pytest.raises(FailedPrecondition, match="start it again"):
+        await settling(store).settle("c")
 
 
 async def test_a_stop_ends_all_waits(store):

@@ -110,7 +110,9 @@ class IndexerServicer:
 
         To resume a cut stream (UNAVAILABLE, a restart, a lost connection), send all unacknowledged images again: those
         already written come back as OUTCOME_UNCHANGED. A service that stops acknowledges the images it has accepted and
-        ends the stream with UNAVAILABLE, reason RESUME.
+        ends the stream with UNAVAILABLE, reason RESUME. A stream whose images are all acknowledged may still end with
+        FAILED_PRECONDITION, reason MILVUS_LITE_DISK_FULL: what is written is not lost, and not found until Milvus Lite is
+        started again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,6 +21,7 @@ from glimpse.transport.host_port import split_host_port
 from services.common.deadline import Deadline
 from services.common.tasks import run_within
 from services.vectors.milvus import errors
+from services.vectors.milvus.lite_writes import LiteWrites
 from services.vectors.milvus.metrics import MilvusMetrics
 
 # pymilvus pings every 10 s, which Milvus Lite takes for abuse: it cuts the connection, and with it
@@ -89,6 +90,7 @@ class Connection:
         self._used: object = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
+        self.lite_writes = LiteWrites()
         self._connected: tuple[AsyncMilvusClient, Backend] | None = None
 
     async def get(self) -> tuple[AsyncMilvusClient, Backend]:
@@ -240,8 +242,12 @@ class MilvusCall:
                 raise ours from error
 
     async def _request(self, method: str, *args: Any, **options: Any) -> Any:
-        client, _ = await self._connection.get()
-        return await getattr(client, method)(*args, timeout=self._deadline.left_s(), **options)
+        client, backend = await self._connection.get()
+        request = getattr(client, method)
+        if backend.kind != "lite":
+            return await request(*args, timeout=self._deadline.left_s(), **options)
+        async with self._connection.lite_writes.turn(method):
+            return await request(*args, timeout=self._deadline.left_s(), **options)
 
     async def _answers_without_filter(self) -> bool:
         """Tells an unknown error that the filter causes from one of Milvus' own."""

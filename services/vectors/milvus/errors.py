@@ -40,7 +40,7 @@ _UNEXPECTED = (1, 65_535)  # anything: of Milvus Lite and pymilvus, of a server
 # request's deadline has passed on the way, and pymilvus where it waits by itself.
 _LATE_WORDS = ("Retry timeout", "context canceled", "context deadline exceeded")
 _TAKEN_WORDS = ("already exist", "duplicate collection")
-_FULL_WORDS = ("No space left on device",)  # Milvus Lite's disk: a server denies by a code
+_FULL_WORDS = "No space left on device"
 # Of Milvus Lite; and of 2.3 when it lists collections.
 _NO_DATABASE = re.compile(r"database '\w+' does not exist|database:\w+ not found")
 
@@ -55,6 +55,18 @@ class IndexMissing(FailedPrecondition):
     """The collection's vectors have no index."""
 
     reason = "INDEX_MISSING"
+
+
+class DiskFull(FailedPrecondition):
+    """Milvus Lite could not write to its disk, and is not to write again before a new start."""
+
+    reason = "MILVUS_LITE_DISK_FULL"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Milvus Lite could not write to its disk: make room there, then start it and this "
+            "service again; what was acknowledged is in its log until then, and may not be found"
+        )
 
 
 class MilvusFailed(Unavailable):
@@ -100,11 +112,16 @@ def translate(
         return invalid_filter(message)
     if error.code in _UNEXPECTED and any(words in message for words in _TAKEN_WORDS):
         return AlreadyExists(f"collection {collection!r} already exists")
-    if error.code in _UNEXPECTED and any(words in message for words in _FULL_WORDS):
+    if is_full_disk(error):
         return Overloaded(f"Milvus: {message}", retry_after_s=1.0)
     if error.code in _UNEXPECTED and any(words in message for words in _LATE_WORDS):
         return DeadlineExceeded("Milvus did not answer in time")
     return MilvusFailed(f"Milvus: {message or error!r}")
+
+
+def is_full_disk(error: MilvusException) -> bool:
+    """Whether Milvus Lite's disk is full; a server denies by a code."""
+    return error.code in _UNEXPECTED and _FULL_WORDS in str(error.message)
 
 
 def invalid_filter(message: str) -> InvalidInput:
