@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +15,13 @@ from typing import Annotated
 import typer
 
 from glimpse.cli import addresses, bundled_model, index_progress
-from glimpse.cli.console import CommandError, printable, say
+from glimpse.cli.console import CommandError, print_json, printable, say
 from glimpse.cli.metadata import MetadataEntries
 from glimpse.cli.passed_over import PassedOver
 from glimpse.cli.pending import Pending
-from glimpse.cli.progress import Counter
 from glimpse.cli.search import JsonOption
 from glimpse.cli.selection import Selection
-from glimpse.cli.sending import Destination, open_failures, send
+from glimpse.cli.sending import Destination, counted, send
 from glimpse.cli.sending_options import (
     ExcludeOption,
     FailuresOption,
@@ -102,29 +101,19 @@ def index(
     selection = Selection(tuple(include or ()), tuple(exclude or ()), follow_links)
     pictures = _image_files(find_pictures(paths, selection, passed_over), entries, id_from)
     if dry_run:
-        _list(pictures, collection, passed_over)
+        _list(pictures, collection, passed_over, as_json)
         entries.tell_unused()
+        if passed_over.problems:
+            raise typer.Exit(1)
         return
     first = next(pictures, None)
     if first is None:
         if passed_over.counts:
             say(f"{passed_over.summary()}.")
         raise CommandError("the arguments name no picture; see: glimpse index --help")
-    from glimpse.cli.tally import Tally  # gRPC is loaded when a call is made, not for a help text
-
     to = Destination(collection, indexer, data, patience, reads, force)
-    with ExitStack() as stack:
-        counter = Counter("indexing", None, "images")
-        tally = Tally(collection, counter, open_failures(failures, stack), passed_over)
-        try:
-            with counter:
-                send(Pending(itertools.chain([first], pictures)), tally, to)
-        except (KeyboardInterrupt, GlimpseError, CommandError) as end:
-            if tally.has_begun or isinstance(end, KeyboardInterrupt):
-                tally.tell_stopped(as_json, force)
-            if isinstance(end, KeyboardInterrupt):
-                raise typer.Exit(130) from None
-            raise
+    with counted("indexing", to, passed_over, failures, as_json) as tally:
+        send(Pending(itertools.chain([first], pictures)), tally, to)
     tally.tell(as_json)
     entries.tell_unused()
     with suppress(GlimpseError, KeyboardInterrupt):
@@ -144,11 +133,18 @@ def _image_files(
         yield replace(image, id=identity, metadata=entries.of(image))
 
 
-def _list(pictures: Iterable[ImageFile], collection: str, passed_over: PassedOver) -> None:
+def _list(
+    pictures: Iterable[ImageFile], collection: str, passed_over: PassedOver, as_json: bool
+) -> None:
+    names = (str(picture.path or picture.url) for picture in pictures)
+    if as_json:
+        listed = {"collection": collection, "pictures": list(names)}
+        print_json({**listed, "passed_over": dict(passed_over.counts)})
+        return
     count = 0
-    for picture in pictures:
+    for name in names:
         count += 1
-        print(printable(str(picture.path or picture.url)))
+        print(printable(name))
     if passed_over.counts:
         say(f"{passed_over.summary()}.")
     say(f"{count:,} pictures would be sent to {collection!r}.")

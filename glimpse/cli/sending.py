@@ -1,17 +1,23 @@
-"""Sends a command's pictures to the indexer, wherever that is by then."""
+"""Sends a command's pictures to the indexer, wherever that is by then; what became of them is told,
+however it ends."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import typer
+
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError
+from glimpse.cli.passed_over import PassedOver
 from glimpse.cli.pending import Pending
 from glimpse.cli.ports import DEFAULT_INDEXER
-from glimpse.errors import Unavailable
+from glimpse.cli.progress import Counter
+from glimpse.errors import GlimpseError, Unavailable
 
 if TYPE_CHECKING:
     from glimpse.cli.tally import Tally
@@ -29,8 +35,38 @@ class Destination:
     force: bool = False
 
 
+@contextmanager
+def counted(
+    label: str, to: Destination, passed_over: PassedOver, failures: Path | None, as_json: bool
+) -> Iterator[Tally]:
+    """The tally of what is sent within. Where that ends early, it is told, and how to go on.
+
+    `failures` is the file that failures are to be written to, if any: what it has of an earlier run
+    stays until the tally begins, so that a service that cannot be reached takes nothing away.
+    Raises CommandError where it cannot be written, and what ends the block; Ctrl-C as Exit.
+    """
+    from glimpse.cli.tally import Tally  # gRPC is loaded when a call is made, not for a help text
+
+    with _opened(failures) as file:
+        tally = Tally(to.collection, Counter(label, None, "images"), file, passed_over)
+        try:
+            yield tally
+        except KeyboardInterrupt:
+            tally.tell_stopped(as_json, to.force)
+            raise typer.Exit(130) from None
+        except (GlimpseError, CommandError):
+            if tally.has_begun:
+                tally.tell_stopped(as_json, to.force)
+            raise
+
+
 def send(pending: Pending, tally: Tally, to: Destination) -> None:
     """Sends the pictures; where the stack is elsewhere when that fails, what is left goes there."""
+    with tally.counter:
+        _send(pending, tally, to)
+
+
+def _send(pending: Pending, tally: Tally, to: Destination) -> None:
     where = _indexer_at(to)
     while True:
         with addresses.connect("", where, None) as client:
@@ -64,16 +100,11 @@ def _indexer_now(before: str, to: Destination) -> str:
         return before
 
 
-def open_failures(path: Path | None, stack: ExitStack) -> IO[str] | None:
-    """The file that failures are to be written to, if any. Raises CommandError.
-
-    What it has of an earlier run stays until the tally begins: a service that cannot be reached
-    takes nothing away.
-    """
+def _opened(path: Path | None) -> AbstractContextManager[IO[str] | None]:
     if path is None:
-        return None
+        return nullcontext()
     try:
-        return stack.enter_context(path.open("a"))
+        return path.open("a")
     except OSError as error:
         why = (error.strerror or "unknown reason").lower()
         raise CommandError(f"{path}: failures cannot be written there: {why}") from error

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glimpse.cli import addresses
-from glimpse.cli.console import CommandError, printable, say
+from glimpse.cli.console import CommandError, print_json, printable, say
 from glimpse.cli.folder_state import FolderPictures, FolderState
 from glimpse.cli.metadata import MetadataEntries
 from glimpse.cli.passed_over import PassedOver
-from glimpse.cli.progress import Counter
 from glimpse.cli.search import JsonOption
 from glimpse.cli.selection import Selection
-from glimpse.cli.sending import Destination, open_failures, send
+from glimpse.cli.sending import Destination, counted, send
 from glimpse.cli.sending_options import (
     ExcludeOption,
     FailuresOption,
@@ -30,12 +28,12 @@ from glimpse.cli.sending_options import (
     VerboseOption,
 )
 from glimpse.cli.walk import find_pictures
-from glimpse.errors import GlimpseError
 
 _LIST_TIMEOUT_S = 60.0  # of one page
 _UNASKED_SHARE = 0.1
 _UNASKED_COUNT = 10
 """Of a folder's images, so many may be deleted without a question."""
+_SIGNS = {"+": "new", "~": "changed", ">": "moved"}
 
 
 def sync(
@@ -90,29 +88,20 @@ def sync(
     found = find_pictures([str(folder)], selection, passed_over)
     pictures = FolderPictures(state, found, MetadataEntries(metadata), checksum=checksum)
     if dry_run:
-        _list(pictures, state, passed_over)
+        _list(pictures, state, collection, passed_over, as_json)
+        if passed_over.problems:
+            raise typer.Exit(1)
         return
-    from glimpse.cli.tally import Tally  # gRPC is loaded when a call is made, not for a help text
-
     to = Destination(collection, indexer, data, patience, reads)
-    with ExitStack() as stack:
-        counter = Counter("syncing", None, "images")
-        tally = Tally(collection, counter, open_failures(failures, stack), passed_over)
-        try:
-            with counter:
-                send(pictures, tally, to)
-        except (KeyboardInterrupt, GlimpseError, CommandError) as end:
-            tally.tell_stopped(as_json, force=False)
-            if isinstance(end, KeyboardInterrupt):
-                raise typer.Exit(130) from None
-            raise
-    gone = state.gone(is_complete=not passed_over.problems)
-    why_not = _why_not_delete(len(gone), pictures.found, state.total, yes) if delete else ""
-    may_delete = delete and not why_not
-    ids = [*pictures.replaced, *(known.id for known in gone.values() if may_delete)]
-    with addresses.connect("", indexer, data, _LIST_TIMEOUT_S) as client:
-        if ids:
-            client.delete(collection, ids=ids)
+    with counted("syncing", to, passed_over, failures, as_json) as tally:
+        send(pictures, tally, to)
+        gone = state.gone(is_complete=not passed_over.problems)
+        why_not = _why_not_delete(len(gone), pictures.found, state.total, yes) if delete else ""
+        may_delete = delete and not why_not
+        ids = [*pictures.replaced, *(known.id for known in gone.values() if may_delete)]
+        with addresses.connect("", indexer, data, _LIST_TIMEOUT_S) as client:
+            if ids:
+                client.delete(collection, ids=ids)
     tally.notes = {
         "as before": pictures.as_before,
         "moved": pictures.moved,
@@ -155,11 +144,32 @@ def _why_not_delete(count: int, found: int, total: int, yes: bool) -> str:
     return f"The files of {count:,} of {total:,} images are gone: --yes deletes so many."
 
 
-def _list(pictures: FolderPictures, state: FolderState, passed_over: PassedOver) -> None:
+def _list(
+    pictures: FolderPictures,
+    state: FolderState,
+    collection: str,
+    passed_over: PassedOver,
+    as_json: bool,
+) -> None:
+    signed = ((pictures.sign_of(each), str(each.path)) for each in pictures.attempt())
+    if as_json:
+        by_sign: dict[str, list[str]] = {sign: [] for sign in _SIGNS}
+        for sign, path in signed:
+            by_sign[sign].append(path)
+        print_json(
+            {
+                "collection": collection,
+                **{_SIGNS[sign]: paths for sign, paths in by_sign.items()},
+                "gone": sorted(state.gone(is_complete=not passed_over.problems)),
+                "as before": pictures.as_before,
+                "passed_over": dict(passed_over.counts),
+            }
+        )
+        return
     count = 0
-    for picture in pictures.attempt():
+    for sign, path in signed:
         count += 1
-        print(f"{pictures.sign_of(picture)} {printable(str(picture.path))}")
+        print(f"{sign} {printable(path)}")
     gone = state.gone(is_complete=not passed_over.problems)
     for uri in sorted(gone):
         print(f"- {printable(uri)}")

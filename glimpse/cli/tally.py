@@ -28,7 +28,8 @@ class Tally:
         passed_over: PassedOver,
     ) -> None:
         self._collection = collection
-        self._counter = counter
+        self.counter = counter
+        """Shows how far it is."""
         self._failure_file = failure_file
         self._passed_over = passed_over
         self._failed: list[Acknowledgement] = []
@@ -59,14 +60,14 @@ class Tally:
             self._interruptions = before + ingest.interruptions
             self._counts[acknowledgement.outcome] += 1
             pending.done(acknowledgement)
-            self._counter.expect(pending.total)
+            self.counter.expect(pending.total)
             if acknowledgement.error is not None:
                 self._keep(acknowledgement)
-            self._counter.step(
+            self.counter.step(
                 f"{self._counts[Outcome.UNCHANGED]:,} unchanged, "
                 f"{self._counts[Outcome.FAILED]:,} failed{self._resumed()}"
             )
-        self._counter.expect(pending.total)
+        self.counter.expect(pending.total)
 
     def _keep(self, acknowledgement: Acknowledgement) -> None:
         if len(self._failed) < _MAX_KEPT:
@@ -85,7 +86,7 @@ class Tally:
         if as_json:
             print_json(self._as_json(is_whole))
             return
-        counter = self._counter
+        counter = self.counter
         say(
             f"{self._summary()} in {self._collection!r}{self._resumed()}, "
             f"{counter.seconds:.1f} s, {counter.per_second:,.0f} images/s."
@@ -130,7 +131,7 @@ class Tally:
             "passed_over": dict(self._passed_over.counts),
             "failures": [_failure(acknowledgement) for acknowledgement in self._failed],
             "resumed": self._interruptions,
-            "seconds": round(self._counter.seconds, 3),
+            "seconds": round(self.counter.seconds, 3),
         }
 
 

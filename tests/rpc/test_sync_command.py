@@ -12,6 +12,7 @@ from PIL import Image as Picture
 
 from glimpse import Client
 from glimpse.cli.main import main
+from glimpse.errors import FailedPrecondition
 from glimpse.results import StoredImage
 from services.vectors.filters import Prefix
 from tests.memory_store import MemoryStore
@@ -158,6 +159,16 @@ def test_a_dry_run_tells_all_and_changes_nothing(indexer, folder, capsys):
         f"+ {folder}/new.png",
         f"- {folder}/04.png",
     ]
+    assert indexer.sync(folder, "--dry-run", "--delete", "--json") == 0
+    assert told(capsys) == {
+        "collection": "images",
+        "new": [f"{folder}/new.png"],
+        "changed": [f"{folder}/00.png"],
+        "moved": [f"{folder}/moved.png"],
+        "gone": [f"{folder}/04.png"],
+        "as before": COUNT - 3,
+        "passed_over": {},
+    }
     assert indexer.rows() == before
 
 
@@ -199,6 +210,22 @@ def test_folders_do_not_disturb_each_other_nor_what_was_indexed(indexer, folder,
     indexer.sync(other)
     assert indexer.sync(folder, "--delete") == indexer.sync(other, "--delete") == 0
     assert len(indexer.rows()) == COUNT + 2
+
+
+def test_a_deletion_that_fails_still_says_what_is_in(indexer, folder, capsys, monkeypatch):
+    indexer.sync(folder)
+    draw(folder / "new.png", COUNT)
+    (folder / "00.png").unlink()
+
+    async def fail(*_, **__):
+        raise FailedPrecondition("it cannot be written to")
+
+    monkeypatch.setattr(indexer.store, "delete_ids", fail)
+    capsys.readouterr()
+    assert indexer.sync(folder, "--delete", "--json") == 1
+    shown = capsys.readouterr()
+    assert (json.loads(shown.out)["indexed"], json.loads(shown.out)["is_whole"]) == (1, False)
+    assert shown.err.splitlines()[-1] == "glimpse: it cannot be written to"
 
 
 def test_an_empty_folder_deletes_nothing(indexer, folder, capsys):
