@@ -31,6 +31,7 @@ from glimpse.transport.status import from_status
 
 _MAX_EXACT_WHOLE = 2**53
 _MAX_UINT32 = 2**32 - 1
+_MAX_INT32 = 2**31 - 1
 
 
 def terms_of(
@@ -75,17 +76,17 @@ def search_options(
     include_query_images: bool,
 ) -> query_pb2.SearchOptions:
     """A search's options. Raises InvalidInput for numbers and texts that no message can hold."""
-    try:
-        options = query_pb2.SearchOptions(
-            limit=limit,
-            offset=offset,
-            min_score=min_score,
-            output_fields=output_fields,
-            prompt_template=checked_text("options.prompt_template", prompt_template),
-            include_query_images=include_query_images,
-        )
-    except ValueError:
-        raise InvalidInput("options", "limit and offset must be whole numbers of 32 bits") from None
+    for name, number in (("limit", limit), ("offset", offset)):
+        if abs(number) > _MAX_INT32:
+            raise InvalidInput(f"options.{name}", f"must fit into 32 bits, not {number}")
+    options = query_pb2.SearchOptions(
+        limit=limit,
+        offset=offset,
+        min_score=min_score,
+        output_fields=output_fields,
+        prompt_template=checked_text("options.prompt_template", prompt_template),
+        include_query_images=include_query_images,
+    )
     if strong:
         options.consistency = query_pb2.CONSISTENCY_STRONG
     if isinstance(filter, query_pb2.Condition):

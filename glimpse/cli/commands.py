@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from glimpse.cli import protection
+from glimpse.cli.option_names import with_options
+from glimpse.errors import GlimpseError
 
 COMMANDS = {
     "up": ("up", "Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C."),
@@ -43,6 +45,15 @@ class LazyCommands(TyperGroup):
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command()(command)
         return typer.main.get_command(alone)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; its errors name its options."""
+        try:
+            return super().invoke(ctx)
+        except GlimpseError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand)
+            error.args = (with_options(str(error), (*self.params, *command.params)),)
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

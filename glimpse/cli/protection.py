@@ -11,6 +11,9 @@ import typer
 
 from glimpse import __version__
 
+NAMES = ("--tls-ca", "--tls-cert", "--tls-key", "--token-file", "--token-file")
+"""What glimpse.transport.credentials.Credentials are called here."""
+
 
 def _file(name: str, variable: str, meaning: str) -> typer.models.OptionInfo:
     return typer.Option(name, envvar=variable, metavar="FILE", help=meaning)
@@ -51,7 +54,7 @@ def options(
     tls_key: Annotated[
         Path | None, _file("--tls-key", "GLIMPSE_TLS_KEY", "That certificate's key, PEM.")
     ] = None,
-    token_file: Annotated[
+    token: Annotated[
         Path | None,
         _file("--token-file", "GLIMPSE_TOKEN_FILE", "File of the token to send with each call."),
     ] = None,
@@ -63,7 +66,7 @@ def options(
     ] = False,
 ) -> None:
     """Search pictures by words."""
-    _told.set(Protection(tls_ca, tls_cert, tls_key, token_file))
+    _told.set(Protection(tls_ca, tls_cert, tls_key, token))
 
 
 def chosen() -> Protection:

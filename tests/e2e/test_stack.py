@@ -161,13 +161,13 @@ def test_the_command_tells_the_state_of_things(stack, client):
     ("arguments", "sentence"),
     [
         (["search", "a dog", "-c", "nothing"], "nothing"),
-        (["search", "", "-c", "errors"], "text"),
-        (["search", "a dog", "-c", "errors", "-k", "0"], "options.limit"),
-        (["search", "a dog", "-c", "errors", "-k", "1001"], "options.limit"),
-        (["search", "a dog", "-c", "errors", "--filter", "width >"], "options.filter"),
-        (["search", "a dog", "-c", "no good"], "collection"),
+        (["search", "", "-c", "errors"], "TEXT"),
+        (["search", "a dog", "-c", "errors", "-k", "0"], "--limit"),
+        (["search", "a dog", "-c", "errors", "-k", "1001"], "--limit"),
+        (["search", "a dog", "-c", "errors", "--filter", "width >"], "--filter"),
+        (["search", "a dog", "-c", "no good"], "--collection"),
         (["similar", "--id", "nobody", "-c", "errors"], "nobody"),
-        (["similar", str(Path(__file__)), "-c", "errors"], "image"),
+        (["similar", str(Path(__file__)), "-c", "errors"], "IMAGE"),
     ],
 )
 def test_bad_input_is_one_sentence_that_names_what_is_wrong(stack, client, arguments, sentence):

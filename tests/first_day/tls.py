@@ -36,6 +36,7 @@ class Mistake:
     def sentences(self) -> set[str]:
         """What was read, without the address and the command's own hint; one where all agree."""
         printed, _, _ = self.printed.removeprefix("glimpse: ").partition("; here: glimpse --tls")
+        printed = printed.replace("--tls-", "tls_")  # what the client calls it
         read = [*map(str, self.found), printed]
         return {sentence.replace(self.target, "HOST:PORT") for sentence in read}
 

@@ -288,4 +288,6 @@ async def test_clients_and_command_line_use_the_certificates_that_they_are_given
         monkeypatch.delenv("GLIMPSE_TLS_CA")
         assert await asyncio.to_thread(main, ["--tls-ca", "absent.pem", *command]) == 1
         printed = capsys.readouterr().err
-        assert printed == "glimpse: tls_ca: absent.pem cannot be read: no such file or directory\n"
+        assert (
+            printed == "glimpse: --tls-ca: absent.pem cannot be read: no such file or directory\n"
+        )
