@@ -62,7 +62,8 @@ def search(
     if result.text_truncated:
         say("The text is longer than the model reads: its end was cut off.")
     _show(result, text, as_json, sheet)
-    bundled_model.tell_of_collection(collection, result.model.name)
+    if not as_json:
+        bundled_model.tell_of_search(collection, result.model.name, data)
 
 
 def similar(
@@ -104,7 +105,8 @@ def similar(
             min_score=min_score,
         )
     _show(result, f"like {image.name if image else image_id}", as_json, sheet)
-    bundled_model.tell_of_collection(collection, result.model.name)
+    if not as_json:
+        bundled_model.tell_of_search(collection, result.model.name, data)
 
 
 def show_hits(hits: list[Hit]) -> None:
