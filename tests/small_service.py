@@ -70,7 +70,7 @@ class SmallService(encoder_pb2_grpc.EncoderServicer, indexer_pb2_grpc.IndexerSer
 
 @contextlib.asynccontextmanager
 async def small_service(
-    max_streams_per_caller: int = 0, **settings: Any
+    max_streams_per_caller: int = 0, serving: bool = True, **settings: Any
 ) -> AsyncIterator[SmallService]:
     """Serves until the block ends."""
     service = SmallService()
@@ -80,7 +80,7 @@ async def small_service(
     service.port = await server.start()
     service.health_port = server.health_port
     service.metrics_port = server.metrics_port
-    await server.set_serving(True)
+    await server.set_serving(serving)
     try:
         yield service
     finally:

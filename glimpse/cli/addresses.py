@@ -3,6 +3,7 @@ calls to them are protected with is in glimpse.cli.protection."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glimpse.cli import protection
+from glimpse.cli import data_folder, protection
 from glimpse.cli.console import CommandError
-from glimpse.cli.data_folder import is_starting, published
 from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
 
 if TYPE_CHECKING:
     from glimpse.client import Client
+
+MAX_S = 10.0**6
+"""The most that an option takes of seconds: more than anybody waits, and gRPC can count them."""
+
+
+def finite(seconds: float) -> float:
+    """An option's seconds. Raises BadParameter for nan, which no bounds keep out."""
+    if not math.isfinite(seconds):
+        raise typer.BadParameter("must be a number of seconds")
+    return seconds
+
 
 QueryOption = Annotated[
     str | None,
@@ -48,7 +59,15 @@ DataOption = Annotated[
     ),
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait.")
+    float,
+    typer.Option(
+        "--timeout",
+        min=0.1,
+        max=MAX_S,
+        callback=finite,
+        metavar="SECONDS",
+        help="How long to wait.",
+    ),
 ]
 CollectionOption = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", help="The collection.")
@@ -66,15 +85,21 @@ def default_data() -> Path:
 def find(data: Path | None) -> dict[str, str]:
     """Addresses by service as the `glimpse up` of a folder wrote them; {} when none is known.
 
-    Raises CommandError when a folder is given and no `glimpse up` runs on it.
+    Raises CommandError when that is just starting, or a folder is given and none runs on it.
     """
     folder = data or default_data()
-    known = published(folder)
-    if data is not None and not known:
-        if is_starting(folder):
-            raise CommandError(f"glimpse up is just starting on {data}: try again when it is ready")
+    known = data_folder.published(folder)
+    if not known and data_folder.starting(folder):
+        raise CommandError(f"glimpse up is just starting on {folder}: try again when it is ready")
+    if not known and data is not None:
         raise CommandError(f"no stack runs on {data}; start one with: glimpse up --data {data}")
     return known
+
+
+def find_starting(data: Path | None) -> dict[str, str]:
+    """The same of a `glimpse up` that is not ready yet; {} where none is starting."""
+    folder = data or default_data()
+    return {} if data_folder.published(folder) else data_folder.starting(folder)
 
 
 def connect(

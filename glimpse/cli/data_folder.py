@@ -99,9 +99,9 @@ def published(path: Path) -> dict[str, str]:
     return _known(path / ADDRESSES_FILE)
 
 
-def is_starting(path: Path) -> bool:
-    """Whether a stack has begun on a folder, and has not yet told where its services are."""
-    return bool(_known(path / _DRAFT_FILE))
+def starting(path: Path) -> dict[str, str]:
+    """The same of a stack that has begun on a folder, and is not ready yet."""
+    return _known(path / _DRAFT_FILE)
 
 
 def _known(file: Path) -> dict[str, str]:

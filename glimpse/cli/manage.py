@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
 from glimpse.cli.search import JsonOption
 from glimpse.errors import GlimpseError
 from glimpse.results import Collection
+
+if TYPE_CHECKING:
+    from glimpse.cli.probes import Condition
 
 _PEERS = {"encoder": "the encoder", "indexer": "the indexer", "query": "the query service"}
 
@@ -70,12 +74,16 @@ def delete(
         typer.Option(metavar="EXPRESSION", help="Delete matching images, in place of ids."),
     ] = None,
     collection: addresses.CollectionOption = addresses.DEFAULT_COLLECTION,
-    yes: YesOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before deleting what --filter matches.")
+    ] = False,
     timeout: addresses.TimeoutOption = 30.0,
     indexer: addresses.IndexerOption = None,
     data: addresses.DataOption = None,
 ) -> None:
     """Delete images from a collection by id or by filter. Picture files are not touched.
+
+    Ids are deleted at once. Of a filter, how many images match is said first, and asked about.
 
     \b
     Examples:
@@ -117,14 +125,16 @@ def status(
     Example:
         glimpse status
     """
-    known = addresses.find(data)
+    starting = addresses.find_starting(data)
+    known = starting or addresses.find(data)
     targets = {
         "encoder": encoder or known.get("encoder", ""),
         "indexer": indexer or known.get("indexer", DEFAULT_INDEXER),
         "query": query or known.get("query", DEFAULT_QUERY),
     }
     targets = {name: target for name, target in targets.items() if target}
-    problems = _problems(targets)
+    conditions = _conditions(targets)
+    problems = {name: condition.problem for name, condition in conditions.items()}
     found, problem = None, problems["indexer"]
     if not problem:
         found, problem = _try_collections(targets["query"], targets["indexer"], timeout)
@@ -138,24 +148,40 @@ def status(
             _show_collections(found)
     if found is None and not problems["indexer"]:
         say(f"The collections are left out: {problem}")
-    if any(problems.values()):
-        bad = ", ".join(name for name, problem in problems.items() if problem)
-        raise CommandError(f'not healthy: {bad}; "glimpse up" starts everything on this machine')
+    bad = [name for name, problem in problems.items() if problem]
+    if bad:
+        raise CommandError(_what_to_do(bad, conditions, bool(starting), data))
 
 
-def _problems(targets: dict[str, str]) -> dict[str, str]:
-    """By service, why it is not healthy; "" where it is."""
+def _what_to_do(
+    bad: list[str], conditions: dict[str, Condition], is_starting: bool, data: Path | None
+) -> str:
+    """What somebody does whose services `bad` are not healthy."""
+    names = ", ".join(bad)
+    if is_starting:
+        folder = data or addresses.default_data()
+        return f"glimpse up is just starting on {folder}: it waits for {names}"
+    if all(conditions[name].answers for name in bad):
+        return f"not healthy: {names}; they run, and will be once they have what they wait for"
+    return f'not healthy: {names}; "glimpse up" starts everything on this machine'
+
+
+def _conditions(targets: dict[str, str]) -> dict[str, Condition]:
+    """How each service is."""
     # gRPC is loaded when a call is made, not for a help text.
-    from glimpse.cli.probes import why_not_serving
+    from glimpse.cli.probes import condition_of
     from glimpse.transport.credentials import client_credentials
     from glimpse.transport.host_port import check_target
 
     told = protection.chosen()
-    credentials = client_credentials(told.tls_ca, told.tls_cert, told.tls_key, told.token)
+    credentials = dataclasses.replace(
+        client_credentials(told.tls_ca, told.tls_cert, told.tls_key, told.token),
+        names=protection.NAMES,
+    )
     for name, target in targets.items():
         check_target(name, target)
     return {
-        name: why_not_serving(target, credentials, _PEERS[name]) for name, target in targets.items()
+        name: condition_of(target, credentials, _PEERS[name]) for name, target in targets.items()
     }
 
 

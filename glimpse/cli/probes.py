@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -24,16 +25,23 @@ def is_serving(address: str, credentials: Credentials = PLAINTEXT) -> bool:
         return False
 
 
-def why_not_serving(address: str, credentials: Credentials, peer: str) -> str:
-    """Why the service at HOST:PORT, which messages call `peer`, does not say SERVING; "" if it
-    does."""
+class Condition(NamedTuple):
+    """How a service is: whether it answers, and why it does not say SERVING, "" where it does."""
+
+    answers: bool
+    problem: str
+
+
+def condition_of(address: str, credentials: Credentials, peer: str) -> Condition:
+    """How the service at HOST:PORT is, which messages call `peer`."""
     try:
         if _says_serving(address, credentials):
-            return ""
+            return Condition(True, "")
     except grpc.RpcError as error:
         found = from_rpc_error(error, peer)
-        return str(Diagnosis(peer, address, credentials).explained(found))
-    return f"{peer} is not ready: its log says what it waits for"
+        return Condition(False, str(Diagnosis(peer, address, credentials).explained(found)))
+    why = why_no_model(address, credentials) or "its log says what it waits for"
+    return Condition(True, f"{peer} is not ready: {why}")
 
 
 def _says_serving(address: str, credentials: Credentials) -> bool:
@@ -54,6 +62,19 @@ def is_milvus_ready(uri: str) -> bool:
         except grpc.RpcError:
             return False
         return True
+
+
+def why_no_model(address: str, credentials: Credentials) -> str:
+    """What the encoder at HOST:PORT is waiting for, in its own words; "" if it is none, or does not
+    tell."""
+    with contextlib.closing(open_channel(address, credentials=credentials)) as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        try:
+            stub.GetModel(encoder_pb2.GetModelRequest(), timeout=_CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            found = from_rpc_error(error, "")
+            return str(found) if found.reason == "LOADING" else ""
+        return ""
 
 
 def model_at(address: str) -> encoder_pb2.Model | None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from glimpse.cli.addresses import MAX_S, finite
+
 MetadataOption = Annotated[
     Path | None,
     typer.Option(
@@ -50,7 +52,12 @@ VerboseOption = Annotated[
 PatienceOption = Annotated[
     float,
     typer.Option(
-        "--patience", min=0, metavar="SECONDS", help="How long to continue without progress."
+        "--patience",
+        min=0,
+        max=MAX_S,
+        callback=finite,
+        metavar="SECONDS",
+        help="How long to continue without progress.",
     ),
 ]
 ReadsOption = Annotated[

@@ -21,6 +21,12 @@ _LOOK_S = 0.25
 _LAST_BASE = 65_529
 
 
+def _checked_uri(uri: str | None) -> str | None:
+    if uri is not None and not uri.startswith(("http://", "https://")):
+        raise typer.BadParameter("must begin with http:// or https://")
+    return uri
+
+
 def up(
     data: Annotated[
         Path | None,
@@ -41,7 +47,11 @@ def up(
     ] = "demo",
     milvus: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Use this Milvus server instead of Milvus Lite."),
+        typer.Option(
+            metavar="URI",
+            callback=_checked_uri,
+            help="Use this Milvus server instead of Milvus Lite.",
+        ),
     ] = None,
     ports: Annotated[
         int | None,
@@ -54,7 +64,14 @@ def up(
         ),
     ] = None,
     start_timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Timeout of the start.")
+        float,
+        typer.Option(
+            min=1,
+            max=addresses.MAX_S,
+            callback=addresses.finite,
+            metavar="SECONDS",
+            help="Timeout of the start.",
+        ),
     ] = 120.0,
 ) -> None:
     """Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C.

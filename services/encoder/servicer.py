@@ -132,7 +132,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
 
     def _ready(self) -> Loaded:
         if self._loaded is None:
-            raise errors.Unavailable("the model is being loaded", reason="LOADING")
+            raise errors.Unavailable(
+                f"the model {self._settings.model} is being loaded", reason="LOADING"
+            )
         return self._loaded
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:

@@ -8,13 +8,16 @@ import io
 import json
 
 import pytest
+from grpc_status import rpc_status
 
 from glimpse.cli.main import main
+from glimpse.errors import Unavailable
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.tokens import line, new_token
+from glimpse.transport.status import to_status
 from tests.authority import Authority, write
 from tests.scripted import NOBODY, Indexer, serve
-from tests.small_service import small_service
+from tests.small_service import SmallService, small_service
 
 
 class Terminal(io.StringIO):
@@ -45,6 +48,15 @@ def test_a_deletion_by_filter_says_how_many_fit_before_it_asks(indexer, monkeypa
         assert main(command) == 0
         assert main([*command, "--yes"]) == 0
     assert indexer.filters == ["width > 1"] * 4
+
+
+def test_ids_are_deleted_without_a_question(indexer, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with serve(indexer=indexer) as target:
+        for yes in ([], ["--yes"]):
+            assert main(["delete", "a", "b", "--indexer", target, *yes]) == 0
+            assert capsys.readouterr().err == "2 deleted.\n"
+    assert indexer.deleted == [["a", "b"]] * 2
 
 
 def test_collections_are_one_object_for_programs(indexer, capsys):
@@ -81,6 +93,19 @@ async def test_status_works_whatever_a_token_allows(scopes, tmp_path, capsys):
         assert await asyncio.to_thread(status, service.target, told) == 0
         left_out = "The collections are left out: the token somebody lacks the scope index"
         assert (left_out in capsys.readouterr().err) == (scopes != ["index"])
+
+
+async def test_status_says_what_services_that_run_wait_for(capsys, monkeypatch):
+    async def load(self, request, context):
+        loading = Unavailable("the model ViT-B/32 is being loaded", reason="LOADING")
+        await context.abort_with_status(rpc_status.to_status(to_status(loading)))
+
+    monkeypatch.setattr(SmallService, "GetModel", load)
+    async with small_service(serving=False) as service:
+        assert await asyncio.to_thread(status, service.target) == 1
+    shown = capsys.readouterr()
+    assert "the encoder is not ready: the model ViT-B/32 is being loaded" in shown.out
+    assert "glimpse: not healthy: encoder, indexer, query; they run, and" in shown.err
 
 
 async def test_status_says_why_a_service_is_not_healthy(tmp_path, capsys):

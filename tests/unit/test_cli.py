@@ -44,6 +44,11 @@ def test_every_command_explains_itself_with_an_example(command, capsys):
         ["search", "a dog", "--sheet", "sheet.txt"],
         ["index", "x", "--id-from", "nothing"],
         ["up", "--ports", "-1"],
+        ["up", "--milvus", "localhost:19530"],
+        ["search", "a dog", "--timeout", "nan"],
+        ["search", "a dog", "--timeout", "1e300"],
+        ["index", "x", "--patience", "nan"],
+        ["index", "x", "--patience", "inf"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
@@ -118,6 +123,18 @@ def test_a_dry_run_tells_what_is_passed_over(tmp_path, capsys):
     assert "4 passed over: 2 .mov, 1 hidden, 1 junk." in told
 
 
+def test_a_dry_run_is_one_object_for_programs(tmp_path, capsys):
+    for name in ("b.jpg", "a.png", "c.mov"):
+        (tmp_path / name).write_bytes(b"x")
+    assert main(["index", str(tmp_path), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "collection": "images",
+        "pictures": [f"{tmp_path}/a.png", f"{tmp_path}/b.jpg"],
+        "passed_over": {".mov": 1},
+    }
+    assert main(["index", f"{tmp_path}/a.png", f"{tmp_path}/*.gone", "--dry-run", "--json"]) == 1
+
+
 def test_a_terminal_without_the_characters_gets_escapes(tmp_path):
     (tmp_path / "größe.png").write_bytes(b"x")
     command = [sys.executable, "-m", "glimpse.cli.main", "index", str(tmp_path), "--dry-run"]
@@ -137,9 +154,14 @@ def test_addresses_that_up_wrote_down_are_used(tmp_path, capsys):
 def test_a_start_that_is_under_way_is_told_as_such(tmp_path, capsys):
     draft = {"query": "127.0.0.1:2", "pid": os.getpid()}
     (tmp_path / "addresses.json.new").write_text(json.dumps(draft))
+    share = tmp_path / "share" / "glimpse"
+    share.mkdir(parents=True)
+    (share / "addresses.json.new").write_text(json.dumps(draft))
     for command in (["search", "a dog"], ["status"], ["collections"]):
         assert main([*command, "--data", str(tmp_path)]) == 1
         assert f"glimpse up is just starting on {tmp_path}" in capsys.readouterr().err
+        assert main(command) == 1
+        assert f"glimpse up is just starting on {share}" in capsys.readouterr().err
 
 
 def test_the_environment_goes_before_what_was_written_down(tmp_path, capsys, monkeypatch):
