@@ -3,7 +3,6 @@ calls to them are protected with is in glimpse.cli.protection."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
 
 MAX_S = 10.0**6
 """The most that an option takes of seconds: more than anybody waits, and gRPC can count them."""
-
-
-def finite(seconds: float) -> float:
-    """An option's seconds. Raises BadParameter for nan, which no bounds keep out."""
-    if not math.isfinite(seconds):
-        raise typer.BadParameter("must be a number of seconds")
-    return seconds
-
 
 QueryOption = Annotated[
     str | None,
@@ -64,7 +55,6 @@ TimeoutOption = Annotated[
         "--timeout",
         min=0.1,
         max=MAX_S,
-        callback=finite,
         metavar="SECONDS",
         help="How long to wait.",
     ),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glimpse.cli.addresses import MAX_S, finite
+from glimpse.cli.addresses import MAX_S
 
 MetadataOption = Annotated[
     Path | None,
@@ -55,7 +55,6 @@ PatienceOption = Annotated[
         "--patience",
         min=0,
         max=MAX_S,
-        callback=finite,
         metavar="SECONDS",
         help="How long to continue without progress.",
     ),

@@ -27,7 +27,8 @@ def lines(stack: Stack) -> Iterator[str]:
     if (free_bytes := stack.free_bytes()) < _LITTLE_BYTES:
         yield (
             f"only {free_bytes / 1e6:,.0f} MB are free in {stack.options.data}: where Milvus Lite "
-            "writes, nothing is indexed below INDEXER_MIN_FREE_BYTES"
+            f"writes, nothing is indexed below {_LITTLE_BYTES / 1e6:,.0f} MB (or "
+            "INDEXER_MIN_FREE_BYTES)"
         )
 
 

@@ -68,7 +68,6 @@ def up(
         typer.Option(
             min=1,
             max=addresses.MAX_S,
-            callback=addresses.finite,
             metavar="SECONDS",
             help="Timeout of the start.",
         ),

@@ -43,7 +43,7 @@ async def test_after_a_write_that_the_disk_refused_there_is_none(writes):
     waiting = await started(request(writes, "upsert"))
     may_end.set()
     for each in (failing, waiting, request(writes, "delete")):
-        with pytest.raises(DiskFull, match="make room there, then start it and this service"):
+        with pytest.raises(DiskFull, match="make room there, then start it and the indexer"):
             await each
     await request(writes, "query")
 

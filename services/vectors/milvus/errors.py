@@ -64,8 +64,9 @@ class DiskFull(FailedPrecondition):
 
     def __init__(self) -> None:
         super().__init__(
-            "Milvus Lite could not write to its disk: make room there, then start it and this "
-            "service again; what was acknowledged is in its log until then, and may not be found"
+            "Milvus Lite could not write to its disk: make room there, then start it and the "
+            "indexer again, as glimpse up does; what was acknowledged is in its log until then, "
+            "and may not be found"
         )
 
 
