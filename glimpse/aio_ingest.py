@@ -61,7 +61,7 @@ class AsyncIngest(AsyncIterator[Acknowledgement]):
 
     @property
     def interruptions(self) -> int:
-        """How often the stream was cut and opened again."""
+        """How often the stream was cut, and taken up again after one try or several."""
         return self._ingest.interruptions
 
     async def __anext__(self) -> Acknowledgement:

@@ -74,7 +74,7 @@ class Ingest(Iterator[Acknowledgement]):
         self.counts = dict.fromkeys(Outcome, 0)
         """How many pictures came to which end so far."""
         self.interruptions = 0
-        """How often the stream was cut and opened again."""
+        """How often the stream was cut, and taken up again after one try or several."""
 
     def __next__(self) -> Acknowledgement:
         acknowledgement = next(self._acknowledgements)
@@ -112,7 +112,8 @@ class Ingest(Iterator[Acknowledgement]):
                 if self._in_flight.is_done and not isinstance(error, errors.FailedPrecondition):
                     break
                 self._give_up_if(error)
-                self.interruptions += 1
+                if not failures:
+                    self.interruptions += 1
                 failures += 1
                 asked_s = (error and error.retry_after_s) or 0.0
                 self._in_flight.pause(max(backoff_s(failures), asked_s))

@@ -46,6 +46,15 @@ def test_a_cut_stream_is_taken_up_again_and_what_was_skipped_is_told(folder, cap
     assert line.startswith("19 indexed, 1 unchanged, 0 failed in 'images', resumed 1x, ")
 
 
+def test_an_interruption_counts_once_however_often_it_is_tried_again(folder, capsys):
+    def cut_for_long(stream, seen, context):
+        if (stream, len(seen)) in ((1, 10), (2, 1), (3, 1)):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+    assert index(Indexer(cut_for_long), folder) == 0
+    assert ", resumed 1x, " in capsys.readouterr().err
+
+
 def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")

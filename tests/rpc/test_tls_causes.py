@@ -8,11 +8,13 @@ import re
 import sys
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.common import certificates
+from services.common.server import Server
 from tests.authority import Authority, write
 from tests.first_day import tls
-from tests.small_service import SmallSettings, small_service
+from tests.small_service import NAMES, SmallSettings, small_service
 from tests.waiting import until
 
 
@@ -69,16 +71,21 @@ async def test_a_certificate_past_its_time_that_takes_the_place_of_a_good_one_is
     authority = Authority()
     files = write(tmp_path, "server", authority.pair("localhost", until_days=30))
     settings = SmallSettings(tls_cert_file=files.cert, tls_key_file=files.key)
-    collector = certificates.CertificateCollector(settings)
-    collector.log_expiry()
-    assert caplog.records == []
-    watching = asyncio.create_task(collector.watch())
+    server = Server(settings, NAMES, CollectorRegistry())
+    await server.start()
+    running = asyncio.create_task(server.run())
+
+    def lines():
+        return [r for r in caplog.records if r.name == "services.common.certificates"]
+
+    assert lines() == []
     for number, days in enumerate((-2, 2), 1):
         write(tmp_path, "server", authority.pair("localhost", from_days=-3, until_days=days))
-        await until(lambda: len(caplog.records) == number)  # noqa: B023
-    watching.cancel()
-    collector.log_expiry()
-    expired, soon = caplog.records
+        await until(lambda: len(lines()) == number)  # noqa: B023
+    server.fail("this is all")
+    await running
+    await server.stop(None)
+    expired, soon = lines()
     assert (expired.levelno, soon.levelno) == (logging.ERROR, logging.WARNING)
     assert "SMALL_TLS_CERT_FILE: a certificate in " in expired.getMessage()
     assert " expired at " in expired.getMessage()
