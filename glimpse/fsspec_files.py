@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from glimpse.backoff import backoff_s
@@ -13,6 +13,7 @@ from glimpse.errors import UnreadableFile
 from glimpse.files import check_size
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_LISTED_AT_ONCE = 1_000  # as many as a page of S3 has
 _MAX_ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.25
 _KINDS = {"file": "file", "directory": "folder", "link": "link"}
@@ -62,6 +63,8 @@ def _content(files: Any, path: str, max_bytes: int | None) -> bytes:
 class UrlTree:
     """Folders and objects behind one URL as a walk sees them; paths are the file system's own."""
 
+    sorted_at_once = _LISTED_AT_ONCE
+
     def __init__(self, url: str) -> None:
         """Raises UnreadableFile for a URL that no installed package knows."""
         self._files, self.root = _open(url)
@@ -80,21 +83,37 @@ class UrlTree:
         return "folder" if info["type"] == "directory" else "file"
 
     def entries(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Name and kind ("file", "folder", "link" or "special") of what is in a folder.
+        """Name and kind ("file", "folder", "link" or "special") of what is in a folder; of S3, each
+        page as it is needed.
 
         Raises UnreadableFile.
         """
+        start = folder.rstrip("/") + "/"
         try:
-            listed = self._files.ls(folder, detail=True)
+            for each in self._listed(folder):
+                path = each["name"].rstrip("/")
+                name = path.removeprefix(start)
+                # Some stores list the folder itself, web servers whatever a page links to.
+                if name and name != path and "/" not in name:
+                    yield name, _KINDS.get(each["type"], "special")
         except Exception as error:
             raise _unreadable(str(self._files.unstrip_protocol(folder)), error) from error
-        start = folder.rstrip("/") + "/"
-        for each in listed:
-            path = each["name"].rstrip("/")
-            name = path.removeprefix(start)
-            # Some stores list the folder itself, web servers whatever a page links to.
-            if name and name != path and "/" not in name:
-                yield name, _KINDS.get(each["type"], "special")
+
+    def _listed(self, folder: str) -> Iterator[dict[str, Any]]:
+        """What fsspec says of what is in a folder: all at once, unless the file system is s3fs,
+        the only one that gives it in parts."""
+        files = self._files
+        bucket, key, _ = files.split_path(folder) if hasattr(files, "_iterdir") else ("", "", None)
+        if not bucket:
+            yield from files.ls(folder, detail=True)
+            return
+        from fsspec.asyn import sync
+
+        prefix = key.rstrip("/") + "/" if key else ""
+        listing = files._iterdir(bucket, delimiter="/", prefix=prefix)
+        waited: Any = sync  # which is annotated as if it returned nothing
+        while some := waited(files.loop, _next_of, listing):
+            yield from some
 
     def join(self, folder: str, name: str) -> str:
         """The path of what is called `name` in a folder."""
@@ -107,6 +126,16 @@ class UrlTree:
     def picture(self, path: str) -> str:
         """The URL of an object."""
         return str(self._files.unstrip_protocol(path))
+
+
+async def _next_of(listing: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The next ones, not more than are listed at once; none at the end."""
+    some = []
+    async for each in listing:
+        some.append(each)
+        if len(some) == _LISTED_AT_ONCE:
+            break
+    return some
 
 
 def _open(url: str) -> tuple[Any, str]:

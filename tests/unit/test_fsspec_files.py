@@ -6,6 +6,8 @@ import http.server
 import sys
 import threading
 import uuid
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -35,23 +37,33 @@ def folder(request):
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def s3_at(monkeypatch):
+    """Has s3:// mean the store at an address."""
+    import s3fs
+
+    def use(address):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+
+    yield use
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(s3_at):
     import s3fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
+    s3_at("http://{}:{}".format(*server.get_host_and_port()))
     name = f"pictures-{uuid.uuid4().hex}"
     s3fs.S3FileSystem().mkdir(name)
     yield f"s3://{name}/all"
     server.stop()
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def found(folder, *arguments):
@@ -76,6 +88,60 @@ def test_folders_patterns_and_objects_are_found_and_read_by_url(folder):
     assert image.read(len("deep/c.webp")) == b"deep/c.webp"
     with pytest.raises(InvalidInput, match="do not fit"):
         image.read(3)
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    """A store with one flat folder of many pages, a thousand objects each."""
+
+    protocol_version = "HTTP/1.1"
+    COUNT = 5
+    given: ClassVar[list[int]] = []
+
+    def do_HEAD(self):
+        self._answer(404, b"")
+
+    def do_GET(self):
+        asked = parse_qs(urlsplit(self.path).query)
+        number = int(asked.get("continuation-token", ["0"])[0])
+        count = int(asked.get("max-keys", ["1000"])[0])
+        objects = "".join(
+            f"<Contents><Key>flat/{number}{each:04}.jpg</Key><Size>1</Size>"
+            "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            for each in range(count)
+        )
+        more = f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
+        is_last = number + 1 == self.COUNT
+        body = (
+            f"<ListBucketResult><IsTruncated>{'false' if is_last else 'true'}</IsTruncated>"
+            f"{'' if is_last else more}{objects}</ListBucketResult>"
+        )
+        if count == 1_000:
+            self.given.append(number)
+        self._answer(200, body.encode())
+
+    def _answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_first_object_of_a_flat_folder_comes_before_the_second_page(s3_at):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever).start()
+        s3_at(f"http://127.0.0.1:{server.server_port}")
+        try:
+            pictures = find_pictures(["s3://bucket/flat"])
+            assert next(pictures) == "s3://bucket/flat/00000.jpg"
+            assert Pages.given == [0]
+            assert sum(1 for _ in pictures) == 1_000 * Pages.COUNT - 1
+            assert Pages.given == [*range(Pages.COUNT)]
+        finally:
+            server.shutdown()
 
 
 def test_names_with_signs_of_patterns_and_addresses_are_taken_as_they_are(folder):
