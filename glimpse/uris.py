@@ -15,6 +15,9 @@ _FILE = "file://"
 def uri_of(path: str | os.PathLike[str]) -> str:
     """The absolute path; as a file:// URL, percent-encoded, where text cannot hold its name."""
     text = os.path.abspath(path)
+    # As most names are; looking for what cannot be said takes ten times as long.
+    if text.isprintable():
+        return text
     return Path(text).as_uri() if _UNSAYABLE.search(text) else text
 
 

@@ -8,12 +8,12 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glimpse.cli.metadata import MetadataEntries
 from glimpse.cli.pending import Pending
+from glimpse.cli.progress import Counter
 from glimpse.errors import NotFound
 from glimpse.files import sha256_of
 from glimpse.results import Acknowledgement, ImageFile, Outcome, StoredImage
@@ -27,15 +27,14 @@ MARK = "glimpse"
 synchronised, the file's size in bytes, and when it was changed, in milliseconds."""
 
 
-@dataclass(frozen=True)
-class KnownFile:
+class KnownFile(NamedTuple):
     """What the collection says of one file of the folder."""
 
     id: str
     size_bytes: int
     changed_ms: int
     content_sha256: str
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any]
 
 
 class FolderState:
@@ -47,7 +46,7 @@ class FolderState:
     def __init__(self, folder: Path) -> None:
         self.root = uri_of(folder)
         self._known: dict[str, KnownFile] = {}
-        self._by_size: dict[int, list[str]] = defaultdict(list)
+        self._by_size: dict[int, list[str]] | None = None  # once something new is found
         self.total = 0
         """How many files the collection knew."""
 
@@ -61,9 +60,10 @@ class FolderState:
         return " or ".join(sorted(map(_range, prefixes)))
 
     def learn_from(self, client: Client, collection: str) -> None:
-        """Takes note of what a collection has of the folder, if it is there."""
+        """Takes note of what a collection has of the folder, if it is there, and shows how far."""
         fields = ("uri", "content_sha256", "metadata")
-        with contextlib.suppress(NotFound):
+        shown = Counter("looking up", None, "images", lambda: f"{self.total:,} images known")
+        with shown, contextlib.suppress(NotFound):
             self.learn(client.list_images(collection, self.filter, fields))
 
     def learn(self, rows: Iterable[StoredImage]) -> None:
@@ -77,20 +77,23 @@ class FolderState:
             self._known[row.uri] = KnownFile(
                 row.id, size_bytes, changed_ms, row.content_sha256, metadata
             )
-            self._by_size[size_bytes].append(row.uri)
-        self.total = len(self._known)
+            self.total = len(self._known)
 
     def take(self, uri: str) -> KnownFile | None:
         """What is known of a file that is there; it is not gone."""
         return self._known.pop(uri, None)
 
-    def take_moved(self, path: Path, size_bytes: int) -> KnownFile | None:
+    def take_moved(self, path: str, size_bytes: int) -> KnownFile | None:
         """What is known of the same picture where it was, if it is not there any more."""
+        if self._by_size is None:
+            self._by_size = defaultdict(list)
+            for uri, known in self._known.items():
+                self._by_size[known.size_bytes].append(uri)
         candidates = [uri for uri in self._by_size.get(size_bytes, ()) if self._is_lost(uri)]
         if not candidates:
             return None
         try:
-            sha256 = sha256_of(path)
+            sha256 = sha256_of(Path(path))
         except OSError:
             return None  # whoever reads it says why
         for uri in candidates:
@@ -143,23 +146,23 @@ class FolderPictures(Pending):
             self.replaced.append(before)
 
     def _to_send(self, pictures: Iterable[Path | str]) -> Iterator[ImageFile]:
-        for path in pictures:
+        for picture in pictures:
             self.found += 1
-            image = self._image_of(Path(path))
+            image = self._image_of(os.fspath(picture))
             if image is not None:
                 yield image
 
-    def _image_of(self, path: Path) -> ImageFile | None:
-        """What is to be sent of a file; None for one that is as before."""
-        image = ImageFile(path=path)
-        uri = image.address
+    def _image_of(self, path: str) -> ImageFile | None:
+        """What is to be sent of a file; None for one that is as before, of which there may be
+        millions: for these, as little as possible is done."""
+        uri = uri_of(path)
         try:
             status = os.stat(path)
         except OSError:
-            return image  # reading it says why
+            return ImageFile(path=Path(path))  # reading it says why
         size_bytes, changed_ms = status.st_size, status.st_mtime_ns // 1_000_000
         known, identity = self._state.take(uri), ""
-        given = self._entries.of(image)
+        given = self._entries.of(uri)
         if known is None:
             known = self._state.take_moved(path, size_bytes)
             if known is not None:
@@ -173,7 +176,7 @@ class FolderPictures(Pending):
             self._before[uri] = known.id
         mark = {"root": self._state.root, "size": size_bytes, "changed_ms": changed_ms}
         metadata = {**(given or (known.metadata if known else {})), MARK: mark}
-        return ImageFile(path=path, id=identity, metadata=metadata)
+        return ImageFile(path=Path(path), id=identity, metadata=metadata)
 
 
 def is_gone(uri: str) -> bool:

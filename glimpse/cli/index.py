@@ -106,7 +106,7 @@ def index(
         if passed_over.problems:
             raise typer.Exit(1)
         return
-    first = next(pictures, None)
+    first = passed_over.first_of(pictures)
     if first is None:
         if passed_over.counts:
             say(f"{passed_over.summary()}.")
@@ -130,7 +130,7 @@ def _image_files(
         identity = ""
         if id_from is IdFrom.PATH:
             identity = hashlib.sha256(os.fsencode(image.address)).hexdigest()[:32]
-        yield replace(image, id=identity, metadata=entries.of(image))
+        yield replace(image, id=identity, metadata=entries.of(image.address))
 
 
 def _list(

@@ -15,6 +15,8 @@ class LocalTree:
     """What scandir tells. With `follow_links` a link is what it leads to, and each folder is new
     once, by device and inode, so that circles end."""
 
+    sorted_at_once = 10_000
+
     def __init__(self, *, follow_links: bool) -> None:
         self._follow_links = follow_links
         self._seen: set[tuple[int, int]] = set()
@@ -47,10 +49,6 @@ class LocalTree:
         is_new = key not in self._seen
         self._seen.add(key)
         return is_new
-
-    def picture(self, path: str) -> Path:
-        """The path of a file."""
-        return Path(path)
 
     def _kind(self, entry: os.DirEntry[str]) -> str:
         try:

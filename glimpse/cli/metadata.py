@@ -14,7 +14,6 @@ from typing import Any
 from glimpse import fsspec_files
 from glimpse.cli.console import CommandError, printable, say
 from glimpse.cli.selection import normal
-from glimpse.results import ImageFile
 from glimpse.uris import uri_of
 
 _KEY = "path"
@@ -30,11 +29,10 @@ class MetadataEntries:
         self._addresses = {normal(address): address for address in self._entries}
         self._unused = set(self._entries)
 
-    def of(self, image: ImageFile) -> dict[str, Any]:
+    def of(self, address: str) -> dict[str, Any]:
         """The metadata of a picture, by its path in whichever normal form; {} if it has none."""
         if not self._entries:
             return {}
-        address = image.address
         if address not in self._entries:
             address = self._addresses.get(normal(address), address)
         self._unused.discard(address)

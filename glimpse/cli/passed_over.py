@@ -1,10 +1,15 @@
-"""What a walk has passed over, by reason, and what it could not read; finding it is walk's job."""
+"""How much a walk has looked at, what it has passed over, by reason, and what it could not read;
+finding it is walk's job."""
 
 from __future__ import annotations
 
-from collections import Counter
+import collections
+from collections.abc import Iterator
+from typing import TypeVar
 
 from glimpse.cli.console import printable, say
+
+Found = TypeVar("Found")
 
 LINKS = "links"
 SPECIAL = "pipes, sockets or devices"
@@ -18,10 +23,22 @@ class PassedOver:
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
-        self.counts: Counter[str] = Counter()
+        self.counts: collections.Counter[str] = collections.Counter()
         """By reason: an ending such as ".mov", or a word."""
         self.problems = 0
         """How many folders and names could not be read."""
+        self.entries = 0
+        """How many entries of folders were looked at."""
+        self.pictures = 0
+        """How many of them are taken."""
+
+    def first_of(self, pictures: Iterator[Found]) -> Found | None:
+        """The first one of a walk, if there is any; until it is found, how far the walk is is
+        shown."""
+        from glimpse.cli.progress import Counter  # rich is not loaded for a dry run
+
+        with Counter("looking for pictures", None, "pictures", self.progress):
+            return next(pictures, None)
 
     def add(self, path: str, reason: str) -> None:
         """One more that is passed over, for a reason that selection gives."""
@@ -37,6 +54,13 @@ class PassedOver:
             say(printable(message))
         elif self.problems == _MAX_TOLD + 1:
             say("There is more that cannot be read: --verbose lists all of it.")
+
+    def progress(self) -> str:
+        """How far the walk is, such as "12,000 entries looked at, 310 pictures found"; "" where
+        there is none, as with files that are named."""
+        if not self.entries:
+            return ""
+        return f"{self.entries:,} entries looked at, {self.pictures:,} pictures found"
 
     def summary(self) -> str:
         """One line, such as "12 passed over: 9 .mov, 3 .psd"; "" where nothing was."""

@@ -42,9 +42,9 @@ class Selection:
     def why_not(self, name: str, below: str, *, is_file: bool) -> str:
         """Why what is called `name`, and found at the path `below`, is passed over, in a word; ""
         where it is taken."""
-        if _any_matches(self.exclude, name, below):
+        if self.exclude and _any_matches(self.exclude, name, below):
             return EXCLUDED
-        if _any_matches(self.include, name, below):
+        if self.include and _any_matches(self.include, name, below):
             return ""
         if name.startswith("."):
             return HIDDEN
@@ -68,6 +68,8 @@ def _any_matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
 
 
 def _why_no_picture(name: str) -> str:
+    if name[name.rfind(".") :].lower() in PICTURES and name[0] != ".":
+        return ""
     ending = os.path.splitext(name)[1].lower()
     if ending in PICTURES:
         return ""

@@ -32,6 +32,7 @@ class Tally:
         """Shows how far it is."""
         self._failure_file = failure_file
         self._passed_over = passed_over
+        counter.show(passed_over.progress)
         self._failed: list[Acknowledgement] = []
         self._counts = dict.fromkeys(Outcome, 0)
         self._interruptions = 0

@@ -19,9 +19,6 @@ from glimpse.results import ImageFile
 from glimpse.uris import path_of
 
 _MAGIC = frozenset("*?[")
-_SORTED_AT_ONCE = 10_000
-"""Entries of a folder that are sorted: in larger ones, pictures come before all is read."""
-
 _REASONS = {"link": LINKS, "broken": "broken links", "special": SPECIAL}
 
 _Places = frozenset[int]
@@ -35,10 +32,12 @@ class NothingFound(CommandError):
 class Tree(Protocol):
     """Folders and files somewhere; see LocalTree and fsspec_files.UrlTree."""
 
+    sorted_at_once: int
+    """Entries of a folder that are sorted: in larger ones, pictures come before all is read."""
+
     def entries(self, folder: str) -> Iterator[tuple[str, str]]: ...
     def join(self, folder: str, name: str) -> str: ...
     def is_new(self, folder: str) -> bool: ...
-    def picture(self, path: str) -> Path | str: ...
 
 
 def find_pictures(
@@ -120,6 +119,7 @@ class Walk:
         else:
             root, parts = _split(argument, os.sep if os.sep == "\\" else "/")
             found = self._below(self._local, root, parts) if os.path.isdir(root) else iter(())
+            found = map(Path, found)
             yield from self._not_empty(found, f"{argument}: no such file or folder")
 
     def _listed(self, name: str) -> Iterator[Path | str]:
@@ -131,7 +131,7 @@ class Walk:
             yield from self._at(existing(path) or path)
 
     def _at(self, path: str) -> Iterator[Path | str]:
-        return self._below(self._local, path) if os.path.isdir(path) else iter([Path(path)])
+        return map(Path, self._below(self._local, path) if os.path.isdir(path) else (path,))
 
     def _behind(self, url: str) -> Iterator[Path | str]:
         nothing = f"{url}: no such object, and no picture in such a folder"
@@ -143,9 +143,11 @@ class Walk:
         if kind == "file":
             yield tree.picture(tree.root)
         elif kind == "folder":
-            yield from self._not_empty(self._below(tree, tree.root), nothing)
+            found = self._below(tree, tree.root)
+            yield from self._not_empty(map(tree.picture, found), nothing)
         elif _has_magic(_without_query(tree.root)):
-            yield from self._not_empty(self._below(tree, *_split(tree.root, "/")), nothing)
+            found = self._below(tree, *_split(tree.root, "/"))
+            yield from self._not_empty(map(tree.picture, found), nothing)
         else:
             raise NothingFound(nothing)
 
@@ -159,8 +161,8 @@ class Walk:
         elif self._passed_over.counts.total() == before:
             raise NothingFound(otherwise)
 
-    def _below(self, tree: Tree, root: str, parts: Sequence[str] = ("**",)) -> Iterator[Path | str]:
-        """The pictures below a folder that a pattern, by its parts, matches.
+    def _below(self, tree: Tree, root: str, parts: Sequence[str] = ("**",)) -> Iterator[str]:
+        """The paths of the pictures below a folder that a pattern, by its parts, matches.
 
         On its way down it knows at which parts of the pattern it may be, so that each folder is
         read once, however many ** there are.
@@ -187,13 +189,14 @@ class Walk:
         places: _Places,
         parts: Sequence[str],
         inner: list[tuple[str, _Places]],
-    ) -> Iterator[Path | str]:
+    ) -> Iterator[str]:
         """The pictures in one folder; adds the folders in it that are to be looked at."""
+        everywhere, start = frozenset((-1, len(parts))), tree.join(folder, "")
         for name, kind in self._entries(tree, folder):
-            next_places = _step(places, name, parts)
+            next_places = everywhere if places is _WHOLE else _step(places, name, parts)
             if not next_places:
                 continue
-            path = tree.join(folder, name)
+            path = start + name
             is_folder = kind == "folder"
             if why_not := self._why_not(name, below + name, kind):
                 self._passed_over.add(path, why_not)
@@ -201,7 +204,8 @@ class Walk:
                 # A folder that a pattern matches is taken whole.
                 inner.append((name, _WHOLE if len(parts) in next_places else next_places))
             elif len(parts) in next_places:
-                yield tree.picture(path)
+                self._passed_over.pictures += 1
+                yield path
 
     def _why_not(self, name: str, below: str, kind: str) -> str:
         if why_not := self._selection.why_not(name, below, is_file=kind == "file"):
@@ -213,12 +217,13 @@ class Walk:
         entries = tree.entries(folder)
         while True:
             try:
-                some = sorted(itertools.islice(entries, _SORTED_AT_ONCE))
+                some = sorted(itertools.islice(entries, tree.sorted_at_once))
             except UnreadableFile as error:
                 self._passed_over.fail(str(error))
                 return
             if not some:
                 return
+            self._passed_over.entries += len(some)
             yield from some
 
 
@@ -237,8 +242,6 @@ def _closed(places: set[int], parts: Sequence[str]) -> _Places:
 
 def _step(places: _Places, name: str, parts: Sequence[str]) -> _Places:
     """Where in the pattern one is behind `name`; empty where it does not match."""
-    if places is _WHOLE:
-        return frozenset((-1, len(parts)))
     after = {place for place in places if place < len(parts) and parts[place] == "**"}
     after |= {
         place + 1

@@ -12,12 +12,19 @@ import fsspec
 import grpc
 import pytest
 
+from glimpse.cli import progress
 from glimpse.cli.main import main
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import StoredImage
 from tests.scripted import Indexer, serve
 
 COUNT = 20
+
+
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch):
+    """Not even where the machine is slow: tests read all that is said."""
+    monkeypatch.setattr(progress, "_PLAIN_FIRST_S", 600)
 
 
 @pytest.fixture
@@ -149,6 +156,25 @@ def test_pictures_are_sent_before_the_walk_has_ended(folder, monkeypatch, capsys
     monkeypatch.setattr("glimpse.cli.index.find_pictures", find)
     assert index(Indexer(tell), "anything") == 0
     assert capsys.readouterr().err.startswith("2 indexed, 0 unchanged, 0 failed")
+
+
+def test_how_far_the_walk_is_is_said_before_the_first_picture_is_found(folder, monkeypatch):
+    lines, said = [], threading.Event()
+
+    def find(paths, selection, passed_over):
+        passed_over.entries = 1_200
+        assert said.wait(20)
+        yield folder / "00.png"
+
+    def say(line):
+        lines.append(line)
+        said.set()
+
+    monkeypatch.setattr(progress, "_PLAIN_FIRST_S", 0.01)
+    monkeypatch.setattr(progress, "say", say)
+    monkeypatch.setattr("glimpse.cli.index.find_pictures", find)
+    assert index(Indexer(), "anything") == 0
+    assert lines[0] == "looking for pictures: 1,200 entries looked at, 0 pictures found"
 
 
 def test_what_is_passed_over_or_cannot_be_read_is_told_in_the_end(folder, capsys):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Picture
 
 from glimpse import Client
+from glimpse.cli import progress
 from glimpse.cli.main import main
 from glimpse.errors import FailedPrecondition
 from glimpse.results import StoredImage
@@ -66,6 +67,12 @@ class Running:
 def indexer():
     with Running() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch):
+    """Not even where the machine is slow: tests read all that is said."""
+    monkeypatch.setattr(progress, "_PLAIN_FIRST_S", 600)
 
 
 @pytest.fixture

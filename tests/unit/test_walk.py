@@ -11,6 +11,7 @@ import pytest
 
 from glimpse.cli import walk
 from glimpse.cli.console import CommandError
+from glimpse.cli.local_tree import LocalTree
 from glimpse.cli.passed_over import PassedOver
 from glimpse.cli.selection import Selection
 from glimpse.cli.walk import find_pictures
@@ -179,7 +180,7 @@ def test_a_folder_that_cannot_be_listed_is_told_and_passed(folder, monkeypatch, 
 
 
 def test_the_first_picture_comes_before_a_huge_folder_is_read(folder, monkeypatch):
-    monkeypatch.setattr(walk, "_SORTED_AT_ONCE", 2)
+    monkeypatch.setattr(LocalTree, "sorted_at_once", 2)
     read = 0
     whole = os.scandir
 
@@ -204,6 +205,16 @@ def test_the_first_picture_comes_before_a_huge_folder_is_read(folder, monkeypatc
     monkeypatch.setattr(os, "scandir", Counted)
     next(iter(find_pictures(["."])))
     assert read < 20
+
+
+def test_a_walk_tells_how_far_it_is(folder):
+    passed = PassedOver()
+    assert passed.progress() == ""
+    pictures = find_pictures(["."], passed_over=passed)
+    next(pictures)
+    assert passed.progress() == "7 entries looked at, 1 pictures found"
+    list(pictures)
+    assert passed.progress() == "10 entries looked at, 4 pictures found"
 
 
 def test_a_pattern_that_matches_nothing_ends_nothing_else(folder, capsys):
