@@ -141,6 +141,7 @@ class MemoryStore:
         deadline: Deadline,
         filter: AnyFilter = "",
         after_id: str = "",
+        consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
         bounds.check_listed(limit, after_id)
         bounds.check_fields(fields, ALL_FIELDS)

@@ -8,6 +8,7 @@ from typing import Any
 
 from services.common.deadline import Deadline
 from services.vectors import bounds
+from services.vectors.records import Consistency
 from services.vectors.store import VectorStore
 
 _MAX_NODES = 64  # of a row's attributes, where a thousand are read in one turn of the event loop
@@ -29,7 +30,9 @@ class Listing:
 async def rows_of(
     store: VectorStore, listing: Listing, limit: int, deadline: Deadline
 ) -> AsyncIterator[list[Listed]]:
-    """The first `limit` rows, some at a time: the first read tells how large they are."""
+    """The first `limit` rows, some at a time: the first read tells how large they are, and only
+    that one has to see the latest writes."""
+    consistency: Consistency = "strong"
     after_id, size = listing.after_id, bounds.rows_at_once(listing.fields, bounds.MAX_LISTED)
     while limit:
         size = min(size, limit)
@@ -40,8 +43,10 @@ async def rows_of(
             deadline=deadline,
             filter=listing.filter,
             after_id=after_id,
+            consistency=consistency,
         )
         yield rows
+        consistency = "bounded"
         if len(rows) < size:
             return
         limit -= len(rows)

@@ -105,10 +105,13 @@ class VectorStore(Protocol):
         deadline: Deadline,
         filter: AnyFilter = "",
         after_id: str = "",
+        consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
         """Ids, and the asked fields, of the first `limit` rows behind an id, in the order of ids.
 
-        Sees everything written before the call. `limit` is at most `bounds.MAX_LISTED`.
+        Strong, the default, sees everything written before the call; bounded, everything written
+        before the last strong call on the collection, as its memory has one replica. `limit` is at
+        most `bounds.MAX_LISTED`.
         """
         ...
 

@@ -73,7 +73,7 @@ async def fetch(
 
 
 async def list_rows(
-    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str
+    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str, consistency: Consistency
 ) -> list[tuple[str, dict[str, Any]]]:
     """The first rows behind an id, in the order of ids.
 
@@ -89,7 +89,7 @@ async def list_rows(
         filter=f"({behind}) and ({call.expression})" if call.expression else behind,
         output_fields=["id", *fields],
         limit=limit,
-        consistency_level="Strong",
+        consistency_level=LEVELS[consistency],
         **ordered,
     )
     rows = [(entity["id"], schema.fields_of(entity, fields)) for entity in entities]

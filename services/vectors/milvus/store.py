@@ -254,12 +254,13 @@ class MilvusStore:
         deadline: Deadline,
         filter: AnyFilter = "",
         after_id: str = "",
+        consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
         bounds.check_listed(limit, after_id)
         bounds.check_fields(fields, ALL_FIELDS)
         call = self._call(deadline, name, filters.render(filter))
         await self._recall(call)
-        return await row_requests.list_rows(call, limit, fields, after_id)
+        return await row_requests.list_rows(call, limit, fields, after_id, consistency)
 
     @_bounded
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
