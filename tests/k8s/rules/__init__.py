@@ -30,6 +30,7 @@ RULES: dict[str, Rule] = {
     "page tokens": settings.page_tokens,
     "protection": settings.protection,
     "files": settings.files,
+    "pictures": settings.pictures,
     "memory": settings.memory,
     "addresses": addresses.addresses,
     "names in certificates": addresses.certificates,

@@ -142,6 +142,24 @@ def files(manifests: Manifests) -> Iterator[str]:
                         yield f"{container}: {name}: Secret {secret['secretName']} has no key {key}"
 
 
+def pictures(manifests: Manifests) -> Iterator[str]:
+    """What can be indexed can be searched by: as query sends it on, the encoder takes it."""
+    found = list(_read_all(manifests))
+    sizes = [each.max_file_bytes for _, each in found if isinstance(each, IndexerSettings)]
+    indexed = max(sizes, default=0)
+    for pod, each in found:
+        if isinstance(each, QuerySettings):
+            taken = each.max_image_bytes
+            if taken >= each.max_message_bytes:
+                yield f"{pod.main}: no picture of QUERY_MAX_IMAGE_BYTES fits into a message"
+        elif isinstance(each, EncoderSettings):
+            taken = each.max_file_bytes
+        else:
+            continue
+        if taken < indexed:
+            yield f"{pod.main}: takes pictures of {taken:,} bytes, the indexer of {indexed:,}"
+
+
 def memory(manifests: Manifests) -> Iterator[str]:
     """The limits cover what the services' settings let callers make them hold."""
     for pod, found in _read_all(manifests):
@@ -164,8 +182,6 @@ def memory(manifests: Manifests) -> Iterator[str]:
             needed += found.max_streams * found.max_stream_bytes
         elif isinstance(found, QuerySettings):
             needed += found.max_in_flight * found.max_message_bytes * _COPIES
-            if found.max_image_bytes >= found.max_message_bytes:
-                yield f"{pod.main}: no picture of QUERY_MAX_IMAGE_BYTES fits into a message"
         needed += found.max_waiting_bytes * _LINES.get(pod.main.service, 1)
         if needed > limit:
             yield f"{pod.main}: may hold {needed:,} bytes, of {limit:,}"
