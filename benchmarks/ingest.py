@@ -22,10 +22,10 @@ from benchmarks.writing import WritingBenchmark, ingested_per_s
 from glimpse.cli.console import say
 from glimpse.cli.ports import Ports
 from glimpse.client import Client
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.results import ImageFile, Outcome
 from services.common.cpus import usable_cpus
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
 
 _PARTS = ["speed", "rows", "memory"]
 _COLLECTION = "bench"

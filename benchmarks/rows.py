@@ -21,11 +21,11 @@ from benchmarks import pixmaps, stacks
 from benchmarks.report import Bar, Figure, Spread
 from benchmarks.tutorial import connect
 from benchmarks.vectors import clustered
+from glimpse.pictures.preprocess import Decoded
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from glimpse.results import Outcome
 from services.common import encoder_client
 from services.common.deadline import Deadline
-from services.common.preprocess import Decoded
-from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from services.common.server import calm_garbage_collector
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline

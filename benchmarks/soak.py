@@ -25,9 +25,9 @@ from glimpse.cli.console import say
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.errors import InvalidImage
+from glimpse.pictures.preprocess import decode
 from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.status import from_status
-from services.common.preprocess import decode
 from services.encoder import checkpoint
 from services.encoder.download import BUNDLED, DEMO_MODEL
 from services.encoder.model import ClipModel

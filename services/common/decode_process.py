@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glimpse.errors import InvalidImage
+from glimpse.pictures.preprocess import Decoded
+from glimpse.pictures.preprocessing import Preprocessing
 from services.common import decode_worker
 from services.common.decode_worker import ANSWER, MAX_TEXT_BYTES, READY, REQUEST, AnswerKind
-from services.common.preprocess import Decoded
-from services.common.preprocessing import Preprocessing
 
 _SOCKET_BYTES = 2**20  # the kernel gives what it may: files of some 200 KB pass in one go
 # A worker needs none of the service's settings, secrets among them.
@@ -41,6 +41,7 @@ class LargePicture(NamedTuple):
 
     pixels: int
     memory_bytes: int  # that decoding it takes
+    why: str  # what explains so many bytes, or ""
 
 
 class ProcessEnded(Exception):
@@ -87,15 +88,15 @@ class DecodeProcess:
         pixel_bytes = 3 * size**2
         answer = bytearray(ANSWER.size + max(pixel_bytes, MAX_TEXT_BYTES))
         count = await self._receive(answer, 0, ANSWER.size)
-        kind, width, height, file_format, more_bytes = ANSWER.unpack_from(answer)
-        if kind == AnswerKind.LARGE:
-            return LargePicture(width * height, more_bytes)
+        kind, width, height, file_format, memory_bytes, more_bytes = ANSWER.unpack_from(answer)
         # What has decoded strangers' files may not say what it likes.
         if more_bytes > len(answer) - ANSWER.size:
             raise ValueError(f"an answer of {more_bytes} bytes")
         await self._receive(answer, count, ANSWER.size + more_bytes)
-        if kind == AnswerKind.REFUSED:
+        if kind != AnswerKind.DECODED:
             text = bytes(answer[ANSWER.size : ANSWER.size + more_bytes]).decode(errors="replace")
+            if kind == AnswerKind.LARGE:
+                return LargePicture(width * height, memory_bytes, text)
             reason, _, problem = text.partition(" ")
             return InvalidImage("image", problem, reason=reason)
         pixels = np.frombuffer(answer, np.uint8, pixel_bytes, ANSWER.size)

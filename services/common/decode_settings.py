@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from glimpse.pictures.preprocess import MAX_BYTES_PER_PIXEL
 from services.common.cpus import usable_cpus
-from services.common.preprocess import MAX_BYTES_PER_PIXEL
 from services.common.settings import ServiceSettings
 
 

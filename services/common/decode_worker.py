@@ -19,13 +19,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from glimpse.errors import InvalidImage
-from services.common import picture_files, preprocess
+from glimpse.pictures import deep_samples, preprocess  # noqa: F401 (numpy is loaded before a file)
+from glimpse.pictures.bounds import IMAGE_TOO_COMPLEX, webp_size
+from glimpse.pictures.files import open_picture, readable_formats
+from glimpse.pictures.preprocessing import Interpolation, Preprocessing, Resize
 from services.common.memory import give_back
-from services.common.picture_bounds import IMAGE_TOO_COMPLEX, webp_size
-from services.common.preprocessing import Interpolation, Preprocessing, Resize
 
 SMALL_PIXELS = 2**21
 """Pictures up to this size, 1920 x 1080 among them, are decoded at once; larger ones the caller has
@@ -35,9 +36,10 @@ READY = b"\n"
 REQUEST = struct.Struct("<3Q3I2B")
 """Bytes of the file, microseconds of CPU time and bytes of memory that it may take, pixels that may
 be decoded now, and at all; the three fields of Preprocessing."""
-ANSWER = struct.Struct("<B2I8sQ")
-"""Kind, width, height and format of the picture, bytes of what follows: pixels, or a refusal. Of a
-picture that is too large to be decoded now, the bytes that decoding it takes; nothing follows."""
+ANSWER = struct.Struct("<B2I8s2Q")
+"""Kind, width, height and format of the picture; of one that is too large to be decoded now, the
+bytes of memory that decoding it takes; bytes of what follows: pixels, a refusal, or of a picture
+that is too large, what explains its bytes of memory."""
 MAX_TEXT_BYTES = 1_000
 
 
@@ -63,7 +65,8 @@ def main() -> None:
     logging.disable()  # Pillow's remarks on strangers' files
     connection = socket.socket(fileno=sys.stdin.fileno())
     background = ThreadPoolExecutor(1, initializer=_lower_priority)
-    picture_files.add_formats()
+    readable_formats()
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # several pictures are decoded side by side as it is
     connection.sendall(READY)
     while len(head := _receive(connection, REQUEST.size)) == REQUEST.size:
         file_bytes, cpu_us, memory_bytes, now_pixels, max_pixels, *wanted = REQUEST.unpack(head)
@@ -94,12 +97,11 @@ def _answer(
     try:
         declared = webp_size(content)
         if now_pixels < math.prod(declared) <= max_pixels:
-            needed_bytes = math.prod(declared) * preprocess.MAX_BYTES_PER_PIXEL
-            return ANSWER.pack(AnswerKind.LARGE, *declared, b"", needed_bytes)
-        opened = picture_files.open_picture(content, max_pixels)
+            return _large(declared, math.prod(declared) * preprocess.MAX_BYTES_PER_PIXEL)
+        opened = open_picture(content, max_pixels)
         if math.prod(opened.size) > now_pixels:
             needed_bytes = preprocess.decode_bytes(opened, preprocessing)
-            return ANSWER.pack(AnswerKind.LARGE, *opened.size, b"", needed_bytes)
+            return _large(opened.size, needed_bytes, preprocess.told_memory(opened, preprocessing))
         decoded = preprocess.decode_opened(opened, preprocessing)
     except InvalidImage as error:
         return _refusal(error.reason, error.problem)
@@ -107,12 +109,17 @@ def _answer(
         return _refusal(IMAGE_TOO_COMPLEX, "decoding it takes more memory than its pixels can need")
     what = decoded.width, decoded.height, decoded.format.encode()
     pixels = decoded.pixels
-    return b"".join((ANSWER.pack(AnswerKind.DECODED, *what, pixels.nbytes), pixels.data))
+    return b"".join((ANSWER.pack(AnswerKind.DECODED, *what, 0, pixels.nbytes), pixels.data))
+
+
+def _large(size: tuple[int, int], needed_bytes: int, why: str = "") -> bytes:
+    text = why.encode()
+    return ANSWER.pack(AnswerKind.LARGE, *size, b"", needed_bytes, len(text)) + text
 
 
 def _refusal(reason: str, problem: str) -> bytes:
     text = f"{reason} {problem}".encode(errors="replace")[:MAX_TEXT_BYTES]
-    return ANSWER.pack(AnswerKind.REFUSED, 0, 0, b"", len(text)) + text
+    return ANSWER.pack(AnswerKind.REFUSED, 0, 0, b"", 0, len(text)) + text
 
 
 def _receive(connection: socket.socket, size_bytes: int) -> bytes:

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from glimpse.errors import GlimpseError, InvalidImage, Unavailable
+from glimpse.pictures.bounds import IMAGE_TOO_COMPLEX
+from glimpse.pictures.files import IMAGE_TOO_LARGE
+from glimpse.pictures.preprocess import MAX_BYTES_PER_PIXEL, Decoded
+from glimpse.pictures.preprocessing import Preprocessing
 from services.common.decode_process import (
     Allowance,
     DecodeProcess,
@@ -23,10 +27,6 @@ from services.common.decode_process import (
 )
 from services.common.decode_settings import DecodeSettings
 from services.common.decode_worker import SMALL_PIXELS
-from services.common.picture_bounds import IMAGE_TOO_COMPLEX
-from services.common.picture_files import IMAGE_TOO_LARGE
-from services.common.preprocess import MAX_BYTES_PER_PIXEL, Decoded
-from services.common.preprocessing import Preprocessing
 from services.common.turns import Turns
 
 WORKER_BYTES = 128 * 2**20
@@ -168,11 +168,11 @@ class DecodeWorkers:
         return Allowance(max_cpu_s(job.pixels), memory_bytes, job.pixels, self._max_pixels)
 
     def _add_large(self, job: _Job, picture: LargePicture) -> None:
-        job.pixels, job.memory_bytes = picture
+        job.pixels, job.memory_bytes, why = picture
         if job.memory_bytes > self._max_bytes:
             problem = (
-                f"decoding its {job.pixels} pixels takes {job.memory_bytes} bytes of memory; "
-                f"at most {self._max_bytes} are allowed"
+                f"decoding its {job.pixels} pixels takes {job.memory_bytes} bytes of memory"
+                f"{why and f', as {why}'}; at most {self._max_bytes} are allowed"
             )
             _settle(job, InvalidImage("image", problem, reason=IMAGE_TOO_LARGE))
         else:

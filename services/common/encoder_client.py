@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from glimpse.transport.channel import open_aio_channel
 from glimpse.transport.credentials import PLAINTEXT, Credentials
 from glimpse.transport.diagnosis import Diagnosis
@@ -24,12 +25,6 @@ from glimpse.transport.status import REQUEST_ID, from_rpc_error, from_status
 from glimpse.transport.tracing import calling
 from services.common import embeddings, raw_messages
 from services.common.deadline import Deadline
-from services.common.preprocessing import (
-    PREPROCESSING_VERSION,
-    Interpolation,
-    Preprocessing,
-    Resize,
-)
 from services.common.telemetry import request_id
 
 if TYPE_CHECKING:
@@ -65,10 +60,9 @@ class EncoderModel:
     def preprocessing(self) -> Preprocessing:
         """How it sees pictures. Raises ModelMismatch where this release cannot make its pixels."""
         try:
-            if self.preprocessing_version != PREPROCESSING_VERSION:
-                raise ValueError(f"version {self.preprocessing_version}")
-            resize = Resize(self.resize or Resize.CROP)
-            interpolation = Interpolation(self.interpolation or Interpolation.BICUBIC)
+            return Preprocessing.numbered(
+                self.preprocessing_version, self.image_size, self.resize, self.interpolation
+            )
         except ValueError as error:
             raise errors.ModelMismatch(
                 f"the encoder's model {self.name!r} ({self.fingerprint}) sees pictures by "
@@ -76,7 +70,6 @@ class EncoderModel:
                 f"{PREPROCESSING_VERSION}): run both in the same release",
                 reason="PREPROCESSING_UNKNOWN",
             ) from None
-        return Preprocessing(self.image_size, resize, interpolation)
 
 
 @dataclass(frozen=True)

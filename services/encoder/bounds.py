@@ -1,13 +1,14 @@
 """The bounds of the encoder's requests; checked by their sizes, before anything is done with them.
 
-What a text may hold is services.common.text_bounds' to say; how large a picture, picture_files'.
+What a text may hold is services.common.text_bounds' to say; how large a picture,
+glimpse.pictures.files'.
 """
 
 from __future__ import annotations
 
 from glimpse.errors import InvalidImage, InvalidInput
+from glimpse.pictures.files import IMAGE_TOO_LARGE
 from services.common.message_fields import Content
-from services.common.picture_files import IMAGE_TOO_LARGE
 
 
 def check_count(field: str, count: int, max_count: int) -> None:

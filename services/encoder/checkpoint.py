@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from glimpse.files import sha256_of
-from services.common.preprocessing import Preprocessing
+from glimpse.pictures.preprocessing import Preprocessing
 from services.encoder.download import OPENAI_SHA256, WeightsFile
 from services.encoder.formats import hugging_face, open_clip, openai
 from services.encoder.formats.described import Described

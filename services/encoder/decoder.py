@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpse.errors import Overloaded, as_value
+from glimpse.pictures.preprocessing import Preprocessing
 from services.common.decode_workers import DecodeWorkers
-from services.common.preprocessing import Preprocessing
 from services.encoder.settings import EncoderSettings
 
 Pixels = NDArray[np.uint8]

@@ -14,8 +14,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION
 from services.common.deadline import Deadline
-from services.common.preprocessing import PREPROCESSING_VERSION
 from services.common.server import Server, StartFailure, run_service
 from services.common.settings import load
 from services.encoder.batcher import Batcher, DeviceLost

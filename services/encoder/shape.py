@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from services.common.preprocessing import Preprocessing
+from glimpse.pictures.preprocessing import Preprocessing
 from services.encoder.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import math
 import time
 
 from glimpse import errors
+from glimpse.pictures.preprocessing import told_difference
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
-from services.common.preprocessing import told_difference
 from services.common.tasks import concurrently
 from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget

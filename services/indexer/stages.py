@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from glimpse import errors
+from glimpse.pictures.preprocess import Decoded
+from glimpse.pictures.preprocessing import Preprocessing
 from services.common import encoder_client
 from services.common.deadline import Deadline
-from services.common.preprocess import Decoded
-from services.common.preprocessing import Preprocessing
 from services.indexer.disk import check_room
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import (

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from glimpse import errors
+from glimpse.pictures.preprocess import Decoded
 from glimpse.results import Outcome
-from services.common.preprocess import Decoded
 from services.indexer.bounds import check_content, check_uri
 from services.indexer.byte_budget import ByteBudget
 from services.indexer.copies import Copies

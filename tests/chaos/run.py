@@ -24,9 +24,9 @@ import numpy as np
 
 from glimpse.cli.ports import free_ports
 from glimpse.errors import GlimpseError
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from services.common.deadline import Deadline
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.store import VectorStore
 from tests.backends import MilvusLite, MilvusServer, Process

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from glimpse.cli.ports import free_ports
+from glimpse.pictures.preprocessing import Preprocessing
 from services.common.deadline import Deadline
 from services.common.decode_workers import DecodeWorkers
-from services.common.preprocessing import Preprocessing
 from services.indexer import main as indexer
 from services.indexer.settings import IndexerSettings
 from services.vectors.records import Row

@@ -23,9 +23,9 @@ from glimpse.cli.ports import free_ports
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from glimpse.files import sha256_of
+from glimpse.pictures import preprocess
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from glimpse.transport.status import from_rpc_error, from_status
-from services.common import preprocess
-from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from services.encoder.batcher import DeviceLost
 from services.encoder.main import SERVICE, build, load_model
 from services.encoder.servicer import EncoderServicer

@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry
 from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.transport.status import from_rpc_error, from_status
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
 from services.indexer import bounds
 from services.indexer.catalog import Catalog
 from services.indexer.metrics import IndexerMetrics

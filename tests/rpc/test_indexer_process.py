@@ -21,10 +21,10 @@ from glimpse import errors
 from glimpse.cli.ports import free_ports
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.transport.status import from_rpc_error
 from services.common.deadline import Deadline
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
 from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite
 from tests.fakes import FakeEncoder, vector_of

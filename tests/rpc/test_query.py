@@ -13,11 +13,11 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
 from services.query.metrics import QueryMetrics
 from services.vectors.filters import Comparison
 from services.vectors.metadata import Metadata

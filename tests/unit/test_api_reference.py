@@ -11,7 +11,9 @@ GIVEN = re.compile(r'reason(?:: str)? ?= ?"([A-Z_]+)"|^(IMAGE_[A-Z_]+) = "', re.
 
 
 def reasons_in_code() -> set[str]:
-    paths = [*(ROOT / "services").rglob("*.py"), ROOT / "glimpse" / "errors.py"]
+    paths = [ROOT / "glimpse" / "errors.py"]
+    for folder in ("services", "glimpse/pictures"):
+        paths += (ROOT / folder).rglob("*.py")
     sources = [path.read_text() for path in paths]
     return {name for source in sources for pair in GIVEN.findall(source) for name in pair if name}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from glimpse.errors import InvalidImage
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from tests.corpus.case import INDEXED, PASSED_OVER, Case
 from tests.corpus.fates import Seen, fate_of
 from tests.corpus.table import CASES

@@ -9,6 +9,7 @@ import gc
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,12 +19,13 @@ import pytest
 from PIL import Image
 
 from glimpse.errors import InvalidImage, Unavailable
-from services.common import decode_workers, preprocess
+from glimpse.pictures import preprocess
+from glimpse.pictures.bounds import IMAGE_TOO_COMPLEX
+from glimpse.pictures.files import IMAGE_TOO_LARGE
+from glimpse.pictures.preprocessing import Preprocessing
+from services.common import decode_workers
 from services.common.decode_worker import SMALL_PIXELS
 from services.common.decode_workers import DecodeWorkers
-from services.common.picture_bounds import IMAGE_TOO_COMPLEX
-from services.common.picture_files import IMAGE_TOO_LARGE
-from services.common.preprocessing import Preprocessing
 from services.indexer.settings import IndexerSettings
 from tests.waiting import until, wait_until
 
@@ -316,6 +318,24 @@ async def test_a_picture_that_needs_more_memory_than_all_may_have_is_refused():
         with pytest.raises(InvalidImage, match="4000000 pixels takes 68000000 bytes") as caught:
             await workers.decode(LARGE, SEEN, "caller")
         assert caught.value.reason == IMAGE_TOO_LARGE
+
+
+def large_jpeg(**options) -> bytes:
+    """A JPEG of which the head says that it has 56 megapixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG", **options)
+    return file.getvalue().replace(struct.pack(">2H", 48, 64), struct.pack(">2H", 7_000, 8_000), 1)
+
+
+async def test_a_progressive_jpeg_that_is_too_large_to_be_held_is_refused_for_that():
+    async with opened(max_decode_bytes=3 * 10**8) as workers:
+        with pytest.raises(InvalidImage) as caught:
+            await workers.decode(large_jpeg(progressive=True), SEEN, "caller")
+        assert caught.value.reason == IMAGE_TOO_LARGE
+        told = "its 56000000 pixels takes 395500000 bytes of memory, as a progressive JPEG of that"
+        assert told in str(caught.value)
+        # Any other one is decoded line by line.
+        assert (await workers.decode(large_jpeg(), SEEN, "caller")).width == 8_000
 
 
 @pytest.mark.parametrize("share", [1, 2])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from services.common.preprocessing import PREPROCESSING_VERSION
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION
 from services.encoder import checkpoint, torchscript
 from services.encoder.checkpoint import CheckpointError
 from services.encoder.download import BUNDLED, OPENAI_SHA256, WeightsFile

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from services.common.preprocess import decode
+from glimpse.pictures.preprocess import decode
 from services.encoder import checkpoint
 from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.download import WeightsFile

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.recall import neighbours_kept
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from services.encoder import checkpoint as checkpoints
 from services.encoder import linear
 from services.encoder.checkpoint import Checkpoint

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from glimpse.errors import InvalidImage
-from services.common.picture_bounds import IMAGE_TOO_COMPLEX, check_structure, webp_size
-from services.common.preprocess import decode
-from services.common.preprocessing import Preprocessing
+from glimpse.pictures.bounds import IMAGE_TOO_COMPLEX, check_structure, webp_size
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import Preprocessing
 from tests.hostile import pictures
 from tests.photographs import carried, folder
 

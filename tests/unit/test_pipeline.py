@@ -16,11 +16,11 @@ from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION
 from glimpse.results import Outcome
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
-from services.common.preprocess import decode
-from services.common.preprocessing import PREPROCESSING_VERSION
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target

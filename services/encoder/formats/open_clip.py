@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from services.common.preprocessing import Interpolation, Preprocessing, Resize
+from glimpse.pictures.preprocessing import Interpolation, Preprocessing, Resize
 from services.encoder.formats import described
 from services.encoder.formats.described import Described, one_of, whole
 from services.encoder.shape import CLIP_DEVIATION, CLIP_MEAN, Activation, Shape, Tower

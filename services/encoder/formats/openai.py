@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import torch
 
-from services.common.preprocessing import Preprocessing
+from glimpse.pictures.preprocessing import Preprocessing
 from services.encoder.formats.described import Described
 from services.encoder.shape import Activation, Shape, Tower
 from services.encoder.vocabulary import OPENAI_VOCABULARY

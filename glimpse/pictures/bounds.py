@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 
 from glimpse.errors import InvalidImage
-from services.common.png_chunks import SIGNATURE, chunks
+from glimpse.pictures.png_chunks import SIGNATURE, chunks
 
 IMAGE_TOO_COMPLEX = "IMAGE_TOO_COMPLEX"
 
@@ -79,6 +79,17 @@ def webp_size(content: bytes) -> tuple[int, int]:
         return (sizes & 0x3FFF) + 1, (sizes >> 14 & 0x3FFF) + 1
     width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (6, 8))
     return width, height
+
+
+def has_several_scans(content: bytes) -> bool:
+    """Whether a JPEG's pixels come in several passes, as those of progressive ones do."""
+    components = b""
+    for marker, start, _ in _segments(content):
+        if marker in _SEQUENTIAL_FRAMES:
+            components = content[start + 5 : start + 6]
+        elif marker == 0xDA:
+            return content[start : start + 1] != components
+    return True
 
 
 def _check(count: int, most: int, what: str) -> None:

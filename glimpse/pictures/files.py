@@ -1,10 +1,11 @@
 """Picture files become pictures, as far as they are there; what a viewer makes of their samples is
-the job of services.common.picture_colours, and what a model sees of them preprocess'."""
+the job of glimpse.pictures.colours, and what a model sees of them preprocess'."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 from collections.abc import Iterator
 
@@ -12,12 +13,14 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from glimpse.errors import InvalidImage
-from services.common.picture_bounds import check_structure, webp_size
-from services.common.picture_names import refused_name
-from services.common.png_chunks import without_texts
+from glimpse.pictures.bounds import check_structure, webp_size
+from glimpse.pictures.names import refused_name
+from glimpse.pictures.png_chunks import without_texts
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """The decoders that a stranger's bytes can reach; Pillow has many more."""
+
+_PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
 
 IMAGE_EMPTY = "IMAGE_EMPTY"
 IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
@@ -34,34 +37,31 @@ _UNTOLD = (128, 128)  # what libjpeg shows where it knows nothing
 
 
 @functools.cache
-def add_formats() -> None:
-    """Loads what reads FORMATS; Pillow by itself would load all that it has, and has no HEIF.
+def readable_formats() -> tuple[str, ...]:
+    """Loads what reads FORMATS, and returns those that can be read here: all where the services
+    run; elsewhere Pillow may be older, and pillow-heif, without which there is no HEIF, missing.
 
-    On one thread each: several pictures are decoded side by side as it is.
+    Pillow by itself would load all that it has. A program that has set HEIF up keeps its own.
     """
-    import pillow_heif  # not at the top: services know of decoding, and leave it to their workers
-    from PIL import (  # noqa: F401
-        AvifImagePlugin,
-        BmpImagePlugin,
-        GifImagePlugin,
-        JpegImagePlugin,
-        MpoImagePlugin,
-        PngImagePlugin,
-        TiffImagePlugin,
-        WebPImagePlugin,
-    )
+    for name in _PLUGINS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{name}ImagePlugin")
+    if "HEIF" not in Image.OPEN:
+        with contextlib.suppress(ImportError):
+            # Not at the top: services know of decoding, and leave it to their workers.
+            import pillow_heif
 
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    pillow_heif.register_heif_opener(
-        thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
-    )
+            pillow_heif.register_heif_opener(
+                thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+            )
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def open_picture(content: bytes, max_pixels: int) -> ImageFile:
     """The picture, of which only the head is read.
 
     Raises InvalidImage for what is no picture of FORMATS, has more than `max_pixels` pixels (width
-    times height), or breaks a bound of picture_bounds.
+    times height), or breaks a bound of glimpse.pictures.bounds.
     """
     if not content:
         raise InvalidImage(_FIELD, "the file is empty", reason=IMAGE_EMPTY)
@@ -70,9 +70,9 @@ def open_picture(content: bytes, max_pixels: int) -> ImageFile:
         raise InvalidImage(_FIELD, problem, reason=IMAGE_UNSUPPORTED)
     check_structure(content)
     _check_size(webp_size(content), max_pixels)
-    add_formats()
+    formats = readable_formats()
     with translated(f"the {max_pixels} allowed"):
-        image = Image.open(io.BytesIO(without_texts(content)), formats=FORMATS)
+        image = Image.open(io.BytesIO(without_texts(content)), formats=formats)
         _check_size(image.size, max_pixels)
         return image
 

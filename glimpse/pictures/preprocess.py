@@ -4,7 +4,7 @@ not.
 By default the steps are those of openai/CLIP's own `preprocess` up to (not including) the division
 by 255, so pictures of RGB or gray give the same bytes here and there. Where CLIP would fail or show
 something else than people see, it is what viewers show: EXIF orientation is applied first, colours
-are those of services.common.picture_colours, and JPEGs of more than 50 megapixels are decoded at a
+are those of glimpse.pictures.colours, and JPEGs of more than 50 megapixels are decoded at a
 smaller scale, as far as pixels stay the same within a level. What strangers send,
 services.common.decode_worker decodes.
 
@@ -13,24 +13,29 @@ Any change of a step changes vectors: raise PREPROCESSING_VERSION with it.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
-from services.common.picture_colours import load_as_shown
-from services.common.picture_files import format_of, open_picture, translated
-from services.common.preprocessing import Interpolation, Preprocessing, Resize
+from glimpse.pictures.bounds import has_several_scans
+from glimpse.pictures.colours import load_as_shown
+from glimpse.pictures.files import format_of, open_picture, translated
+from glimpse.pictures.preprocessing import Interpolation, Preprocessing, Resize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_BYTES_PER_PIXEL = 17
 """What decoding takes at most beside the file, by the growth of the process' peak at 20 million
 pixels: WebP 16.3, PNG of 16 bits and CMYK 12, a progressive JPEG 7, and 8.4 where it is turned."""
 
-_JPEG_BYTES_PER_SAMPLE = 2  # which a JPEG of several scans takes, at any scale
+_JPEG_BYTES_PER_SAMPLE = 2  # of a JPEG of several scans that is decoded at a smaller scale
 
 _EXACT_PIXELS = 50_000_000  # JPEGs up to this size are decoded whole
 _LEAST_SHRINK = 6  # how much of making a larger one smaller is left to the filter
@@ -73,13 +78,22 @@ def decode(content: bytes, preprocessing: Preprocessing, max_pixels: int) -> Dec
     """Return the square of pixels that a model sees of a picture file.
 
     Of an animation, the first frame; of several pages, the first. Raises InvalidImage for what
-    picture_files and picture_colours refuse, or cannot read.
+    glimpse.pictures' files and colours refuse, or cannot read.
     """
     return decode_opened(open_picture(content, max_pixels), preprocessing)
 
 
 def decode_opened(opened: ImageFile, preprocessing: Preprocessing) -> Decoded:
     """Return what `decode` does of an opened picture, which has no further use then."""
+    import numpy as np  # which a client may lack
+
+    image, width, height = seen_square(opened, preprocessing)
+    return Decoded(np.array(image), width, height, format_of(opened))
+
+
+def seen_square(opened: ImageFile, preprocessing: Preprocessing) -> tuple[Image.Image, int, int]:
+    """The square that a model sees of an opened picture, in mode "RGB"; and width and height of all
+    of it, as a viewer shows it. Raises InvalidImage."""
     with translated():
         width, height = opened.size
         scale = _scale(opened, preprocessing)
@@ -92,17 +106,28 @@ def decode_opened(opened: ImageFile, preprocessing: Preprocessing) -> Decoded:
             image = image.transpose(_TURNS[orientation])
         if orientation in _ON_ITS_SIDE:
             width, height = height, width
-        pixels = np.array(_square(image, box, preprocessing).convert("RGB"))  # [S, S, 3]
-    return Decoded(pixels, width, height, format_of(opened))
+        return _square(image, box, preprocessing).convert("RGB"), width, height
 
 
 def decode_bytes(opened: ImageFile, preprocessing: Preprocessing) -> int:
     """The memory that decoding an opened picture takes at most, beside its file."""
-    pixels, scale = math.prod(opened.size), _scale(opened, preprocessing)
-    if scale == 1:
-        return pixels * MAX_BYTES_PER_PIXEL
-    samples = pixels * len(opened.getbands())
-    return samples * _JPEG_BYTES_PER_SAMPLE + pixels // scale**2 * MAX_BYTES_PER_PIXEL
+    scaled_pixels = math.prod(opened.size) // _scale(opened, preprocessing) ** 2
+    return scaled_pixels * MAX_BYTES_PER_PIXEL + _held_bytes(opened, preprocessing)
+
+
+def told_memory(opened: ImageFile, preprocessing: Preprocessing) -> str:
+    """What explains the memory that decoding takes, where it is much for the picture's kind."""
+    is_held = _held_bytes(opened, preprocessing) > 0
+    return "a progressive JPEG of that size is held whole" if is_held else ""
+
+
+def _held_bytes(opened: ImageFile, preprocessing: Preprocessing) -> int:
+    """What a JPEG of several scans takes at any scale, until its last one is read."""
+    if _scale(opened, preprocessing) == 1 or not isinstance(opened.fp, io.BytesIO):
+        return 0
+    samples = math.prod(opened.size) * len(opened.getbands())
+    is_held = has_several_scans(opened.fp.getvalue())
+    return samples * _JPEG_BYTES_PER_SAMPLE if is_held else 0
 
 
 def _scale(opened: ImageFile, preprocessing: Preprocessing) -> int:

@@ -1,4 +1,4 @@
-"""How a model sees pictures, as data; making the pixels is services.common.preprocess' job."""
+"""How a model sees pictures, as data; making the pixels is glimpse.pictures.preprocess' job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PREPROCESSING_VERSION = "2"
 
 
 class Resize(IntEnum):
-    """How a picture becomes square; numbered as in the encoder's contract."""
+    """How a picture becomes square; numbered as in the contracts."""
 
     CROP = 1  # the short side to the square's, and the middle cut out, as CLIP does
     STRETCH = 2  # both sides to the square's, as SigLIP does
@@ -18,7 +18,7 @@ class Resize(IntEnum):
 
 
 class Interpolation(IntEnum):
-    """How pixels are computed when a picture is resized; numbered as in the encoder's contract."""
+    """How pixels are computed when a picture is resized; numbered as in the contracts."""
 
     BICUBIC = 1
     BILINEAR = 2
@@ -31,6 +31,17 @@ class Preprocessing:
     image_size: int  # side of the square, in pixels
     resize: Resize = Resize.CROP
     interpolation: Interpolation = Interpolation.BICUBIC
+
+    @classmethod
+    def numbered(
+        cls, version: str, image_size: int, resize: int, interpolation: int
+    ) -> Preprocessing:
+        """What the contracts' fields say, where 0 is the default. Raises ValueError for what this
+        release does not know, and so cannot make the pixels of."""
+        if version != PREPROCESSING_VERSION:
+            raise ValueError(f"version {version}")
+        seen = Resize(resize or Resize.CROP), Interpolation(interpolation or Interpolation.BICUBIC)
+        return cls(image_size, *seen)
 
     @property
     def fingerprint(self) -> str:
