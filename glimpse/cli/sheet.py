@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from glimpse.cli.fonts import Font, font_for
+from glimpse.pictures.files import readable_formats
 from glimpse.results import Hit
 
 COLUMNS = 5
@@ -87,10 +88,11 @@ def _thumbnail(path: Path | None) -> Image.Image | None:
     """The centre square of a picture as a viewer shows it, or None when there is no reading it."""
     if path is None:
         return None
+    formats = readable_formats()  # HEIC among them where pillow-heif is installed
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures: the bomb itself is an error
-            with Image.open(path) as picture:
+            with Image.open(path, formats=formats) as picture:
                 picture.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
                 upright = ImageOps.exif_transpose(picture).convert("RGBA")
     except Exception:  # broken files make Pillow raise almost every built-in exception

@@ -8,6 +8,7 @@ from PIL import Image, ImageFont
 from glimpse.cli import fonts, sheet
 from glimpse.cli.fonts import font_for
 from glimpse.cli.sheet import THUMBNAIL, Tile, contact_sheet, tile
+from glimpse.pictures.files import readable_formats
 from glimpse.results import Hit
 
 RED, GREEN = (255, 0, 0), (0, 128, 0)
@@ -70,6 +71,15 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path):
     red, green, _ = shown.split()
     assert green.getpixel((left + 75, top + 20)) == pytest.approx(128, abs=8)
     assert red.getpixel((left + 75, top + 130)) == pytest.approx(255, abs=8)
+
+
+@pytest.mark.parametrize("file_format", ["HEIF", "AVIF"])
+def test_what_phones_write_is_shown(tmp_path, file_format):
+    readable_formats()
+    path = tmp_path / "phone"
+    Image.new("RGB", (64, 64), GREEN).save(path, file_format)
+    shown = middle(contact_sheet("q", [Tile(path, 0, "")]), 0)
+    assert shown == pytest.approx(GREEN, abs=3)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut short"])
