@@ -7,14 +7,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
+from google.rpc import code_pb2
 
 from glimpse import calls, converters
 from glimpse.aio_ingest import AsyncIngest
 from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
-from glimpse.errors import Unavailable
+from glimpse.errors import GlimpseError, Unavailable
 from glimpse.in_flight import IngestLimits
-from glimpse.results import Collection, ImageFile, StoredImage
+from glimpse.results import Collection, CollectionModel, ImageFile, StoredImage
+from glimpse.shrinking import LargePictures
 from glimpse.transport.channel import open_aio_channel, open_channel
 
 Arguments = ParamSpec("Arguments")
@@ -40,7 +42,7 @@ class AsyncClient(BaseClient):
 
     Made anywhere, and owned by the event loop of its first call. Cancelling a call stops it in the
     service too. A picture to search by that is given by its path is read at once: give bytes where
-    that must not hold up the loop.
+    that must not hold up the loop. It is made smaller on a thread.
     """
 
     _open = staticmethod(open_aio_channel)
@@ -50,6 +52,7 @@ class AsyncClient(BaseClient):
     search = _awaited(calls.search)
     batch_search = _awaited(calls.batch_search)
     get_images = _awaited(calls.get_images)
+    get_model = _awaited(calls.get_model)
     count_images = _awaited(calls.count_images)
     create_collection = _awaited(calls.create_collection)
     get_collection = _awaited(calls.get_collection)
@@ -149,6 +152,31 @@ class AsyncClient(BaseClient):
         return super()._connection(service)
 
     async def _make(self, call: calls.UnaryCall[Result]) -> Result:
+        pictures = self._large_pictures(call)
+        model = await self._model_seeing(pictures) if pictures else None
+        if not pictures or not model or not model.preprocessing:
+            return await self._answer(call)
+        await asyncio.to_thread(pictures.shrink, model.preprocessing)
+        result = await self._answer(call)
+        if getattr(result, "model", None) != model.model:  # which has been replaced
+            self._models.pop(pictures.collection, None)
+            pictures.restore()
+            result = await self._answer(call)
+        return result
+
+    async def _model_seeing(self, pictures: LargePictures) -> CollectionModel | None:
+        collection = pictures.collection
+        if collection not in self._models:
+            model = None
+            try:
+                model = await self._answer(calls.get_model(collection))
+            except GlimpseError as error:
+                if error.code != code_pb2.UNIMPLEMENTED:  # as of services older than this client
+                    raise
+            self._models[collection] = model
+        return self._models.get(collection)
+
+    async def _answer(self, call: calls.UnaryCall[Result]) -> Result:
         try:
             with self._begun(call) as answer:
                 return call.result(await answer)

@@ -15,6 +15,8 @@ from glimpse.arguments import checked
 from glimpse.calls import UnaryCall
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.query.v1 import query_pb2_grpc
+from glimpse.results import CollectionModel
+from glimpse.shrinking import LargePictures
 from glimpse.transport.channel import MAX_MESSAGE_BYTES
 from glimpse.transport.credentials import client_credentials
 from glimpse.transport.diagnosis import Diagnosis
@@ -45,6 +47,11 @@ class BaseClient:
     when they change. The constructor raises UnusableCredentials, and InvalidInput for what is no
     address. Arguments of a wrong type are a TypeError that names them, here and in every method.
 
+    A picture to search by is sent as what the model sees of it, where that is less than the file:
+    hits are the same. That takes Pillow, the release of the services, and this process' memory and
+    time for decoding; `shrink_pictures=False` has files sent as they are, which is better for
+    strangers' files: the services decode them in processes that may end.
+
     In a program that traces with OpenTelemetry, each call is a span, which the services continue.
     """
 
@@ -62,8 +69,12 @@ class BaseClient:
         tls_cert: str | os.PathLike[str] | None = None,
         tls_key: str | os.PathLike[str] | None = None,
         token: str | os.PathLike[str] | None = None,
+        shrink_pictures: bool = True,
     ) -> None:
         self._timeout_s = timeout_s
+        self._shrinks_pictures = shrink_pictures
+        # By collection; None: the service does not say.
+        self._models: dict[str, CollectionModel | None] = {}
         self._max_message_bytes = max_message_bytes
         self._credentials = client_credentials(tls_ca, tls_cert, tls_key, token)
         self._credentials.check()
@@ -102,6 +113,12 @@ class BaseClient:
         with self._opening:
             self._is_closed = True
             return [channel for channel, _ in self._connections.values()]
+
+    def _large_pictures(self, call: UnaryCall[Any]) -> LargePictures | None:
+        """The call's pictures that are to become smaller, if there are any."""
+        if not self._shrinks_pictures:
+            return None
+        return LargePictures(call.request) or None
 
     @contextlib.contextmanager
     def _begun(self, call: UnaryCall[Any]) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from glimpse.query.v1 import query_pb2
 from glimpse.results import (
     BatchSearchResult,
     Collection,
+    CollectionModel,
     CollectionPage,
     FoundImages,
     ImagePage,
@@ -131,6 +132,15 @@ def get_images(
         collection=collection, ids=ids, output_fields=output_fields
     )
     return UnaryCall("query", "GetImages", request, converters.found_images, timeout_s)
+
+
+@checked
+def get_model(collection: str, timeout_s: float | None = None) -> UnaryCall[CollectionModel]:
+    """The model of a collection, and how it sees pictures."""
+    request = query_pb2.GetModelRequest(
+        collection=converters.checked_text("collection", collection)
+    )
+    return UnaryCall("query", "GetModel", request, converters.collection_model, timeout_s)
 
 
 @checked

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
+from google.rpc import code_pb2
+
 from glimpse import calls, converters
 from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
-from glimpse.errors import Unavailable
+from glimpse.errors import GlimpseError, Unavailable
 from glimpse.in_flight import IngestLimits
 from glimpse.ingest import Ingest
-from glimpse.results import Collection, ImageFile, StoredImage
+from glimpse.results import Collection, CollectionModel, ImageFile, StoredImage
+from glimpse.shrinking import LargePictures
 from glimpse.transport.channel import open_channel
 
 Arguments = ParamSpec("Arguments")
@@ -41,6 +44,7 @@ class Client(BaseClient):
     search = _waiting(calls.search)
     batch_search = _waiting(calls.batch_search)
     get_images = _waiting(calls.get_images)
+    get_model = _waiting(calls.get_model)
     count_images = _waiting(calls.count_images)
     create_collection = _waiting(calls.create_collection)
     get_collection = _waiting(calls.get_collection)
@@ -140,6 +144,31 @@ class Client(BaseClient):
         return Ingest(channel, self._diagnoses["indexer"], options, images, limits)
 
     def _make(self, call: calls.UnaryCall[Result]) -> Result:
+        pictures = self._large_pictures(call)
+        model = self._model_seeing(pictures) if pictures else None
+        if not pictures or not model or not model.preprocessing:
+            return self._answer(call)
+        pictures.shrink(model.preprocessing)
+        result = self._answer(call)
+        if getattr(result, "model", None) != model.model:  # which has been replaced
+            self._models.pop(pictures.collection, None)
+            pictures.restore()
+            result = self._answer(call)
+        return result
+
+    def _model_seeing(self, pictures: LargePictures) -> CollectionModel | None:
+        collection = pictures.collection
+        if collection not in self._models:
+            model = None
+            try:
+                model = self._answer(calls.get_model(collection))
+            except GlimpseError as error:
+                if error.code != code_pb2.UNIMPLEMENTED:  # as of services older than this client
+                    raise
+            self._models[collection] = model
+        return self._models.get(collection)
+
+    def _answer(self, call: calls.UnaryCall[Result]) -> Result:
         try:
             with self._begun(call) as answer:
                 return call.result(answer)

@@ -11,11 +11,13 @@ from google.protobuf import json_format, struct_pb2
 
 from glimpse.errors import InvalidInput
 from glimpse.indexer.v1 import indexer_pb2
+from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.query.v1 import query_pb2
 from glimpse.results import (
     Answer,
     BatchSearchResult,
     Collection,
+    CollectionModel,
     CollectionPage,
     FoundImages,
     Hit,
@@ -166,6 +168,18 @@ def batch_search_result(response: query_pb2.BatchSearchResponse) -> BatchSearchR
     return BatchSearchResult(answers, _model(response.model), _timing(response.timing))
 
 
+def collection_model(response: query_pb2.GetModelResponse) -> CollectionModel:
+    """A GetModelResponse as a CollectionModel."""
+    seen = response.preprocessing
+    try:
+        preprocessing = Preprocessing.numbered(
+            seen.version, seen.image_size, seen.resize, seen.interpolation
+        )
+    except ValueError:
+        preprocessing = None
+    return CollectionModel(_model(response.model), preprocessing)
+
+
 def _model(message: query_pb2.Model) -> Model:
     return Model(message.name, message.fingerprint)
 
@@ -296,17 +310,21 @@ def _check_integers(value: Any) -> None:
             _check_integers(item)
 
 
-def plain(value: struct_pb2.Struct | struct_pb2.Value | struct_pb2.ListValue) -> Any:
-    """A Struct, or a part of one, as Python values; whole numbers up to 2^53 become int."""
-    if isinstance(value, struct_pb2.Struct):
-        return {key: plain(item) for key, item in value.fields.items()}
-    if isinstance(value, struct_pb2.ListValue):
-        return [plain(item) for item in value.values]
+def plain(message: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as Python values; whole numbers up to 2^53 become int."""
+    return {key: _plain(value) for key, value in message.fields.items()}
+
+
+def _plain(value: struct_pb2.Value) -> Any:
     kind = value.WhichOneof("kind")
-    if kind in ("struct_value", "list_value"):
-        return plain(getattr(value, kind))
+    if kind == "string_value":
+        return value.string_value
     if kind == "number_value":
         number = value.number_value
         whole = number.is_integer() and abs(number) <= _MAX_EXACT_WHOLE
         return int(number) if whole else number
-    return None if kind in (None, "null_value") else getattr(value, kind)
+    if kind == "struct_value":
+        return plain(value.struct_value)
+    if kind == "list_value":
+        return [_plain(item) for item in value.list_value.values]
+    return value.bool_value if kind == "bool_value" else None

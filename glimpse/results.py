@@ -12,6 +12,7 @@ from typing import Any
 from glimpse import files, fsspec_files
 from glimpse.arguments import check_fields
 from glimpse.errors import GlimpseError
+from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.uris import path_of, uri_of
 
 Metadata = Mapping[str, Any]
@@ -86,6 +87,15 @@ class Model:
 
     name: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class CollectionModel:
+    """The model of a collection, and how it sees pictures; None where this release of the client
+    does not know how, and so cannot make the pixels that it sees."""
+
+    model: Model
+    preprocessing: Preprocessing | None
 
 
 @dataclass(frozen=True)

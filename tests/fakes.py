@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry
 from glimpse import errors
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.pictures.preprocess import Decoded, decode
+from glimpse.pictures.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from glimpse.transport.status import to_status
 from services.common.admission import Admission
 from services.common.interceptors import CallInterceptor
-from services.common.preprocess import Decoded, decode
-from services.common.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from services.common.telemetry import RpcMetrics
 
 
@@ -81,6 +81,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     - `failures`: that many of the next encoding calls fail with `failure`;
     - `open`: an event; encoding calls wait while it is cleared;
     - `items`: a Counter of "texts", "pixels", "files" and "calls";
+    - `sizes_bytes`: those of the picture files that it was given;
     - `in_flight`, `max_in_flight`: encoding calls that run now, and the most that ran at once;
     - `times_left_s`: how long the caller of each encoding call waits, in seconds.
 
@@ -108,6 +109,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         self.open = asyncio.Event()
         self.open.set()
         self.items: Counter[str] = Counter()
+        self.sizes_bytes: list[int] = []
         self.max_in_flight = 0
         self.in_flight = 0
         self.times_left_s: list[float] = []
@@ -181,6 +183,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         try:
             if image.WhichOneof("source") == "file":
                 self.items["files"] += 1
+                self.sizes_bytes.append(len(image.file))
                 decoded = decode(image.file, Preprocessing(self.image_size), self.max_image_pixels)
                 return pb.ImageResult(embedding=self._embedding(decoded.pixels.tobytes()))
             self.items["pixels"] += 1

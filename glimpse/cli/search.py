@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,7 @@ def similar(
     if (image is None) == (image_id is None):
         raise typer.BadParameter("give either IMAGE or --id")
     _check_sheet(sheet)
+    warnings.filterwarnings("ignore", "Image size", RuntimeWarning)  # of Pillow, on large pictures
     with addresses.connect(query, "", data, timeout) as client:
         result = client.search(
             collection,

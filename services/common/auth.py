@@ -34,6 +34,7 @@ METHOD_SCOPES = {
     f"{_QUERY}Search": "search",
     f"{_QUERY}BatchSearch": "search",
     f"{_QUERY}GetImages": "search",
+    f"{_QUERY}GetModel": "search",
 }
 """The scope that a token needs for each method. What is not here, nobody may call."""
 

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from glimpse.errors import GlimpseError
 from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import to_status
+from services.common.encoder_client import EncoderModel
 from services.common.event_loop import paced
 from services.common.json_values import write_object
 from services.common.raw_messages import Part, delimited, size_of
@@ -54,6 +55,19 @@ async def batch_response(
         results += delimited(pb.BatchSearchResponse.RESULTS_FIELD_NUMBER, *result)
     rest = pb.BatchSearchResponse(model=_model(answers.collection), timing=_timing(answers))
     return results, rest
+
+
+def model_response(model: EncoderModel) -> pb.GetModelResponse:
+    """A collection's model, and how it sees pictures."""
+    return pb.GetModelResponse(
+        model=pb.Model(name=model.name, fingerprint=model.fingerprint),
+        preprocessing=pb.Preprocessing(
+            version=model.preprocessing_version,
+            image_size=model.image_size,
+            resize=model.resize,  # type: ignore[arg-type]
+            interpolation=model.interpolation,  # type: ignore[arg-type]
+        ),
+    )
 
 
 async def images_response(

@@ -36,7 +36,7 @@ _OUTPUT_FIELDS = "output_fields"
 
 def check_search(request: pb.SearchRequest) -> None:
     """All of a SearchRequest but its pictures."""
-    _check_collection(request.collection)
+    check_collection(request.collection)
     _check_options(request.options)
     if len(request.page_token) > MAX_PAGE_TOKEN_CHARACTERS:
         raise InvalidInput(
@@ -50,7 +50,7 @@ def check_search(request: pb.SearchRequest) -> None:
 
 def check_batch(request: pb.BatchSearchRequest) -> None:
     """What all queries of a BatchSearchRequest share; each has check_query, and fails alone."""
-    _check_collection(request.collection)
+    check_collection(request.collection)
     count, options = len(request.queries), request.options
     if not 1 <= count <= MAX_QUERIES:
         raise InvalidInput("queries", f"must be 1 to {MAX_QUERIES} queries, not {count}")
@@ -67,7 +67,7 @@ def check_batch(request: pb.BatchSearchRequest) -> None:
 
 def check_get(request: pb.GetImagesRequest) -> None:
     """All of a GetImagesRequest."""
-    _check_collection(request.collection)
+    check_collection(request.collection)
     if not 1 <= len(request.ids) <= MAX_IDS:
         raise InvalidInput("ids", f"must be 1 to {MAX_IDS} ids, not {len(request.ids)}")
     _check_count(_OUTPUT_FIELDS, request.output_fields, MAX_OUTPUT_FIELDS)
@@ -226,7 +226,8 @@ def _check_condition(root: pb.Condition, field: str) -> None:
         )
 
 
-def _check_collection(name: str) -> None:
+def check_collection(name: str) -> None:
+    """The name of a collection."""
     store_bounds.check_name(name[:256])  # one more than fit: the error repeats the name
 
 

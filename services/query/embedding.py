@@ -11,10 +11,10 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound, as_value
+from glimpse.pictures.preprocessing import told_difference
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
 from services.common.event_loop import paced
-from services.common.preprocessing import told_difference
 from services.common.tasks import concurrently
 from services.query.metrics import QueryMetrics, SearchTiming
 from services.query.queries import (
@@ -237,6 +237,14 @@ class Embedder:
             mismatches.get(batch.model_fingerprint, outcome) if batch else outcome
             for outcome, batch in encoded
         ]
+
+    async def model_of(self, collection: CollectionSpec, deadline: Deadline) -> EncoderModel:
+        """The encoder's model now, if it is the collection's; raises ModelMismatch, and what the
+        encoder's client raises."""
+        model = self._model = await self._encoder.model(deadline)
+        if model.fingerprint != collection.model_fingerprint:
+            raise await self._mismatch(collection, model.fingerprint, deadline)
+        return model
 
     async def _current_model(self, deadline: Deadline) -> EncoderModel:
         """The encoder's model and limits, asked for once."""

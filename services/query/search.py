@@ -11,7 +11,7 @@ import numpy as np
 
 from glimpse.errors import GlimpseError, InvalidInput, Unavailable
 from services.common.deadline import Deadline
-from services.common.encoder_client import Embedded
+from services.common.encoder_client import Embedded, EncoderModel
 from services.common.event_loop import paced
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics, SearchTiming
@@ -117,6 +117,11 @@ class Searcher:
         rows = await find_rows(self._store, name, list(dict.fromkeys(ids)), fields, deadline)
         present = [(identity, rows[identity]) for identity in ids if identity in rows]
         return present, [identity for identity in ids if identity not in rows]
+
+    async def get_model(self, name: str, deadline: Deadline) -> EncoderModel:
+        """The model of a collection, which is the encoder's; raises what a search raises."""
+        collection = await self._store.get_spec(name, deadline=deadline, max_age_s=self._trust_s)
+        return await self._embedder.model_of(collection, deadline)
 
     async def _outcomes(
         self,

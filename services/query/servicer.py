@@ -75,6 +75,13 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         )
         return await joined(*await answers.images_response(present, missing, self._room("ids")))
 
+    async def GetModel(
+        self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetModelResponse:
+        bounds.check_collection(request.collection)
+        model = await self._searcher.get_model(request.collection, self._deadline(context))
+        return answers.model_response(model)
+
     def _deadline(self, context: grpc.aio.ServicerContext) -> Deadline:
         return deadline_of(context, self._settings.default_timeout_s)
 

@@ -12,7 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.fakes import FakeEncoder
 from tests.memory_store import MemoryStore
 from tests.query_service import COLLECTION, fake_encoder, fill, query_target, rows
 
@@ -112,9 +114,11 @@ def test_no_dependency_may_be_older_than_the_generated_stubs_ask_for(wheel):
     }
 
 
-async def searched(environment: Path, *command: str) -> subprocess.CompletedProcess[str]:
+async def searched(
+    environment: Path, *command: str, encoder: FakeEncoder | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a program of the environment while a query service runs; {} stands for its address."""
-    store, encoder = MemoryStore(), fake_encoder()
+    store, encoder = MemoryStore(), encoder or fake_encoder()
     await fill(store, rows())
     async with encoder.serve() as peer, query_target(store, peer) as target:
         words = [target if word == "{}" else word for word in command]
@@ -148,6 +152,13 @@ async def test_with_its_extra_the_command_searches_and_says_where_services_are(w
     done = await searched(environment, "glimpse", "search", "dog", *options)
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[2] for line in done.stdout.splitlines()] == ["id", "dog"]
+    picture, encoder = tmp_path / "large.png", fake_encoder()
+    Image.effect_noise((400, 300), 90).save(picture)
+    done = await searched(
+        environment, "glimpse", "similar", str(picture), *options, encoder=encoder
+    )
+    assert done.returncode == 0, done.stderr
+    assert encoder.sizes_bytes[0] < 1_000 < picture.stat().st_size  # as the model sees it
     done = run(environment / "glimpse", "up", cwd=environment)
     assert done.returncode == 1
     last_line = done.stderr.splitlines()[-1]

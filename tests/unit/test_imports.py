@@ -65,6 +65,16 @@ def test_the_command_line_names_the_addresses_that_the_client_takes():
     assert ours == (ports.DEFAULT_QUERY, ports.DEFAULT_INDEXER)
 
 
+def test_without_pillow_a_picture_to_search_by_goes_as_it_is():
+    done = python(
+        without("PIL", "numpy") + "from glimpse.shrinking import shrunk\n"
+        "from glimpse.pictures.preprocessing import Preprocessing\n"
+        "content = bytes(1_000_000)\n"
+        "assert shrunk(content, Preprocessing(224)) is content\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_command_line_starts_where_modules_of_unix_are_missing():
     done = python(
         without(*NOT_ON_WINDOWS) + "import glimpse.cli, importlib, pkgutil\n"

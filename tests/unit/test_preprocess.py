@@ -17,14 +17,16 @@ from PIL import Image
 
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.errors import InvalidImage
-from services.common import picture_files, preprocess
-from services.common.preprocess import decode
-from services.common.preprocessing import (
+from glimpse.pictures import files as picture_files
+from glimpse.pictures import preprocess
+from glimpse.pictures.preprocess import decode
+from glimpse.pictures.preprocessing import (
     PREPROCESSING_VERSION,
     Interpolation,
     Preprocessing,
     Resize,
 )
+from glimpse.query.v1 import query_pb2
 
 MAX_PIXELS = 4_000_000
 
@@ -102,9 +104,14 @@ def test_what_changes_pixels_changes_the_fingerprint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(Resize, pb.Resize), (Interpolation, pb.Interpolation)]
+    ("ours", "theirs"),
+    [
+        (ours, getattr(contract, ours.__name__))
+        for ours in (Resize, Interpolation)
+        for contract in (pb, query_pb2)
+    ],
 )
-def test_preprocessing_is_numbered_as_in_the_contract(ours, theirs) -> None:
+def test_preprocessing_is_numbered_as_in_the_contracts(ours, theirs) -> None:
     prefix = theirs.DESCRIPTOR.name.upper()
     expected = {f"{prefix}_{each.name}": each.value for each in ours}
     assert dict(theirs.items()) == {f"{prefix}_UNSPECIFIED": 0, **expected}
@@ -301,7 +308,7 @@ def test_decompression_bombs_are_refused_and_pillows_own_bound_stays() -> None:
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-picture_files.add_formats()
+assert picture_files.readable_formats() == picture_files.FORMATS
 SEEDS = [file_of(noise(24, 17), name) for name in picture_files.FORMATS]
 
 

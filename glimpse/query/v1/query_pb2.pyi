@@ -26,6 +26,19 @@ class Consistency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONSISTENCY_UNSPECIFIED: _ClassVar[Consistency]
     CONSISTENCY_BOUNDED: _ClassVar[Consistency]
     CONSISTENCY_STRONG: _ClassVar[Consistency]
+
+class Resize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESIZE_UNSPECIFIED: _ClassVar[Resize]
+    RESIZE_CROP: _ClassVar[Resize]
+    RESIZE_STRETCH: _ClassVar[Resize]
+    RESIZE_CROP_DOWN: _ClassVar[Resize]
+
+class Interpolation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INTERPOLATION_UNSPECIFIED: _ClassVar[Interpolation]
+    INTERPOLATION_BICUBIC: _ClassVar[Interpolation]
+    INTERPOLATION_BILINEAR: _ClassVar[Interpolation]
 OPERATOR_UNSPECIFIED: Operator
 OPERATOR_EQUAL: Operator
 OPERATOR_NOT_EQUAL: Operator
@@ -38,6 +51,13 @@ OPERATOR_PREFIX: Operator
 CONSISTENCY_UNSPECIFIED: Consistency
 CONSISTENCY_BOUNDED: Consistency
 CONSISTENCY_STRONG: Consistency
+RESIZE_UNSPECIFIED: Resize
+RESIZE_CROP: Resize
+RESIZE_STRETCH: Resize
+RESIZE_CROP_DOWN: Resize
+INTERPOLATION_UNSPECIFIED: Interpolation
+INTERPOLATION_BICUBIC: Interpolation
+INTERPOLATION_BILINEAR: Interpolation
 
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "text", "image", "image_id", "vector", "weighted_sum", "options", "page_token")
@@ -280,3 +300,29 @@ class Image(_message.Message):
     id: str
     attributes: Attributes
     def __init__(self, id: _Optional[str] = ..., attributes: _Optional[_Union[Attributes, _Mapping]] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model", "preprocessing")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PREPROCESSING_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    preprocessing: Preprocessing
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., preprocessing: _Optional[_Union[Preprocessing, _Mapping]] = ...) -> None: ...
+
+class Preprocessing(_message.Message):
+    __slots__ = ("version", "image_size", "resize", "interpolation")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    INTERPOLATION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    image_size: int
+    resize: Resize
+    interpolation: Interpolation
+    def __init__(self, version: _Optional[str] = ..., image_size: _Optional[int] = ..., resize: _Optional[_Union[Resize, str]] = ..., interpolation: _Optional[_Union[Interpolation, str]] = ...) -> None: ...

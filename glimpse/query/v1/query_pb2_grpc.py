@@ -59,6 +59,11 @@ class QueryStub:
                 request_serializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetImagesRequest.SerializeToString,
                 response_deserializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetImagesResponse.FromString,
                 _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/glimpse.query.v1.Query/GetModel',
+                request_serializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetModelResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServicer:
@@ -114,6 +119,17 @@ class QueryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModel(self, request, context):
+        """GetModel says how the model of a collection sees pictures. Whoever makes the square that it sees of a picture can
+        send that as a PNG, and gets the hits of the whole file.
+
+        Errors are those of Search by a picture: UNAVAILABLE without the encoder; FAILED_PRECONDITION, reason
+        MODEL_MISMATCH, if the collection was filled by another model than the encoder's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +147,11 @@ def add_QueryServicer_to_server(servicer, server):
                     servicer.GetImages,
                     request_deserializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetImagesRequest.FromString,
                     response_serializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetImagesResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetModelRequest.FromString,
+                    response_serializer=glimpse_dot_query_dot_v1_dot_query__pb2.GetModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +245,33 @@ class Query:
             '/glimpse.query.v1.Query/GetImages',
             glimpse_dot_query_dot_v1_dot_query__pb2.GetImagesRequest.SerializeToString,
             glimpse_dot_query_dot_v1_dot_query__pb2.GetImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.query.v1.Query/GetModel',
+            glimpse_dot_query_dot_v1_dot_query__pb2.GetModelRequest.SerializeToString,
+            glimpse_dot_query_dot_v1_dot_query__pb2.GetModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
