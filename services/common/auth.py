@@ -27,6 +27,7 @@ METHOD_SCOPES = {
     f"{_INDEXER}DeleteImages": "index",
     f"{_INDEXER}CountImages": "index",
     f"{_INDEXER}ListImages": "index",
+    f"{_INDEXER}ImportImages": "index",
     f"{_INDEXER}CreateCollection": "index",  # which IndexImages does as well, if asked to
     f"{_INDEXER}GetCollection": "index",
     f"{_INDEXER}ListCollections": "index",

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from glimpse.errors import InvalidInput
 from services.common.message_fields import MAX_STRUCT_BYTES
 from services.common.text_bounds import CONTROL_CHARACTER
-from services.vectors.bounds import MAX_URI_CHARACTERS, check_name
+from services.vectors.bounds import MAX_DIMENSION, MAX_URI_CHARACTERS, check_name
 from services.vectors.filters import MAX_EXPRESSION_CHARACTERS
 from services.vectors.metadata import MAX_METADATA_BYTES
-from services.vectors.records import ALL_FIELDS
+from services.vectors.records import ALL_FIELDS, DECLARED
 
 MAX_NAME_CHARACTERS = 255
 MAX_BATCH_IMAGES = 256
@@ -21,7 +21,10 @@ MAX_DELETE_IDS = 1_000
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
 MAX_LISTED_IMAGES = 10_000
-MAX_LISTED_BYTES = 4 * 2**20  # of a page, and one read of rows more
+MAX_LISTED_BYTES = 4 * 2**20  # of a response: what gRPC takes where nobody has set a limit
+MAX_IMPORTED_IMAGES = 1_000
+MAX_IMPORTED_BYTES = 4 * 2**20  # of a message: a row takes 0.2 MB at most
+MAX_MODEL_CHARACTERS = 256
 MAX_OUTPUT_FIELDS = 64
 
 
@@ -71,6 +74,38 @@ def check_listed_images(size: int) -> int:
     if size > MAX_LISTED_IMAGES:
         raise InvalidInput("page_size", f"must be at most {MAX_LISTED_IMAGES}; it is {size}")
     return size or MAX_LISTED_IMAGES
+
+
+def check_import_size(size_bytes: int) -> None:
+    """Raises InvalidInput for a message of an import that is too large."""
+    if size_bytes > MAX_IMPORTED_BYTES:
+        raise InvalidInput(
+            "batch", f"must have at most {MAX_IMPORTED_BYTES} bytes; it has {size_bytes}"
+        )
+
+
+def check_imported_images(count: int) -> None:
+    """Raises InvalidInput for too many images to import at once, or none."""
+    if not 1 <= count <= MAX_IMPORTED_IMAGES:
+        raise InvalidInput(
+            "batch.images", f"must be 1 to {MAX_IMPORTED_IMAGES} images; there are {count}"
+        )
+
+
+def check_imported_model(name: str, fingerprint: str, dimension: int) -> None:
+    """Raises InvalidInput for what cannot describe a model."""
+    if not 1 <= len(name) <= MAX_MODEL_CHARACTERS - len(DECLARED):
+        most = MAX_MODEL_CHARACTERS - len(DECLARED)
+        raise InvalidInput("options.model_name", f"must have 1 to {most} characters")
+    if len(fingerprint) > MAX_MODEL_CHARACTERS:
+        raise InvalidInput(
+            "options.model_fingerprint", f"must have at most {MAX_MODEL_CHARACTERS} characters"
+        )
+    for field, text in (("model_name", name), ("model_fingerprint", fingerprint)):
+        if CONTROL_CHARACTER.search(text):
+            raise InvalidInput(f"options.{field}", "must not contain control characters")
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise InvalidInput("options.dimension", f"must be 1 to {MAX_DIMENSION}; it is {dimension}")
 
 
 def check_output_fields(names: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import time
+from dataclasses import replace
 
 from glimpse import errors
 from glimpse.pictures.preprocessing import told_difference
@@ -17,7 +18,13 @@ from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import Encoder
-from services.vectors.records import CollectionInfo, CollectionSpec, IndexKind, Metric
+from services.vectors.records import (
+    DECLARED,
+    CollectionInfo,
+    CollectionSpec,
+    IndexKind,
+    Metric,
+)
 from services.vectors.store import VectorStore
 
 _MAX_DESCRIBED_AT_ONCE = 8
@@ -164,6 +171,38 @@ class Catalog:
                 f"{told_difference(spec.model_fingerprint, model.fingerprint)}"
             )
         return Target(name, model, force, max_wait_s, keep_copies)
+
+    async def target_of_import(self, spec: CollectionSpec, *, create: bool) -> None:
+        """Makes sure that the collection is there, and of the model that made the vectors.
+
+        An empty fingerprint stands for a model of which nobody knows more than its name. Raises
+        NotFound unless `create`, ModelMismatch, and InvalidInput for another dimension.
+        """
+        if not spec.model_fingerprint:
+            spec = replace(spec, model_fingerprint=DECLARED + spec.model_name)
+        milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
+        try:
+            there = await milvus.call(lambda: self._spec(spec.name))
+        except errors.NotFound:
+            if not create:
+                raise
+            with contextlib.suppress(errors.AlreadyExists):
+                await milvus.call(
+                    lambda: self._create(spec, Deadline(self._settings.milvus_timeout_s))
+                )
+            there = await milvus.call(lambda: self._spec(spec.name))
+        if there.model_fingerprint != spec.model_fingerprint:
+            raise errors.ModelMismatch(
+                f"collection {spec.name!r} was filled by model {there.model_name!r} "
+                f"({there.model_fingerprint}); the vectors to import are of {spec.model_name!r} "
+                f"({spec.model_fingerprint}): import them into another collection"
+                f"{told_difference(there.model_fingerprint, spec.model_fingerprint)}"
+            )
+        if there.dimension != spec.dimension:
+            raise errors.InvalidInput(
+                "options.dimension",
+                f"must be the collection's, {there.dimension}; it is {spec.dimension}",
+            )
 
     async def _spec(self, name: str) -> CollectionSpec:
         return await self._store.get_spec(name, deadline=Deadline(self._settings.milvus_timeout_s))

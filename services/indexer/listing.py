@@ -1,68 +1,78 @@
-"""Pages of a collection's rows in the order of their ids."""
+"""Pages of a collection's rows in the order of their ids; what a row is in a message, its caller
+says."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.common.deadline import Deadline
+from services.common.event_loop import paced
 from services.vectors import bounds
 from services.vectors.records import Consistency
 from services.vectors.store import VectorStore
 
-_MAX_NODES = 64  # of a row's attributes, where a thousand are read in one turn of the event loop
-
-Listed = tuple[str, dict[str, Any]]
-"""A row's id, and the fields of it that were asked for."""
+# Of one read of the store, whose answer is parsed in one turn of the event loop.
+_MAX_READ_BYTES = 4 * 2**20
+# Around an entry of a repeated field, in a message of some megabytes.
+_ENTRY_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is to be listed: behind an id, the rows that a filter takes."""
+    """What is to be listed: behind an id, the first `max_rows` that a filter takes, as long as they
+    have `max_bytes` together."""
 
     collection: str
-    filter: str = ""
-    after_id: str = ""
-    fields: Sequence[str] = ()
-
-
-async def rows_of(
-    store: VectorStore, listing: Listing, limit: int, deadline: Deadline
-) -> AsyncIterator[list[Listed]]:
-    """The first `limit` rows, some at a time: the first read tells how large they are, and only
-    that one has to see the latest writes."""
+    filter: str
+    after_id: str
+    fields: Sequence[str]
+    max_rows: int
+    max_bytes: int
     consistency: Consistency = "strong"
-    after_id, size = listing.after_id, bounds.rows_at_once(listing.fields, bounds.MAX_LISTED)
-    while limit:
-        size = min(size, limit)
+
+
+async def page_of(
+    store: VectorStore,
+    listing: Listing,
+    content_of: Callable[[str, dict[str, Any]], bytes],
+    deadline: Deadline,
+) -> tuple[list[bytes], str]:
+    """The rows, each as `content_of` writes it by id and fields, and the id that the next page
+    begins behind; "" where no row is left.
+
+    There is one row at least, if there is any. The first read tells how large rows are, and only
+    that one has to see the latest writes.
+    """
+    contents: list[bytes] = []
+    size_bytes, after_id, consistency = 0, listing.after_id, listing.consistency
+    read_rows = bounds.rows_at_once(listing.fields, bounds.MAX_LISTED)
+    while True:
+        read_rows = min(read_rows, listing.max_rows - len(contents))
         rows = await store.list_rows(
             listing.collection,
-            size,
+            read_rows,
             listing.fields,
             deadline=deadline,
             filter=listing.filter,
             after_id=after_id,
             consistency=consistency,
         )
-        yield rows
+        largest_bytes = 1
+        async for identity, fields in paced(rows):
+            content = content_of(identity, fields)
+            row_bytes = len(content) + _ENTRY_BYTES
+            if contents and size_bytes + row_bytes > listing.max_bytes:
+                return contents, after_id
+            contents.append(content)
+            size_bytes += row_bytes
+            largest_bytes = max(largest_bytes, row_bytes)
+            after_id = identity
+        if len(rows) < read_rows:
+            return contents, ""
+        if len(contents) == listing.max_rows:
+            return contents, after_id
+        fitting = (listing.max_bytes - size_bytes) // (size_bytes // len(contents)) + 1
+        read_rows = min(fitting, bounds.MAX_LISTED, max(1, _MAX_READ_BYTES // largest_bytes))
         consistency = "bounded"
-        if len(rows) < size:
-            return
-        limit -= len(rows)
-        after_id = rows[-1][0]
-        size = bounds.MAX_LISTED if _are_small(rows) else size
-
-
-def _are_small(rows: Sequence[Listed]) -> bool:
-    """Whether so many as there may be can be read in one turn of the event loop."""
-    return max(_nodes(fields) for _, fields in rows) <= _MAX_NODES
-
-
-def _nodes(value: Any) -> int:
-    """About how much there is of a value: its numbers, texts by their length, and lists."""
-    if isinstance(value, dict):
-        return 1 + sum(_nodes(key) + _nodes(item) for key, item in value.items())
-    if isinstance(value, list):
-        return 1 + sum(map(_nodes, value))
-    return 1 + len(value) // 128 if isinstance(value, str) else getattr(value, "size", 1)

@@ -16,6 +16,7 @@ from services.common.repeats import Wait
 from services.common.server import Server, run_service
 from services.common.settings import load
 from services.indexer.catalog import Catalog
+from services.indexer.imports import Imports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
@@ -45,6 +46,7 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
     metrics = IndexerMetrics()
     decoder = DecodeWorkers(settings)
     pipeline = Pipeline(store, encoder, decoder, settings, metrics)
+    imports = Imports(store, settings, metrics, pipeline.line)
     catalog = Catalog(store, encoder, settings)
     settling = Settling(store, settings, metrics)
     service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
@@ -52,7 +54,7 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
         settings, [service_name], max_streams_per_caller=settings.max_streams_per_caller
     )
     indexer_pb2_grpc.add_IndexerServicer_to_server(
-        IndexerServicer(pipeline, catalog, settling, store, settings.default_timeout_s),
+        IndexerServicer(pipeline, imports, catalog, settling, store, settings),
         server.grpc,
     )
     await server.start()
@@ -64,6 +66,7 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
 
     def stop() -> None:
         pipeline.drain()
+        imports.drain()
         settling.stop()
 
     return await server.run(decoder.close, encoder.close, store.close, on_stop=stop)

@@ -40,7 +40,8 @@ class Pipeline:
     ) -> None:
         self._peers = Peers(store, encoder, decoder, settings, metrics)
         self._streams: set[Stream] = set()
-        self._line = WaitingLine(settings.max_streams, settings.max_waiting_bytes)
+        self.line = WaitingLine(settings.max_streams, settings.max_waiting_bytes)
+        """The places of streams; those that import rows take some of them, too."""
         self._draining = False
         metrics.watch(self._at_stage, self._held_bytes)
 
@@ -61,7 +62,7 @@ class Pipeline:
         """
         if self._draining:
             raise stopping()
-        async with self._line.place(left_s, size_bytes):
+        async with self.line.place(left_s, size_bytes):
             stream = Stream(self._peers, target)
             self._streams.add(stream)
             self._peers.metrics.streams.inc()
@@ -85,6 +86,6 @@ class Pipeline:
     def drain(self) -> None:
         """Refuses new streams and lets the running ones end with what they hold."""
         self._draining = True
-        self._line.end_waits(stopping())
+        self.line.end_waits(stopping())
         for stream in self._streams:
             stream.stop()

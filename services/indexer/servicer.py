@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import grpc
 
@@ -15,35 +16,46 @@ from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.results import Outcome
+from services.common import raw_messages
 from services.common.codec import takes_bytes
-from services.common.event_loop import paced
 from services.common.interceptors import deadline_of, is_repeated
 from services.common.tasks import run_within
-from services.indexer import bounds, converters
+from services.indexer import bounds, converters, import_messages
 from services.indexer.catalog import Catalog
-from services.indexer.listing import Listing, rows_of
+from services.indexer.imports import Imports, RowTarget
+from services.indexer.listing import Listing, page_of
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
+from services.indexer.settings import IndexerSettings
 from services.indexer.settling import Settling
+from services.vectors.records import CollectionSpec
 from services.vectors.store import VectorStore
+
+Options = TypeVar("Options", pb.IndexOptions, pb.ImportOptions)
+
+_LIST_ENVELOPE_BYTES = 256  # next_after_id: 128 characters at most
 
 
 class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
-    """Serves the contract; `default_timeout_s` is for unary calls whose caller sets no deadline."""
+    """Serves the contract; the settings say how long unary calls without a deadline may take, and
+    how large an answer may be."""
 
     def __init__(
         self,
         pipeline: Pipeline,
+        imports: Imports,
         catalog: Catalog,
         settling: Settling,
         store: VectorStore,
-        default_timeout_s: float,
+        settings: IndexerSettings,
     ) -> None:
         self._pipeline = pipeline
+        self._imports = imports
         self._catalog = catalog
         self._settling = settling
         self._store = store
-        self._default_timeout_s = default_timeout_s
+        self._default_timeout_s = settings.default_timeout_s
+        self._max_message_bytes = settings.max_message_bytes
 
     @takes_bytes
     async def IndexImages(
@@ -51,7 +63,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         request_iterator: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
-        options = await self._options(request_iterator)
+        options = await self._first(_options(request_iterator))
         bounds.check_collection(options.collection)
         target = await self._target(options)
         counts: Counter[Outcome] = Counter()
@@ -78,10 +90,10 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             keep_copies=options.keep_copies,
         )
 
-    async def _options(self, requests: AsyncIterator[bytes]) -> pb.IndexOptions:
+    async def _first(self, options: Coroutine[Any, Any, Options]) -> Options:
         """The stream's first message; a caller who never sends it holds no place for ever."""
         try:
-            return await run_within(self._default_timeout_s, _options(requests))
+            return await run_within(self._default_timeout_s, options)
         except asyncio.TimeoutError:
             timeout_s = self._default_timeout_s
             raise DeadlineExceeded(f"options: not received within {timeout_s:g} s") from None
@@ -150,27 +162,54 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
 
     async def ListImages(
         self, request: pb.ListImagesRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListImagesResponse:
+    ) -> bytes:
         bounds.check_filter(len(request.filter))
         listing = Listing(
             bounds.check_collection(request.collection),
             request.filter,
             request.after_id,
             bounds.check_output_fields(request.output_fields),
+            bounds.check_listed_images(request.page_size),
+            min(bounds.MAX_LISTED_BYTES, self._max_message_bytes) - _LIST_ENVELOPE_BYTES,
+            "bounded" if request.bounded else "strong",
         )
-        size = bounds.check_listed_images(request.page_size)
         deadline = deadline_of(context, self._default_timeout_s)
-        response, size_bytes = pb.ListImagesResponse(), 0
-        async for rows in rows_of(self._store, listing, size, deadline):
-            async for identity, fields in paced(rows):
-                image = converters.listed_image(identity, fields)
-                size_bytes += image.ByteSize()
-                response.images.append(image)
-            if size_bytes > bounds.MAX_LISTED_BYTES:
-                break
-        is_last = len(response.images) < size and size_bytes <= bounds.MAX_LISTED_BYTES
-        response.next_after_id = "" if is_last else response.images[-1].id
-        return response
+        content_of = converters.packed_image if request.packed else converters.listed_image
+        images, next_after_id = await page_of(self._store, listing, content_of, deadline)
+        number = pb.ListImagesResponse.IMAGES_FIELD_NUMBER
+        parts = [part for image in images for part in raw_messages.delimited(number, image)]
+        return await raw_messages.joined(parts, pb.ListImagesResponse(next_after_id=next_after_id))
+
+    @takes_bytes
+    async def ImportImages(
+        self,
+        request_iterator: AsyncIterator[bytes],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncGenerator[pb.ImportImagesResponse, None]:
+        options = await self._first(import_messages.first_options(request_iterator))
+        name = bounds.check_collection(options.collection)
+        bounds.check_imported_model(
+            options.model_name, options.model_fingerprint, options.dimension
+        )
+        spec = CollectionSpec(
+            name,
+            options.dimension,
+            options.model_name,
+            options.model_fingerprint,
+            metric=converters.metric(options.metric),
+        )
+        await self._catalog.target_of_import(spec, create=options.create_collection)
+        target = RowTarget(name, options.dimension, options.normalise)
+        totals = pb.ImportTotals()
+        batches = import_messages.batches(request_iterator)
+        async with contextlib.aclosing(self._imports.write(target, batches)) as results:
+            async for result in results:
+                totals.written += result.written
+                totals.rejected += len(result.rejected)
+                acknowledgement = import_messages.acknowledgement(result)
+                yield pb.ImportImagesResponse(acknowledgement=acknowledgement)
+        await self._settling.settle(name)
+        yield pb.ImportImagesResponse(totals=totals)
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: grpc.aio.ServicerContext

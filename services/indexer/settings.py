@@ -66,10 +66,16 @@ class IndexerSettings(DecodeSettings, PeerSettings):
         8,
         ge=1,
         le=1000,
-        description="concurrent IndexImages and BatchIndexImages calls; of these, the latter wait",
+        description=(
+            "concurrent IndexImages, ImportImages and BatchIndexImages calls; of these, the last "
+            "wait"
+        ),
     )
     max_streams_per_caller: int = Field(
-        0, ge=0, le=1000, description="IndexImages calls of one caller; 0: the same as the total"
+        0,
+        ge=0,
+        le=1000,
+        description="IndexImages and ImportImages calls of one caller; 0: the same as the total",
     )
     max_stream_bytes: int = Field(
         128 * 2**20,

@@ -27,7 +27,7 @@ from services.query.queries import (
     Vector,
 )
 from services.query.request_coalescer import RequestCoalescer
-from services.vectors.records import CollectionSpec
+from services.vectors.records import DECLARED, CollectionSpec
 from services.vectors.store import VectorStore, find_rows
 
 Item = TypeVar("Item", str, bytes)
@@ -256,6 +256,18 @@ class Embedder:
         self, collection: CollectionSpec, fingerprint: str, deadline: Deadline
     ) -> ModelMismatch:
         """The error that says which two models meet."""
+        if collection.model_fingerprint.startswith(DECLARED):
+            return ModelMismatch(
+                f"collection {collection.name!r} holds imported vectors, of model "
+                f"{collection.model_name!r} as was declared; nobody knows whether the encoder's "
+                "are of the same: search it by image_id or vector, or import them with the "
+                "fingerprint of the encoder that made them",
+                metadata={
+                    "collection_model": collection.model_name,
+                    "collection_fingerprint": collection.model_fingerprint,
+                    "encoder_fingerprint": fingerprint,
+                },
+            )
         self._model, name = None, "another model"
         try:
             model = await self._current_model(deadline)

@@ -17,6 +17,7 @@ from services.vectors.records import CollectionSpec, Row
 COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 MAX_DIMENSION = 32_768
+MAX_ID_CHARACTERS = 128
 MAX_URI_CHARACTERS = 2_048
 MAX_FORMAT_CHARACTERS = 16
 MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
@@ -62,7 +63,7 @@ def unique_ids(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(check_id(value, f"ids[{i}]") for i, value in enumerate(ids)))
 
 
-def _check_row(row: Row, dimension: int, field: str) -> None:
+def check_row(row: Row, dimension: int, field: str) -> None:
     """All of a row but the length of its vector; metadata has been checked when it was made."""
     check_id(row.id, f"{field}.id")
     _check_text(row.uri, f"{field}.uri", MAX_URI_CHARACTERS)
@@ -83,7 +84,7 @@ async def unique_rows(rows: Sequence[Row], dimension: int) -> list[Row]:
     if not rows:
         return []
     async for i, row in paced(enumerate(rows)):
-        _check_row(row, dimension, f"rows[{i}]")
+        check_row(row, dimension, f"rows[{i}]")
     _check_unit(np.stack([row.vector for row in rows]))
     return list({row.id: row for row in rows}.values())
 
@@ -147,10 +148,20 @@ def _check_integer(value: Any, field: str, maximum: int) -> None:
         raise InvalidInput(field, f"must be an integer of 0 to {maximum}; it is {value!r}")
 
 
-def _check_unit(vectors: NDArray[np.float32]) -> None:
+def lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [N] of float32 [N, dimension]; of a vector that is not finite, NaN or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < UNIT_TOLERANCE))  # NaN compares false
+        return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+
+
+def are_unit(norms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which lengths are 1, within the tolerance; NaN is not."""
+    return np.abs(norms - 1) < UNIT_TOLERANCE
+
+
+def _check_unit(vectors: NDArray[np.float32]) -> None:
+    norms = lengths(vectors)
+    wrong = np.flatnonzero(~are_unit(norms))
     if len(wrong):
         raise InvalidInput(
             f"rows[{wrong[0]}].vector",

@@ -43,6 +43,25 @@ class Metadata:
             )
         return cls(text, size_bytes)
 
+    @classmethod
+    def of_text(cls, text: str, field: str = "metadata") -> Metadata:
+        """The same of JSON text, which is kept as it is; "" is an empty object."""
+        if not text:
+            return NO_METADATA
+        size_bytes = len(text.encode(errors="replace"))
+        if size_bytes > MAX_METADATA_BYTES:
+            raise InvalidInput(
+                field, f"must have at most {MAX_METADATA_BYTES} bytes; it has {size_bytes}"
+            )
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise InvalidInput(field, "must be a JSON object; it is not JSON") from None
+        if not isinstance(value, dict):
+            raise InvalidInput(field, f"must be a JSON object; it is {type(value).__name__}")
+        _check(value, field, depth=1)
+        return cls(text, size_bytes)
+
     @property
     def value(self) -> dict[str, Any]:
         """The object again."""

@@ -23,6 +23,10 @@ ALL_FIELDS = (*ROW_FIELDS, "vector")
 # The score of one row, computed anew, may be rounded to the next of six decimals.
 _SAME_SCORE = 1.5e-6
 
+DECLARED = "declared:"
+"""Before the model's name, the fingerprint of a collection of which nobody knows more: its vectors
+were imported, and their owner says which model made them. No encoder has such a fingerprint."""
+
 NOT_LOADED = "NotLoaded"
 """The index state of a collection that is not in memory."""
 

@@ -195,6 +195,19 @@ async def test_rows_are_listed_in_the_order_of_their_ids_page_by_page(store, col
     assert rest == [(id, {}) for id in ids[260::10]]
 
 
+async def test_a_bounded_list_has_what_was_written_before_the_last_strong_one(store, collection):
+    rows = [picture(f"{number:03}", between(number / 300)) for number in range(300)]
+    await store.upsert(collection, rows, deadline=Deadline(T))
+
+    first = await store.list_rows(collection, 1, deadline=Deadline(T))
+    behind = await store.list_rows(
+        collection, 1_000, ["vector"], deadline=Deadline(T), after_id="000", consistency="bounded"
+    )
+    assert [id for id, _ in (*first, *behind)] == [row.id for row in rows]
+    for (_, fields), row in zip(behind, rows[1:], strict=True):
+        assert fields["vector"].tobytes() == row.vector.tobytes()
+
+
 async def test_delete_by_ids_says_how_many_were_there(store, collection):
     await store.upsert(collection, [picture(id) for id in "abc"], deadline=Deadline(T))
 

@@ -4,6 +4,7 @@ fields that only hurt together. Fields one by one are contents.py's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -16,7 +17,7 @@ from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
 from tests.hostile import pictures, sizes
 from tests.hostile.attacks import Assault, Attack, Calls
-from tests.hostile.contracts import ATTACKED, short_name
+from tests.hostile.contracts import ATTACKED, IMPORTED, short_name
 from tests.hostile.ties import DIFFERENT, ROWS, TEXT, TIES
 from tests.robustness.messages import METHODS, Method, picture
 
@@ -26,6 +27,7 @@ Make = Callable[[Random, int], Message | list[Message]]
 _METHODS = {short_name(method): method for method in METHODS}
 _ALL_FIELDS = ("uri", "width", "height", "format", "metadata", "indexed_at_ms", "vector")
 _STREAMED_IMAGES = 2_000
+_IMPORTED_BATCHES = 4
 
 
 def batch_attacks() -> Iterator[Attack]:
@@ -130,6 +132,41 @@ def _index_metadata(keys: int) -> Make:
         return indexer_pb2.BatchIndexImagesRequest(options=_index_options(), images=images)
 
     return make
+
+
+def _import_rows(metadata_json: str, dimension: int = sizes.DIMENSION) -> Make:
+    """As many rows as a message takes, of as many bytes."""
+
+    def make(rng: Random, call: int) -> list[Message]:
+        options = indexer_pb2.ImportOptions(
+            collection=f"{IMPORTED}_{dimension}",
+            create_collection=True,
+            model_name="elsewhere",
+            dimension=dimension,
+        )
+        vector = np.eye(1, dimension, dtype="<f4").tobytes()
+        size_bytes = len(vector) + len(metadata_json) + 64
+        count = min(sizes.MAX_IMPORTED_IMAGES, 4 * 2**20 // size_bytes)
+        batch = indexer_pb2.ImportBatch(
+            images=[
+                indexer_pb2.ImportedImage(
+                    id=f"{call}/{number}", vector=vector, metadata_json=metadata_json
+                )
+                for number in range(count)
+            ]
+        )
+        return [
+            indexer_pb2.ImportImagesRequest(options=options),
+            *[indexer_pb2.ImportImagesRequest(batch=batch)] * _IMPORTED_BATCHES,
+        ]
+
+    return make
+
+
+def _list_packed(rng: Random, _: int) -> Message:
+    return indexer_pb2.ListImagesRequest(
+        collection=DIFFERENT, output_fields=_ALL_FIELDS, packed=True
+    )
 
 
 def _ids(rng: Random, call: int) -> list[str]:
@@ -249,6 +286,13 @@ _ATTACKS: dict[str, Make] = {
     "indexer.BatchIndexImages:256-images-with-1,500-keys": _index_metadata(1_500),
     "indexer.IndexImages:2,000-wrong-images": _stream_of(_wrong_image),
     "indexer.IndexImages:2,000-images-with-1,000-keys": _stream_of(_image_of_metadata),
+    "indexer.ImportImages:1,000-rows": _import_rows('{"n": 7}'),
+    "indexer.ImportImages:nested-metadata": _import_rows("[" * 16_000),
+    "indexer.ImportImages:metadata-of-5,000-numbers": _import_rows(
+        json.dumps({"n": [1] * 5_000}), dimension=1
+    ),
+    "indexer.ImportImages:long-vectors": _import_rows("", dimension=32_768),
+    "indexer.ListImages:packed": _list_packed,
     "indexer.DeleteImages:1,000-long-ids": lambda rng, call: indexer_pb2.DeleteImagesRequest(
         collection=ATTACKED, ids=indexer_pb2.Ids(ids=_ids(rng, call))
     ),

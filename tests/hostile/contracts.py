@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -26,6 +27,9 @@ NEIGHBOURS = "neighbours"
 
 ATTACKED = "attacked"
 """The one that attackers may spoil."""
+
+IMPORTED = "imported"
+"""Another one, whose vectors no encoder of ours has made."""
 
 WHOLE = ("google.protobuf.Struct", "google.protobuf.Value")
 """Messages that are attacked as a whole: they hold whatever JSON holds."""
@@ -181,6 +185,8 @@ def _well_formed() -> Mapping[str, Message]:
     condition.comparison.value.number_value = 1
     options = indexer_pb2.IndexOptions(collection=ATTACKED, force=True)
     image = indexer_pb2.Image(id="attacked", content=file)
+    vector = np.eye(1, DIMENSION, dtype="<f4").tobytes()
+    imported = indexer_pb2.ImportedImage(id="imported", vector=vector)
     messages = (
         encoder_pb2.EncodeTextsRequest(texts=[text]),
         encoder_pb2.EncodeImagesRequest(images=[encoder_pb2.Image(file=file)]),
@@ -191,6 +197,9 @@ def _well_formed() -> Mapping[str, Message]:
         indexer_pb2.DeleteImagesRequest(collection=ATTACKED, filter="width > 1000000"),
         indexer_pb2.CountImagesRequest(collection=ATTACKED, filter="width > 1"),
         indexer_pb2.ListImagesRequest(collection=ATTACKED, output_fields=["uri"]),
+        imported,
+        indexer_pb2.ImportBatch(images=[imported]),
+        indexer_pb2.ImportOptions(collection=IMPORTED, model_name="elsewhere", dimension=DIMENSION),
         indexer_pb2.Ids(ids=["nothing/of/this/name"]),
         indexer_pb2.CreateCollectionRequest(collection=ATTACKED),
         indexer_pb2.GetCollectionRequest(collection=ATTACKED),

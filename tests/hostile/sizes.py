@@ -22,6 +22,7 @@ MAX_TEXT_CHARACTERS = 8_192
 MAX_TEXTS = 256
 MAX_ENCODED_IMAGES = 64
 MAX_INDEXED_IMAGES = 256
+MAX_IMPORTED_IMAGES = 1_000
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_LEVELS = 8
 MAX_CONDITION_LEVELS = 8
@@ -40,6 +41,11 @@ _CHARACTERS = {
     "after_id": 128,
     "uri": 2_048,
     "prompt_template": 1_024,
+    "model_name": 247,
+    "model_fingerprint": 256,
+    "format": 16,
+    "content_sha256": 64,
+    "metadata_json": 16 * 1024,
     "SearchOptions.filter": 16_384,
     "DeleteImagesRequest.filter": 65_536,
     "CountImagesRequest.filter": 65_536,
@@ -49,6 +55,7 @@ _COUNTS = {
     "texts": MAX_TEXTS,
     "EncodeImagesRequest.images": MAX_ENCODED_IMAGES,
     "BatchIndexImagesRequest.images": MAX_INDEXED_IMAGES,
+    "ImportBatch.images": MAX_IMPORTED_IMAGES,
     "ids": MAX_IDS,
     "terms": MAX_TERMS,
     "queries": MAX_BATCH_QUERIES,
@@ -62,12 +69,14 @@ _BYTES = {
     "image": 32 * 2**20,
     "content": 32 * 2**20,
     "pixels": IMAGE_SIZE * IMAGE_SIZE * 3,
+    "vector": 4 * DIMENSION,
 }
 _NUMBERS: dict[str, float] = {
     "limit": 1_000,
     "offset": MAX_WINDOW - 10,  # with the ten hits that are given unasked
     "min_score": 1,
     "weight": 100,
+    "dimension": 32_768,
 }
 _UNKNOWN = 2**20
 

@@ -10,8 +10,9 @@ from benchmarks.vectors import clustered, insert
 from glimpse.cli.stack import Stack
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from glimpse.indexer.v1 import indexer_pb2
 from glimpse.results import ImageFile
-from tests.hostile.contracts import ATTACKED, NEIGHBOURS
+from tests.hostile.contracts import ATTACKED, NEIGHBOURS, well_formed
 from tests.hostile.ties import DIFFERENT, ROWS, TEXT, TIES
 from tests.robustness.messages import picture
 
@@ -35,6 +36,9 @@ def fill(stack: Stack) -> None:
                 for acknowledgement in ingest:
                     if acknowledgement.error is not None:
                         raise RuntimeError(f"a picture was not indexed: {acknowledgement}")
+        imported = indexer_pb2.ImportOptions(create_collection=True)
+        imported.MergeFrom(well_formed(imported.DESCRIPTOR))
+        list(client.import_images(imported).run([]))  # nothing, into a collection that is made
     vector = _vector(stack.addresses["encoder"], TEXT)
     insert(stack.milvus_uri, TIES, np.tile(vector, (ROWS, 1)))
     insert(stack.milvus_uri, DIFFERENT, clustered(ROWS, len(vector), seed=1))

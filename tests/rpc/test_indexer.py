@@ -27,6 +27,7 @@ from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from services.indexer import bounds
 from services.indexer.catalog import Catalog
+from services.indexer.imports import Imports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
@@ -97,11 +98,12 @@ async def opened(store=None, encoder=None, **values):
         pipeline = Pipeline(store, peer, ThreadDecoder(), settings, metrics)
         catalog = Catalog(store, peer, settings)
         settling = Settling(store, settings, metrics)
-        servicer = IndexerServicer(pipeline, catalog, settling, store, settings.default_timeout_s)
+        imports = Imports(store, settings, metrics, pipeline.line)
+        servicer = IndexerServicer(pipeline, imports, catalog, settling, store, settings)
         add = indexer_pb2_grpc.add_IndexerServicer_to_server
         async with serve(add, servicer) as target:
             made = Service(store, encoder, target, pipeline, registry)
-            made.catalog = catalog
+            made.catalog, made.imports = catalog, imports
             yield made
             await made.channel.close()
         await peer.close()

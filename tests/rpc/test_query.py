@@ -471,6 +471,17 @@ async def test_collection_of_another_model_is_refused_naming_both(query, store):
     assert ids(await search(query, collection="older", vector=vector_message("old"))) == ["old"]
 
 
+async def test_imported_vectors_of_a_declared_model_are_found_by_vector_and_not_by_text(
+    query, store
+):
+    await fill(store, [row("there")], "art", fingerprint="declared:ViT-X")
+    error = await failure(search(query, collection="art", text="dog"))
+    assert (type(error), error.reason) == (errors.ModelMismatch, "MODEL_MISMATCH")
+    assert "imported vectors" in str(error)
+    assert "image_id or vector" in str(error)
+    assert ids(await search(query, collection="art", vector=vector_message("there"))) == ["there"]
+
+
 async def test_calls_beyond_the_places_are_refused_at_once_where_none_may_wait(store, encoder):
     async with (
         encoder.serve() as target,

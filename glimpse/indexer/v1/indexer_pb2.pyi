@@ -165,18 +165,22 @@ class CountImagesResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class ListImagesRequest(_message.Message):
-    __slots__ = ("collection", "filter", "after_id", "page_size", "output_fields")
+    __slots__ = ("collection", "filter", "after_id", "page_size", "output_fields", "packed", "bounded")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     AFTER_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
+    BOUNDED_FIELD_NUMBER: _ClassVar[int]
     collection: str
     filter: str
     after_id: str
     page_size: int
     output_fields: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., after_id: _Optional[str] = ..., page_size: _Optional[int] = ..., output_fields: _Optional[_Iterable[str]] = ...) -> None: ...
+    packed: bool
+    bounded: bool
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., after_id: _Optional[str] = ..., page_size: _Optional[int] = ..., output_fields: _Optional[_Iterable[str]] = ..., packed: _Optional[bool] = ..., bounded: _Optional[bool] = ...) -> None: ...
 
 class ListImagesResponse(_message.Message):
     __slots__ = ("images", "next_after_id")
@@ -187,7 +191,7 @@ class ListImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[ListedImage, _Mapping]]] = ..., next_after_id: _Optional[str] = ...) -> None: ...
 
 class ListedImage(_message.Message):
-    __slots__ = ("id", "uri", "width", "height", "format", "metadata", "indexed_at_ms", "content_sha256", "vector")
+    __slots__ = ("id", "uri", "width", "height", "format", "metadata", "indexed_at_ms", "content_sha256", "vector", "packed_vector", "metadata_json")
     ID_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +201,8 @@ class ListedImage(_message.Message):
     INDEXED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_SHA256_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    PACKED_VECTOR_FIELD_NUMBER: _ClassVar[int]
+    METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
     id: str
     uri: str
     width: int
@@ -206,7 +212,101 @@ class ListedImage(_message.Message):
     indexed_at_ms: int
     content_sha256: str
     vector: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, id: _Optional[str] = ..., uri: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., indexed_at_ms: _Optional[int] = ..., content_sha256: _Optional[str] = ..., vector: _Optional[_Iterable[float]] = ...) -> None: ...
+    packed_vector: bytes
+    metadata_json: str
+    def __init__(self, id: _Optional[str] = ..., uri: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., indexed_at_ms: _Optional[int] = ..., content_sha256: _Optional[str] = ..., vector: _Optional[_Iterable[float]] = ..., packed_vector: _Optional[bytes] = ..., metadata_json: _Optional[str] = ...) -> None: ...
+
+class ImportImagesRequest(_message.Message):
+    __slots__ = ("options", "batch")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    options: ImportOptions
+    batch: ImportBatch
+    def __init__(self, options: _Optional[_Union[ImportOptions, _Mapping]] = ..., batch: _Optional[_Union[ImportBatch, _Mapping]] = ...) -> None: ...
+
+class ImportOptions(_message.Message):
+    __slots__ = ("collection", "create_collection", "model_name", "model_fingerprint", "dimension", "metric", "normalise")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    CREATE_COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    NORMALISE_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    create_collection: bool
+    model_name: str
+    model_fingerprint: str
+    dimension: int
+    metric: Metric
+    normalise: bool
+    def __init__(self, collection: _Optional[str] = ..., create_collection: _Optional[bool] = ..., model_name: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., normalise: _Optional[bool] = ...) -> None: ...
+
+class ImportBatch(_message.Message):
+    __slots__ = ("sequence", "images")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    images: _containers.RepeatedCompositeFieldContainer[ImportedImage]
+    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[ImportedImage, _Mapping]]] = ...) -> None: ...
+
+class ImportedImage(_message.Message):
+    __slots__ = ("id", "vector", "uri", "width", "height", "format", "metadata_json", "indexed_at_ms", "content_sha256")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    vector: bytes
+    uri: str
+    width: int
+    height: int
+    format: str
+    metadata_json: str
+    indexed_at_ms: int
+    content_sha256: str
+    def __init__(self, id: _Optional[str] = ..., vector: _Optional[bytes] = ..., uri: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., metadata_json: _Optional[str] = ..., indexed_at_ms: _Optional[int] = ..., content_sha256: _Optional[str] = ...) -> None: ...
+
+class ImportImagesResponse(_message.Message):
+    __slots__ = ("acknowledgement", "totals")
+    ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    acknowledgement: ImportAcknowledgement
+    totals: ImportTotals
+    def __init__(self, acknowledgement: _Optional[_Union[ImportAcknowledgement, _Mapping]] = ..., totals: _Optional[_Union[ImportTotals, _Mapping]] = ...) -> None: ...
+
+class ImportAcknowledgement(_message.Message):
+    __slots__ = ("sequence", "written", "rejected")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    written: int
+    rejected: _containers.RepeatedCompositeFieldContainer[RejectedImage]
+    def __init__(self, sequence: _Optional[int] = ..., written: _Optional[int] = ..., rejected: _Optional[_Iterable[_Union[RejectedImage, _Mapping]]] = ...) -> None: ...
+
+class RejectedImage(_message.Message):
+    __slots__ = ("index", "id", "error")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    id: str
+    error: _status_pb2.Status
+    def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class ImportTotals(_message.Message):
+    __slots__ = ("written", "rejected")
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    written: int
+    rejected: int
+    def __init__(self, written: _Optional[int] = ..., rejected: _Optional[int] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("collection", "index_kind", "metric")

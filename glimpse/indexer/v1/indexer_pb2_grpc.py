@@ -67,6 +67,11 @@ class IndexerStub:
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesRequest.SerializeToString,
                 response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesResponse.FromString,
                 _registered_method=True)
+        self.ImportImages = channel.stream_stream(
+                '/glimpse.indexer.v1.Indexer/ImportImages',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ImportImagesRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ImportImagesResponse.FromString,
+                _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/glimpse.indexer.v1.Indexer/CreateCollection',
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateCollectionRequest.SerializeToString,
@@ -150,6 +155,20 @@ class IndexerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportImages(self, request_iterator, context):
+        """ImportImages accepts images whose vectors were made before, batch by batch, and acknowledges each batch after
+        Milvus has written its rows. Nothing is decoded or encoded, and no encoder is asked.
+
+        Among images with the same id the later one wins. A collection of another model than the options':
+        FAILED_PRECONDITION, reason MODEL_MISMATCH. It counts among the streams of IndexImages: too many of them:
+        RESOURCE_EXHAUSTED. Milvus is unreachable for longer than INDEXER_RETRY_BUDGET_S, or the service stops:
+        UNAVAILABLE, the latter with reason RESUME. To resume, send all batches that are not acknowledged again: a row that
+        was written before is replaced by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateCollection(self, request, context):
         """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS, except
         by what an earlier attempt of a call that gRPC retries has created. The encoder is unreachable: UNAVAILABLE.
@@ -209,6 +228,11 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.ListImages,
                     request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesRequest.FromString,
                     response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesResponse.SerializeToString,
+            ),
+            'ImportImages': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportImages,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ImportImagesRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ImportImagesResponse.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCollection,
@@ -374,6 +398,33 @@ class Indexer:
             '/glimpse.indexer.v1.Indexer/ListImages',
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesRequest.SerializeToString,
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportImages(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/glimpse.indexer.v1.Indexer/ImportImages',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ImportImagesRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ImportImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

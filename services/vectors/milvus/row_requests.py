@@ -63,7 +63,7 @@ async def fetch(
                 output_fields=["id", *fields],
                 consistency_level=LEVELS[consistency],
             )
-        return {entity["id"]: schema.fields_of(entity, fields) for entity in entities}
+        return dict(schema.rows_of(entities, fields))
 
     chunks = _chunks(ids, bounds.rows_at_once(fields, _MAX_IDS))
     found: dict[str, dict[str, Any]] = {}
@@ -75,7 +75,7 @@ async def fetch(
 async def list_rows(
     call: MilvusCall, limit: int, fields: Sequence[str], after_id: str, consistency: Consistency
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The first rows behind an id, in the order of ids.
+    """The first rows behind an id, in the order of ids; each is read out of the answer in its turn.
 
     A server gives the first ones where it is told to stop for the best, Milvus Lite where it is
     told that this is an iterator's request; on servers that would put off the latest writes.
@@ -92,7 +92,7 @@ async def list_rows(
         consistency_level=LEVELS[consistency],
         **ordered,
     )
-    rows = [(entity["id"], schema.fields_of(entity, fields)) for entity in entities]
+    rows = [row async for row in paced(schema.rows_of(entities, fields))]
     return sorted(rows, key=lambda row: row[0])
 
 
