@@ -54,6 +54,7 @@ class AsyncClient(BaseClient):
     get_images = _awaited(calls.get_images)
     get_model = _awaited(calls.get_model)
     count_images = _awaited(calls.count_images)
+    export_page = _awaited(calls.export_page)
     create_collection = _awaited(calls.create_collection)
     get_collection = _awaited(calls.get_collection)
     drop_collection = _awaited(calls.drop_collection)

@@ -25,6 +25,16 @@ from glimpse.results import (
 )
 
 MAX_DELETED_IDS = 1_000
+EXPORTED_FIELDS = (
+    "vector",
+    "uri",
+    "width",
+    "height",
+    "format",
+    "indexed_at_ms",
+    "content_sha256",
+    "metadata",
+)
 
 Result = TypeVar("Result")
 
@@ -196,6 +206,28 @@ def image_page(
         after_id=after_id,
     )
     return UnaryCall("indexer", "ListImages", request, converters.image_page, timeout_s)
+
+
+@checked
+def export_page(
+    collection: str,
+    after_id: str = "",
+    *,
+    bounded: bool = False,
+    timeout_s: float | None = None,
+) -> UnaryCall[indexer_pb2.ListImagesResponse]:
+    """A page of a collection with everything that is stored, packed; the first one behind an id.
+
+    It sees all that was written before; `bounded`, all that was before the last one that was not.
+    """
+    request = indexer_pb2.ListImagesRequest(
+        collection=converters.checked_text("collection", collection),
+        after_id=after_id,
+        output_fields=EXPORTED_FIELDS,
+        packed=True,
+        bounded=bounded,
+    )
+    return UnaryCall("indexer", "ListImages", request, lambda response: response, timeout_s)
 
 
 @checked

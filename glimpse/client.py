@@ -12,10 +12,12 @@ from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
 from glimpse.errors import GlimpseError, Unavailable
 from glimpse.in_flight import IngestLimits
+from glimpse.indexer.v1 import indexer_pb2
 from glimpse.ingest import Ingest
 from glimpse.results import Collection, CollectionModel, ImageFile, StoredImage
 from glimpse.shrinking import LargePictures
 from glimpse.transport.channel import open_channel
+from glimpse.upload import Upload
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -46,6 +48,7 @@ class Client(BaseClient):
     get_images = _waiting(calls.get_images)
     get_model = _waiting(calls.get_model)
     count_images = _waiting(calls.count_images)
+    export_page = _waiting(calls.export_page)
     create_collection = _waiting(calls.create_collection)
     get_collection = _waiting(calls.get_collection)
     drop_collection = _waiting(calls.drop_collection)
@@ -142,6 +145,17 @@ class Client(BaseClient):
         )
         channel, _ = self._connection("indexer")
         return Ingest(channel, self._diagnoses["indexer"], options, images, limits)
+
+    def import_images(
+        self, options: indexer_pb2.ImportOptions, *, patience_s: float = 120.0
+    ) -> Upload:
+        """Writes images whose vectors are there already, batch by batch: see Upload.
+
+        A stream that is cut is opened again, with back-off, until `patience_s` has passed without
+        any progress.
+        """
+        channel, _ = self._connection("indexer")
+        return Upload(channel, self._diagnoses["indexer"], options, patience_s)
 
     def _make(self, call: calls.UnaryCall[Result]) -> Result:
         pictures = self._large_pictures(call)

@@ -208,11 +208,11 @@ class Ingest(Iterator[Acknowledgement]):
             raise self._reader.error
         if error is None:
             error = errors.Unavailable(f"{self._peer} ended the stream too early")
-        if not (_is_resumable(error) and self._has_patience()):
+        if not (is_resumable(error) and self._has_patience()):
             raise self._diagnosis.explained(error)
 
 
-def _is_resumable(error: errors.GlimpseError) -> bool:
+def is_resumable(error: errors.GlimpseError) -> bool:
     """Whether a new stream may do better. Errors without a reason came from the connection."""
     if isinstance(error, errors.Overloaded):
         return error.retry_after_s is not None

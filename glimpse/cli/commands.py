@@ -4,6 +4,7 @@ errors are main's job."""
 from __future__ import annotations
 
 import importlib
+from keyword import iskeyword
 from typing import Any
 
 import typer
@@ -21,6 +22,8 @@ COMMANDS = {
     "similar": ("search", "Search pictures that look like a given one."),
     "delete": ("manage", "Delete images from a collection by id or by filter."),
     "collections": ("manage", "List the collections: model, rows, index, size."),
+    "export": ("export", "Write a collection into Parquet files, vectors and all."),
+    "import": ("import_", "Read exported files, or embeddings made elsewhere, into a collection."),
     "drop": ("manage", "Permanently remove a collection and all its images."),
     "status": ("manage", "Show the services' health and the collections."),
     "token": ("token", "Make tokens for callers."),
@@ -39,7 +42,8 @@ class LazyCommands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"glimpse.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name)
+        # A function cannot be called what Python has a meaning for.
+        command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         if isinstance(command, typer.Typer):
             return typer.main.get_command(command)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)

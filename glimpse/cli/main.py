@@ -11,6 +11,8 @@ from glimpse.errors import GlimpseError, Unavailable
 
 _PACKAGES = ("typer", "rich", "PIL")
 """What comes with the extra `cli`, by the names that are imported."""
+_PARQUET_PACKAGES = ("pyarrow", "numpy")
+"""What comes with the extra `parquet`, likewise."""
 _OPTIONS = {
     "TLS_REQUIRED": "--tls-ca",
     "TOKEN_MISSING": "--token-file",
@@ -44,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(
                 f"this needs {error.name}, which is not installed here; what the command line "
                 "needs comes with: pip install typer rich pillow"
+            )
+        if isinstance(error, ModuleNotFoundError) and error.name in _PARQUET_PACKAGES:
+            return _fail(
+                f"this needs {error.name}, which is not installed here; what export and import "
+                "need comes with: pip install pyarrow numpy"
             )
         if os.environ.get("GLIMPSE_DEBUG"):
             raise

@@ -28,7 +28,10 @@ _RETRY = {
 # is tried again: a service that is overloaded for long gets a tenth of its calls twice, not five
 # times. The reserve is for a pod that dies with hundreds of calls on it.
 _THROTTLING = {"maxTokens": 1000, "tokenRatio": 0.1}
-_STREAM = {"service": "glimpse.indexer.v1.Indexer", "method": "IndexImages"}
+_STREAMS = [
+    {"service": "glimpse.indexer.v1.Indexer", "method": method}
+    for method in ("IndexImages", "ImportImages")
+]
 
 
 def channel_options(
@@ -39,7 +42,7 @@ def channel_options(
     Retries are safe: every unary call of glimpse may be repeated. A stream of images is not gRPC's
     to repeat: who sends it takes it up where acknowledgements ended.
     """
-    methods: list[dict[str, object]] = [{"name": [_STREAM]}]
+    methods: list[dict[str, object]] = [{"name": _STREAMS}]
     service_config: dict[str, object] = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": methods,

@@ -13,7 +13,10 @@ from glimpse import __version__
 from glimpse.cli.console import printable
 from glimpse.cli.main import main
 
-COMMANDS = ["up", "index", "search", "similar", "delete", "collections", "drop", "status"]
+COMMANDS = [
+    "up", "index", "search", "similar", "delete", "collections", "drop", "status", "export",
+    "import",
+]  # fmt: skip
 NOBODY = "127.0.0.1:1"
 
 
@@ -71,6 +74,9 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         (["delete", "--filter", "width > 1"], "use --yes to skip it"),
         (["search", "a dog", "--data", "nowhere"], "no stack runs on nowhere"),
         (["status", "--query", NOBODY, "--indexer", NOBODY], "not healthy: indexer, query"),
+        (["export", "a", "out", "--indexer", NOBODY], f"the indexer at {NOBODY} cannot be reached"),
+        (["import", "gone"], "gone: is no folder"),
+        (["import", "."], ".: holds no rows"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_1(

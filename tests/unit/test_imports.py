@@ -92,6 +92,19 @@ def test_the_command_line_starts_where_modules_of_unix_are_missing():
     )
 
 
+@pytest.mark.parametrize("command", [["export", "images", "out"], ["import", "in"]])
+@pytest.mark.parametrize("missing", ["pyarrow", "numpy"])
+def test_without_the_extra_parquet_its_commands_say_what_to_install(command, missing):
+    done = python(
+        without(missing) + f"from glimpse.cli.main import main; sys.exit(main({command}))"
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"glimpse: this needs {missing}, which is not installed here; what export and import need "
+        "comes with: pip install pyarrow numpy\n",
+    )
+
+
 def test_without_the_extra_the_command_says_what_to_install():
     done = python(
         without("typer") + "from glimpse.cli.main import main; sys.exit(main(['--help']))"

@@ -1,0 +1,150 @@
+"""`glimpse export`: a collection becomes Parquet files, which `glimpse import` reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glimpse.backoff import backoff_s
+from glimpse.cli import addresses
+from glimpse.cli.console import CommandError, print_json, say
+from glimpse.cli.progress import Counter
+from glimpse.cli.search import JsonOption
+from glimpse.cli.sending_options import PatienceOption
+from glimpse.errors import DeadlineExceeded, GlimpseError, Overloaded, Unavailable
+from glimpse.results import Collection
+
+if TYPE_CHECKING:
+    from glimpse.cli.backup.writer import BackupWriter
+    from glimpse.client import Client
+    from glimpse.indexer.v1.indexer_pb2 import ListImagesResponse
+
+_PAGE_TIMEOUT_S = 60.0
+_AWAY = (Unavailable, Overloaded, DeadlineExceeded)
+
+
+def export(
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.")],
+    file_mb: Annotated[
+        int, typer.Option("--file-mb", min=1, metavar="MB", help="About how large a file becomes.")
+    ] = 128,
+    patience: PatienceOption = 120.0,
+    as_json: JsonOption = False,
+    indexer: addresses.IndexerOption = None,
+    data: addresses.DataOption = None,
+) -> None:
+    """Write a collection into Parquet files, vectors and all.
+
+    The files hold every row with its id, vector, attributes and metadata, and say which model made
+    the vectors: a backup, and the way to another store, by glimpse import. A file gets its name
+    when it is whole. When the command is stopped, by whatever, the same command goes on behind the
+    last whole file; export.json is written last. Rows that are written or deleted meanwhile may be
+    in the files or not; all others are there once.
+
+    \b
+    Example:
+        glimpse export photos backup/photos
+    """
+    from glimpse.cli.backup.layout import Origin  # pyarrow, which may be missing
+    from glimpse.cli.backup.writer import BackupWriter
+
+    with addresses.connect("", indexer, data, _PAGE_TIMEOUT_S) as client:
+        found = client.get_collection(collection)
+        origin = Origin(
+            found.name, found.model.name, found.model.fingerprint, found.dimension, found.metric
+        )
+        try:
+            writer = BackupWriter(folder, origin, file_mb * 10**6)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        if writer.rows:
+            say(f"Going on behind {writer.rows:,} rows in {len(writer.files):,} files.")
+        counter = Counter("exporting", max(found.rows - writer.rows, 0), "rows")
+        try:
+            with counter:
+                _write(_pages(client, collection, writer.after_id, patience), writer, counter)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        except (KeyboardInterrupt, GlimpseError, CommandError) as end:
+            say("Run the same command again to go on behind the last whole file.")
+            if isinstance(end, KeyboardInterrupt):
+                raise typer.Exit(130) from None
+            raise
+        finally:
+            writer.abandon()
+    _tell(found, writer, counter, folder, as_json)
+
+
+def _write(pages: Iterator[ListImagesResponse], writer: BackupWriter, counter: Counter) -> None:
+    for page in pages:
+        writer.add(page.images)
+        counter.step(steps=len(page.images))
+    writer.end()
+
+
+def _pages(
+    client: Client, collection: str, after_id: str, patience_s: float
+) -> Iterator[ListImagesResponse]:
+    """All pages, the next one asked for while one is worked on."""
+    ahead = ThreadPoolExecutor(1)
+    try:
+        # The first one sees all that was written before, and the others need not see more.
+        page = _page(client, collection, after_id, patience_s, bounded=False)
+        while after_id := page.next_after_id:
+            following = ahead.submit(_page, client, collection, after_id, patience_s, bounded=True)
+            yield page
+            page = following.result()
+        yield page
+    finally:
+        ahead.shutdown(wait=False)
+
+
+def _page(
+    client: Client, collection: str, after_id: str, patience_s: float, *, bounded: bool
+) -> ListImagesResponse:
+    """A page, asked for again while the indexer, or Milvus, is away."""
+    ends_s, failures = time.monotonic() + patience_s, 0
+    while True:
+        try:
+            return client.export_page(collection, after_id, bounded=bounded)
+        except _AWAY as error:
+            failures += 1
+            delay_s = max(backoff_s(failures), error.retry_after_s or 0.0)
+            if time.monotonic() + delay_s > ends_s:
+                raise
+            time.sleep(delay_s)
+
+
+def _unwritable(folder: Path, error: OSError) -> CommandError:
+    why = (error.strerror or "unknown reason").lower()
+    return CommandError(f"{error.filename or folder}: cannot be written: {why}")
+
+
+def _tell(
+    found: Collection, writer: BackupWriter, counter: Counter, folder: Path, as_json: bool
+) -> None:
+    if not as_json:
+        say(
+            f"{writer.rows:,} rows of {found.name!r} are in {len(writer.files):,} files of "
+            f"{writer.bytes / 1e6:,.1f} MB in {folder}, {counter.seconds:.1f} s, "
+            f"{counter.per_second:,.0f} rows/s."
+        )
+        return
+    print_json(
+        {
+            "collection": found.name,
+            "model": {"name": found.model.name, "fingerprint": found.model.fingerprint},
+            "dimension": found.dimension,
+            "rows": writer.rows,
+            "files": list(writer.files),
+            "bytes": writer.bytes,
+            "seconds": round(counter.seconds, 3),
+            "rows_per_s": round(counter.per_second, 1),
+        }
+    )
