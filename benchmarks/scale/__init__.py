@@ -5,6 +5,7 @@ world.py     the rows: vectors, attributes, filters, and the exact neighbours of
 filling.py   rows into the collection, while it is searched
 steps.py     everything else that is measured on the full collection
 kinds.py     kinds of index side by side
+transfer.py  export and import beside bare pymilvus
 progress.py  what is done, kept in a file; what is left, told
 figures.py   figures and their bars, from what was measured
 plots.py     line charts on a page

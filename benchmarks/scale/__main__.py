@@ -41,6 +41,7 @@ STEPS = {
     "streaming": "Searches while rows stream in",
     "rerun": "Unchanged pictures once more",
     "catalog": "Describing and counting",
+    "transfer": "Export and import of a collection",
     "upsert": "1% of the rows once more",
     "delete": "Deleting 1% by a filter",
     "restart": "Restarting the server",
@@ -118,7 +119,7 @@ async def _stage(options: argparse.Namespace, progress: Progress) -> AsyncIterat
         try:
             async with AsyncClient(stack.query, stack.indexer, timeout_s=60) as client:
                 pid = stack.processes["query"].pid
-                yield Stage(options, server, store, milvus, client, generator, pid)
+                yield Stage(options, server, store, milvus, client, generator, pid, stack.indexer)
         finally:
             milvus.close()
             await store.close()
@@ -157,6 +158,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of what is compared in turn")
     parser.add_argument("--queries", type=int, default=200, help="of which recall is measured")
     parser.add_argument("--pictures", type=int, default=10_000, help="indexed again unchanged")
+    parser.add_argument(
+        "--transfer-rows", type=int, default=50_000, help="exported and imported, in each round"
+    )
     parser.add_argument("--kind-rows", type=int, default=50_000, help="of each kind of index")
     parser.add_argument(
         "--max-wait-s", type=float, default=300.0, help="for an index, and for merged segments"
@@ -164,6 +168,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.rows = max(options.rows // world.BLOCK_ROWS, 1) * world.BLOCK_ROWS
     options.kind_rows = min(options.kind_rows, options.rows)
+    transferred = min(options.transfer_rows, options.rows) // world.BLOCK_ROWS
+    options.transfer_rows = max(transferred, 1) * world.BLOCK_ROWS
     return options
 
 

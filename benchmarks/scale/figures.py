@@ -31,6 +31,8 @@ def figures(rows: int, results: Results) -> list[Figure]:
         found += _insertion(rows, results["filling"])
     if "rerun" in results:
         found.append(_rerun(results["rerun"]))
+    if "transfer" in results:
+        found += _transfer(results["transfer"])
     if "memory" in results and "compact" in results["memory"]:
         found.append(_memory(results))
     return [*found, *_plain(results)]
@@ -118,6 +120,25 @@ def _rerun(rerun: Results) -> Figure:
         [each["scale_small"]["s"] for each in rounds],
         Bar("at most", 1.5),
     )
+
+
+def _transfer(transfer: Results) -> list[Figure]:
+    rounds = transfer["rounds"]
+    found = [
+        Figure.ratio(
+            f"{way}_share",
+            f"rows/s of glimpse {way} ÷ those of bare pymilvus' {bare}",
+            [each[f"{way}_per_s"] for each in rounds],
+            [each[f"bare_{way}_per_s"] for each in rounds],
+            Bar("at least", 0.7),
+        )
+        for way, bare in (("export", "iterator"), ("import", "upserts"))
+    ]
+    for way in ("export", "import"):
+        for key, meaning in (("per_s", "rows/s"), ("mb", "memory at most, in 10^6 bytes,")):
+            values = [each[f"{way}_{key}"] for each in rounds]
+            found.append(_without_bar(f"{way}_{key}", f"{meaning} of glimpse {way}", values))
+    return found
 
 
 def _memory(results: Results) -> Figure:

@@ -20,6 +20,7 @@ from benchmarks.generator import Generator, Job
 from benchmarks.report import percentile
 from benchmarks.scale import world
 from benchmarks.scale.filling import Filler, Filling, timed_ms, write
+from benchmarks.scale.transfer import Transfers
 from glimpse.aio import AsyncClient
 from glimpse.errors import GlimpseError
 from glimpse.results import Outcome
@@ -52,6 +53,7 @@ class Stage:
     client: AsyncClient
     generator: Generator
     query_pid: int
+    indexer: str  # its address
 
     @property
     def pids(self) -> dict[str, int]:
@@ -276,6 +278,10 @@ class Steps:
             answers.append([(hit["id"], hit["distance"]) for hit in hits])
         p50_ms, p99_ms = percentile(seconds, 0.5), percentile(seconds, 0.99)
         return world.recall(exact, answers) | {"p50_ms": p50_ms, "p99_ms": p99_ms}
+
+    async def transfer(self) -> dict[str, Any]:
+        """Export and import, each beside bare pymilvus."""
+        return await Transfers(self._stage, self._fresh).measure()
 
     async def _fresh(self, name: str) -> None:
         """An empty collection, for the model of the table of vectors."""

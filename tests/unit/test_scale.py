@@ -95,6 +95,19 @@ def test_a_page_has_what_there_is_so_far(tmp_path):
     assert (tmp_path / "page.png").stat().st_size > 5_000
 
 
+def test_export_and_import_are_held_against_bare_pymilvus_round_by_round():
+    rounds = [
+        {f"{way}_per_s": share * 1_000, f"bare_{way}_per_s": 1_000, f"{way}_mb": 90}
+        for way in ("export", "import")
+        for share in (0.9,)
+    ]
+    both = {key: value for each in rounds for key, value in each.items()}
+    slower = both | {"export_per_s": 500, "import_per_s": 500}
+    found = figures.figures(20_000, {"transfer": {"rounds": [both, slower, both]}})
+    shares = {each.key: (each.value, each.is_met) for each in found if each.key.endswith("share")}
+    assert shares == {"export_share": (0.9, True), "import_share": (0.9, True)}
+
+
 def test_one_server_waits_as_theory_has_it():
     """Half of the time busy, with service times all equal: the mean wait is half a service time
     (Pollaczek and Khinchine), and hardly anybody's is ten."""
