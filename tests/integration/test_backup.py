@@ -73,14 +73,14 @@ async def stored(service, name):
     return {id: {**fields, "vector": fields["vector"].tobytes()} for id, fields in found.items()}
 
 
-@pytest.mark.parametrize("way", [("lite", "milvus")], ids="-to-".join)
+@pytest.mark.parametrize("server", ["milvus"])  # by which tests/conftest.py knows who needs one
 async def test_a_backup_of_one_store_is_restored_into_the_other_and_back(
-    way, tmp_path_factory, tmp_path
+    server, tmp_path_factory, tmp_path
 ):
     spec = CollectionSpec("photos", DIMENSION, "ViT-X", "a" * 64, metric="COSINE")
     async with (
-        indexer(way[1], tmp_path_factory) as there,
-        indexer(way[0], tmp_path_factory) as here,
+        indexer(server, tmp_path_factory) as there,
+        indexer("lite", tmp_path_factory) as here,
     ):
         await here.store.create_collection(spec, deadline=Deadline(T))
         await here.store.upsert("photos", rows(), deadline=Deadline(T))
