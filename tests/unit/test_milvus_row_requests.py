@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import numpy as np
 import pytest
@@ -93,3 +94,32 @@ def test_a_batch_of_large_rows_is_cut_by_their_size_and_keeps_the_order():
 def test_many_small_rows_are_cut_by_their_number():
     rows = [Row(f"{i}", np.zeros(4, np.float32)) for i in range(1_001)]
     assert [len(batch) for batch in row_requests.batches(rows)] == [200] * 5 + [1]
+
+
+class Listing:
+    """A server that gives the rows behind an id, in pieces of any size before it gives none."""
+
+    collection, expression = "pictures", ""
+
+    def __init__(self, *ids, piece):
+        self.ids, self.piece = ids, piece
+        self.limits = []
+
+    async def backend(self):
+        return Backend("server", "v2.3.5")
+
+    async def __call__(self, method, collection, *, filter, limit, **options):
+        assert (method, collection, options["reduce_stop_for_best"]) == ("query", "pictures", True)
+        self.limits.append(limit)
+        behind = json.loads(filter.removeprefix("id > "))
+        rest = [identity for identity in self.ids if identity > behind]
+        return [{"id": identity} for identity in rest[: min(limit, self.piece)]]
+
+
+async def test_a_short_answer_of_a_server_is_not_taken_for_the_end_of_a_list():
+    server = Listing("a", "b", "c", "d", "e", piece=2)
+    rows = await row_requests.list_rows(server, 4, (), "")
+    assert [identity for identity, _ in rows] == ["a", "b", "c", "d"]
+    assert server.limits == [4, 2]
+    rows = await row_requests.list_rows(server, 4, (), "c")
+    assert [identity for identity, _ in rows] == ["d", "e"]

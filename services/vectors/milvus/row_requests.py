@@ -78,11 +78,26 @@ async def list_rows(
     """The first rows behind an id, in the order of ids; each is read out of the answer in its turn.
 
     A server gives the first ones where it is told to stop for the best, Milvus Lite where it is
-    told that this is an iterator's request; on servers that would put off the latest writes.
+    told that this is an iterator's request; on servers that would put off the latest writes. A
+    server stops where one of its segments has given all that it was asked for: before the limit,
+    and not at the end, which only an empty answer tells.
     """
-    behind = filters.behind_id(after_id)
     is_lite = (await call.backend()).kind == "lite"
     ordered = {"iterator": "True"} if is_lite else {"reduce_stop_for_best": True}
+    rows: list[tuple[str, dict[str, Any]]] = []
+    while len(rows) < limit:
+        some = await _first_rows(call, limit - len(rows), fields, after_id, ordered)
+        rows += some
+        if is_lite or not some:
+            break
+        after_id = some[-1][0]
+    return rows
+
+
+async def _first_rows(
+    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str, ordered: dict[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    behind = filters.behind_id(after_id)
     entities = await call(
         "query",
         call.collection,
