@@ -129,7 +129,8 @@ def import_(
     counter = Counter("importing", found.rows, "rows")
     with ExitStack() as stack:
         client = stack.enter_context(addresses.connect("", indexer, data, _TIMEOUT_S))
-        report = ImportReport(options.collection, counter, open_failures(failures, stack))
+        file = stack.enter_context(open_failures(failures))
+        report = ImportReport(options.collection, counter, file)
         transfer = Transfer(client, folder, found, options, columns, report)
         try:
             with counter:

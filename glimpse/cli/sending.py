@@ -47,7 +47,7 @@ def counted(
     """
     from glimpse.cli.tally import Tally  # gRPC is loaded when a call is made, not for a help text
 
-    with _opened(failures) as file:
+    with open_failures(failures) as file:
         tally = Tally(to.collection, Counter(label, None, "images"), file, passed_over)
         try:
             yield tally
@@ -58,6 +58,20 @@ def counted(
             if tally.has_begun:
                 tally.tell_stopped(as_json, to.force)
             raise
+
+
+def open_failures(path: Path | None) -> AbstractContextManager[IO[str] | None]:
+    """The file that failures are to be written to, as it is, where one is asked for.
+
+    Raises CommandError where it cannot be written.
+    """
+    if path is None:
+        return nullcontext()
+    try:
+        return path.open("a")
+    except OSError as error:
+        why = (error.strerror or "unknown reason").lower()
+        raise CommandError(f"{path}: failures cannot be written there: {why}") from error
 
 
 def send(pending: Pending, tally: Tally, to: Destination) -> None:
@@ -98,13 +112,3 @@ def _indexer_now(before: str, to: Destination) -> str:
         return _indexer_at(to)
     except CommandError:  # no stack runs on that folder any more
         return before
-
-
-def _opened(path: Path | None) -> AbstractContextManager[IO[str] | None]:
-    if path is None:
-        return nullcontext()
-    try:
-        return path.open("a")
-    except OSError as error:
-        why = (error.strerror or "unknown reason").lower()
-        raise CommandError(f"{path}: failures cannot be written there: {why}") from error

@@ -86,7 +86,8 @@ async def list_rows(
     ordered = {"iterator": "True"} if is_lite else {"reduce_stop_for_best": True}
     rows: list[tuple[str, dict[str, Any]]] = []
     while len(rows) < limit:
-        some = await _first_rows(call, limit - len(rows), fields, after_id, ordered)
+        how = {"consistency_level": LEVELS[consistency], **ordered}
+        some = await _first_rows(call, limit - len(rows), fields, after_id, how)
         rows += some
         if is_lite or not some:
             break
@@ -95,7 +96,7 @@ async def list_rows(
 
 
 async def _first_rows(
-    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str, ordered: dict[str, Any]
+    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str, how: dict[str, Any]
 ) -> list[tuple[str, dict[str, Any]]]:
     behind = filters.behind_id(after_id)
     entities = await call(
@@ -104,8 +105,7 @@ async def _first_rows(
         filter=f"({behind}) and ({call.expression})" if call.expression else behind,
         output_fields=["id", *fields],
         limit=limit,
-        consistency_level=LEVELS[consistency],
-        **ordered,
+        **how,
     )
     rows = [row async for row in paced(schema.rows_of(entities, fields))]
     return sorted(rows, key=lambda row: row[0])
