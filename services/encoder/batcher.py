@@ -20,46 +20,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from glimpse.errors import DeadlineExceeded, GlimpseError, Unavailable
 from services.common.deadline import Deadline
+from services.encoder.device import Device, DeviceLost, Payload, Vectors
 from services.encoder.work_queue import Batch, Item, Lane, Limits, WorkQueue
-
-Vectors = NDArray[np.float32]
-Payload = NDArray[np.int64] | NDArray[np.uint8]
 
 _JOIN_TIMEOUT_S = 30.0
 
 log = logging.getLogger(__name__)
-
-
-class DeviceLost(Exception):
-    """The device can compute nothing any more; only a new process helps."""
-
-
-class Device(Protocol):
-    """What the batcher drives from its worker thread, and from where `between` is called.
-
-    Raises MemoryError where a smaller batch may pass, DeviceLost where nothing will any more.
-    """
-
-    def encode_tokens(self, texts: Sequence[NDArray[np.int64]], /) -> Vectors:
-        """Unit vectors, float32 [N, D], of N texts given as token ids."""
-        ...
-
-    def encode_pixels(
-        self, pixels: Sequence[NDArray[np.uint8]], between: Callable[[], None], /
-    ) -> Vectors:
-        """Unit vectors, float32 [N, D], of N images, uint8 [S, S, 3].
-
-        Calls `between` between layers, on this thread or on several at once, and no more when it
-        has returned.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -132,10 +101,9 @@ class Batcher:
     ) -> list[Outcome]:
         """Return what became of each payload: token ids in lane TEXT, pixels [S, S, 3] in others.
 
-        A failing item is an exception in its place. For
-        the call as a whole, raises Overloaded (a lane is full), DeadlineExceeded (too late to
-        begin) or Unavailable (stopping, or the worker died). Cancelling it takes its items out of
-        the queue unless others wait for them too.
+        A failing item is an exception in its place. For the call as a whole, raises Overloaded (a
+        lane is full), DeadlineExceeded (too late to begin) or Unavailable (stopping, or the worker
+        died). Cancelling it takes its items out of the queue unless others wait for them too.
         """
         if self._death is not None:
             raise Unavailable("the encoder's worker has died", reason="WORKER_DIED")

@@ -18,8 +18,9 @@ from glimpse.pictures.preprocessing import PREPROCESSING_VERSION
 from services.common.deadline import Deadline
 from services.common.server import Server, StartFailure, run_service
 from services.common.settings import load
-from services.encoder.batcher import Batcher, DeviceLost
+from services.encoder.batcher import Batcher
 from services.encoder.decoder import Decoder
+from services.encoder.device import DeviceLost
 from services.encoder.download import DownloadError, locate
 from services.encoder.metrics import BatchMetrics, EncoderCollector
 from services.encoder.servicer import EncoderServicer, Loaded

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.common.cpus import usable_cpus
-from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.clip_tokenizer import ClipTokenizer
 from services.encoder.cpu_workers import CpuWorkers
+from services.encoder.device import DeviceLost
 from services.encoder.file_tokenizer import FileTokenizer
 from services.encoder.hardware import DeviceUnusable, RequestedPrecision, choose_precision
 from services.encoder.recorded import CudaGraphs, RecordedImages, RecordedTexts

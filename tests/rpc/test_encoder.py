@@ -26,7 +26,7 @@ from glimpse.files import sha256_of
 from glimpse.pictures import preprocess
 from glimpse.pictures.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from glimpse.transport.status import from_rpc_error, from_status
-from services.encoder.batcher import DeviceLost
+from services.encoder.device import DeviceLost
 from services.encoder.main import SERVICE, build, load_model
 from services.encoder.servicer import EncoderServicer
 from services.encoder.settings import EncoderSettings
@@ -386,7 +386,7 @@ MODULE = ("-m", "services.encoder")
 DOOMED = """
 import sys
 from services.encoder import main, model
-from services.encoder.batcher import DeviceLost
+from services.encoder.device import DeviceLost
 
 encode = model.ClipModel.encode_tokens
 

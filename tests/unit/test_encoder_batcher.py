@@ -13,7 +13,8 @@ import pytest
 
 from glimpse.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.common.deadline import Deadline
-from services.encoder.batcher import Batcher, DeviceLost, Encoded
+from services.encoder.batcher import Batcher, Encoded
+from services.encoder.device import DeviceLost
 from services.encoder.work_queue import Lane, Limits
 from tests.waiting import started, until
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from services.common.server import StartFailure
 from services.encoder import checkpoint as checkpoints
 from services.encoder import openai_clip
-from services.encoder.batcher import DeviceLost
 from services.encoder.checkpoint import Checkpoint, CheckpointError
+from services.encoder.device import DeviceLost
 from services.encoder.download import BUNDLED
 from services.encoder.main import load_model
 from services.encoder.model import ClipModel
