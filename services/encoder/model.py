@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -103,7 +102,7 @@ class ClipModel:
             count = self._parts(len(texts), sum(map(len, texts)), _LEAST_TEXTS)
             bounds = [len(texts) * i // count for i in range(count + 1)]
             parts = [texts[start:end] for start, end in itertools.pairwise(bounds)]
-            return _unit(torch.cat(self._workers.map(self._text_tower, parts)))
+            return _checked(torch.cat(self._workers.map(self._text_tower, parts)))
 
     @torch.inference_mode()
     def encode_pixels(
@@ -122,7 +121,7 @@ class ClipModel:
             count = self._parts(len(pixels), rows, _LEAST_IMAGES)
             parts = torch.from_numpy(np.stack(pixels)).tensor_split(count)
             x = self._workers.map(lambda part: self._image_tower(part, between), parts)
-            return _unit(torch.cat(x))
+            return _checked(torch.cat(x))
 
     def _parts(self, items: int, rows: int, least: int) -> int:
         """Into how many parts a batch is split, of which a worker has at least `least` items."""
@@ -157,10 +156,6 @@ def _image_tower(weights: Weights, shape: Shape) -> ImageTower | ResNetTower:
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"not a ResNet of openai/CLIP's format: {reason}") from error
-
-
-def _unit(x: Tensor) -> NDArray[np.float32]:
-    return _checked(F.normalize(x.float(), dim=-1))
 
 
 def _checked(unit: Tensor) -> NDArray[np.float32]:

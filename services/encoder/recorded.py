@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -104,7 +103,7 @@ class RecordedTexts:
             given = torch.zeros(size[0], size[1] + 1, dtype=torch.int64, device=device)
             self._given[size] = given
             self._replay[size] = graphs.record(
-                lambda table: _unit(tower.of_table(table[:, :-1], table[:, -1])), given
+                lambda table: tower.of_table(table[:, :-1], table[:, -1]), given
             )
 
     def __call__(self, texts: Sequence[NDArray[np.int64]]) -> Tensor:
@@ -135,9 +134,7 @@ class RecordedImages:
         shape = (_IMAGES[-1], side, side, 3)
         self._slots = [_pinned(device, *shape, dtype=torch.uint8) for _ in range(_SLOTS)]
         self._given = torch.zeros(shape, dtype=torch.uint8, device=device)
-        self._replay = {
-            n: graphs.record(lambda pixels: _unit(tower(pixels)), self._given[:n]) for n in _IMAGES
-        }
+        self._replay = {n: graphs.record(tower, self._given[:n]) for n in _IMAGES}
 
     def __call__(self, pixels: Sequence[NDArray[np.uint8]], between: Between) -> Tensor:
         """Unit vectors, float32 [N, D] on the CPU, of N images [S, S, 3].
@@ -171,7 +168,3 @@ def _next(sizes: Sequence[int], least: int) -> int:
 def _pinned(device: torch.device, *shape: int, dtype: torch.dtype) -> Tensor:
     """Memory of the host that a GPU copies from while Python goes on."""
     return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
-
-
-def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x.float(), dim=-1)

@@ -124,7 +124,7 @@ def _attend(
 
 
 class TextTower:
-    """Token ids of N texts -> [N, D], of any length."""
+    """Token ids of N texts of any length -> unit vectors, float32 [N, D]."""
 
     def __init__(self, weights: Weights, shape: Shape) -> None:
         self._device, self.context_length = weights.device, shape.context_length
@@ -157,7 +157,7 @@ class TextTower:
             x = _attend(x, layer, rows, self.is_causal)
         x = _attend(x, self._layers[-1], rows, self.is_causal, read=ends)  # [N, W]
         x = self._ln_final(x) @ self._projection  # [N, D]
-        return x if self._bias is None else x + self._bias
+        return _unit(x if self._bias is None else x + self._bias)
 
     def length(self, ids: NDArray[np.int64]) -> int:
         """Up to the place that is read. CLIP's is the first of the highest token, end-of-text."""
@@ -165,7 +165,7 @@ class TextTower:
 
 
 class ImageTower:
-    """uint8 RGB [N, S, S, 3] -> [N, D], by patches."""
+    """uint8 RGB [N, S, S, 3] -> unit vectors, float32 [N, D], by patches."""
 
     def __init__(self, weights: Weights, shape: Shape, tower: Tower) -> None:
         self._patch_size, self._head_width = shape.patch_size, tower.head_width
@@ -199,7 +199,8 @@ class ImageTower:
                 between()
             x = _attend(x, layer, rows, causal=False)
         read = self._pool.rows_read(x, length)
-        return self._pool(_attend(x, self._layers[-1], rows, causal=False, read=read), len(pixels))
+        x = _attend(x, self._layers[-1], rows, causal=False, read=read)
+        return _unit(self._pool(x, len(pixels)))
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """uint8 [N, S, S, 3] -> [T, W]: for each image its class embedding and its patches."""
@@ -265,7 +266,7 @@ class _AttentionPooling:
 
 
 class ResNetTower:
-    """CLIP's own ModifiedResNet, unoptimised: uint8 RGB [N, S, S, 3] -> [N, D]."""
+    """CLIP's own ModifiedResNet, unoptimised; takes and gives what ImageTower does."""
 
     def __init__(self, weights: Weights, shape: Shape) -> None:
         network = openai_clip.build_model(weights.tensors).get_submodule("visual")
@@ -277,4 +278,9 @@ class ResNetTower:
     def __call__(self, pixels: Tensor, between: Between) -> Tensor:
         x = pixels.permute(0, 3, 1, 2) / 255  # [N, 3, S, S]
         x = (x - self._mean) / self._deviation
-        return self._network(x.to(self._dtype))
+        return _unit(self._network(x.to(self._dtype)))
+
+
+def _unit(x: Tensor) -> Tensor:
+    """[N, D] of any dtype -> float32 of length 1; what has no direction stays without one."""
+    return F.normalize(x.float(), dim=-1)
