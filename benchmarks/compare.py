@@ -55,8 +55,8 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Compariso
 def better(record: Mapping[str, Any]) -> Literal["higher", "lower"] | None:
     """Which way a figure improves: by its bar, else by its unit; None where neither tells."""
     bar = record.get("bar")
-    if bar:
-        return "higher" if bar.startswith("≥") else "lower"
+    if bar:  # one from … to … has no better way
+        return "higher" if bar.startswith("≥") else "lower" if bar.startswith("≤") else None
     if record["key"].endswith("per_s"):
         return "higher"
     return "lower" if record["key"].endswith(("_s", "_ms", "_mb")) else None

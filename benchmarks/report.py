@@ -17,11 +17,16 @@ class Bar:
 
     kind: Literal["at least", "at most"]
     limit: float
+    at_most: float = math.inf  # beside what it has to be at least
 
     def is_met_by(self, value: float) -> bool:
-        return value >= self.limit if self.kind == "at least" else value <= self.limit
+        if self.kind == "at most":
+            return value <= self.limit
+        return self.limit <= value <= self.at_most
 
     def __str__(self) -> str:
+        if math.isfinite(self.at_most):
+            return f"{self.limit:g} to {self.at_most:g}"
         return f"{'≥' if self.kind == 'at least' else '≤'} {self.limit:g}"
 
 
@@ -37,6 +42,12 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         """Of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
+
+    @classmethod
+    def middle_half(cls, values: Sequence[float]) -> Spread:
+        """Of many values, where the half in the middle lies: a few may be far off by accident."""
+        low, median, high = statistics.quantiles(values, method="inclusive")
+        return cls(median, low, high)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks import vectors
+from benchmarks import pairs, vectors
 from benchmarks.cpu_time import Usage
 from benchmarks.load import Answers, closed_loop, open_loop
+from benchmarks.pairs import in_pairs
 from benchmarks.report import Bar, Figure, Report, Spread, alternate, percentile
 from benchmarks.texts import new_texts, repeated_texts
 
@@ -67,6 +68,9 @@ def test_repeated_texts_follow_zipfs_law():
         (Bar("at most", 2), 2.0, True),
         (Bar("at most", 2), 2.01, False),
         (Bar("at most", 2), math.nan, False),
+        (Bar("at least", 0.97, at_most=1.03), 1.03, True),
+        (Bar("at least", 0.97, at_most=1.03), 1.04, False),
+        (Bar("at least", 0.97, at_most=1.03), 0.96, False),
         (None, 2.0, None),
         (None, False, False),
         (Bar("at least", 2), None, None),
@@ -80,6 +84,32 @@ def test_a_ratio_divides_measurements_taken_in_turn_before_it_takes_the_median()
     # The machine was three times as fast in the last round: the ratio does not see it.
     figure = Figure.ratio("key", "meaning", [10, 12, 30], [5, 5, 15], Bar("at least", 2))
     assert figure.spread == Spread(median=2.0, low=2.0, high=2.4)
+
+
+def test_pairs_take_both_twice_in_a_round_and_each_first_as_often():
+    order = []
+    in_pairs(2, lambda: order.append("a"), lambda: order.append("b"))
+    assert order == ["a", "b", *"abba", *"baab"]
+
+
+def test_a_pair_says_how_many_times_as_fast_the_first_is(monkeypatch):
+    clock_s = 0.0
+
+    def spend(seconds):
+        nonlocal clock_s
+        clock_s += seconds
+
+    monkeypatch.setattr(pairs.time, "perf_counter", lambda: clock_s)
+    monkeypatch.setattr(pairs.time, "process_time", lambda: clock_s / 2)
+    taken = in_pairs(2, lambda: spend(2.0), lambda: spend(3.0))
+    assert taken.by_clock == taken.by_processor_time == [1.5, 1.5]
+    figure, beside = taken.figures("ratio", "a meaning", Bar("at least", 1.2))
+    assert (figure.key, figure.value, figure.is_met) == ("ratio", 1.5, True)
+    assert (beside.key, beside.value, beside.is_met) == ("ratio_cpu", 1.5, None)
+
+
+def test_the_middle_half_leaves_out_what_is_far_off():
+    assert Spread.middle_half([1, 2, 3, 4, 100]) == Spread(median=3, low=2, high=4)
 
 
 def test_alternate_takes_each_measurement_in_turn():
