@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.encoder import openai_clip
-from services.encoder.linear import Linear
-from services.encoder.shape import Activation, Shape, Tower
+from services.encoder.linear import ACTIVATIONS, Linear
+from services.encoder.shape import Shape, Tower
 from services.encoder.weights import PIXEL_CENTRE, Weights
 
 # Waiting texts are let in before every other layer of an image batch. A caller who asks without a
@@ -36,31 +36,18 @@ Between = Callable[[], None]
 Operation = Callable[[Tensor], Tensor]
 
 
-class _Activation(NamedTuple):
-    """f(x) = g(s x) / s, with s folded into the layers around it; g may overwrite x."""
-
-    scale: float
-    function: Operation
-
-
-_ACTIVATIONS: dict[Activation, _Activation] = {
-    "quick_gelu": _Activation(1.702, lambda x: F.silu(x, inplace=True)),
-    "gelu": _Activation(1.0, lambda x: torch.ops.aten.gelu_(x)),
-    "gelu_tanh": _Activation(1.0, lambda x: torch.ops.aten.gelu_(x, approximate="tanh")),
-}
-
-
 class _Mlp:
-    """What follows attention in a block: [T, W] -> [T, W], without its layer norm."""
+    """What follows attention in a block, without its layer norm: x, onto [T, W] -> [T, W]."""
 
     def __init__(self, weights: Weights, name: str, tower: Tower) -> None:
         fc, proj = f"{name}.c_fc", f"{name}.c_proj"
-        scale, self._activate = _ACTIVATIONS[tower.activation]
-        self._fc = weights.linear(f"{fc}.weight", f"{fc}.bias", scale, scale)  # W -> 4W
+        activation = ACTIVATIONS[tower.activation]
+        scale = activation.scale
+        self._fc = weights.linear(f"{fc}.weight", f"{fc}.bias", scale, scale, activation)  # W -> 4W
         self._proj = weights.linear(f"{proj}.weight", f"{proj}.bias", 1 / scale)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._proj(self._activate(self._fc(x)))
+    def __call__(self, x: Tensor, onto: Tensor) -> Tensor:
+        return self._proj(self._fc(x), onto)
 
 
 class _Layer(NamedTuple):
@@ -119,8 +106,8 @@ def _attend(
     attended = rows.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
     if read is not None:
         x, attended = x[read], attended[read]
-    x = x + layer.out(attended)
-    return x + layer.mlp(layer.ln_2(x))
+    x = layer.out(attended, x)
+    return layer.mlp(layer.ln_2(x), x)
 
 
 class TextTower:
@@ -209,7 +196,7 @@ class ImageTower:
             pixels = pixels[:, : side * self._patch_size, : side * self._patch_size].contiguous()
         x = pixels.view(count, side, self._patch_size, side, self._patch_size, 3)
         x = self._patches(x.transpose(2, 3).reshape(count * side * side, -1))  # [N * g * g, W]
-        x = x.view(count, side * side, -1) + self._positions
+        x = x.view(count, side * side, -1).add_(self._positions)
         if self._first is not None:
             x = torch.cat([self._first.expand(count, 1, -1), x], dim=1)
         return self._ln_pre(x.flatten(0, 1))  # [T, W]
@@ -262,7 +249,7 @@ class _AttentionPooling:
         gathered = (shares.transpose(1, 2) @ x).transpose(0, 1)  # [H, N, W]
         values = (gathered @ self._values).transpose(0, 1).flatten(1)  # [N, W]
         pooled = self._out(values + self._value_bias)
-        return pooled + self._mlp(self._ln(pooled))
+        return self._mlp(self._ln(pooled), pooled)
 
 
 class ResNetTower:

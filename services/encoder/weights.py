@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.encoder.hardware import Precision, cpu_has_int8
-from services.encoder.linear import FloatLinear, Int8Linear, Int8Product, Linear
+from services.encoder.linear import (
+    NO_ACTIVATION,
+    FloatLinear,
+    FoldedActivation,
+    Int8Linear,
+    Int8Product,
+    Linear,
+    PackedLinear,
+)
 
 # Pixels enter the matrix product as (value - 128) / 64, which every float type holds exactly.
 PIXEL_CENTRE, _STEP = 128, 64
@@ -34,6 +42,8 @@ class Weights:
     ) -> None:
         self.tensors, self.device, self.dtype = tensors, device, _DTYPES[precision]
         self._is_int8 = precision == "int8"
+        is_packed = device.type == "cpu" and PackedLinear.is_possible(self.dtype)
+        self._float_layer = PackedLinear if is_packed else FloatLinear
 
     def exact(self, name: str) -> Tensor:
         return self.tensors[name].to(self.device, torch.float32)
@@ -49,15 +59,21 @@ class Weights:
         return lambda x: F.layer_norm(x, width, weight, bias, epsilon)
 
     def linear(
-        self, weight: str, bias: str, weight_scale: float = 1.0, bias_scale: float = 1.0
+        self,
+        weight: str,
+        bias: str,
+        weight_scale: float = 1.0,
+        bias_scale: float = 1.0,
+        activation: FoldedActivation = NO_ACTIVATION,
     ) -> Linear:
-        layer = Int8Linear if self._is_int8 else FloatLinear
-        return layer(self.one(weight, weight_scale), self.one(bias, bias_scale))
+        layer = Int8Linear if self._is_int8 else self._float_layer
+        return layer(self.one(weight, weight_scale), self.one(bias, bias_scale), activation)
 
     def patches(self, kernel: Tensor) -> Callable[[Tensor], Tensor]:
         """(x - PIXEL_CENTRE) K' for the kernel K, float32 [W, n], and pixels x, uint8 [T, n]."""
         if self._is_int8 and cpu_has_int8():  # pixels are 8 bits wide, and too wide for 16-bit sums
             product = Int8Product(kernel)
             return lambda x: product(x, PIXEL_CENTRE)
-        kernel = (kernel * _STEP).to(self.dtype)
-        return lambda x: F.linear((x.to(kernel.dtype) - PIXEL_CENTRE) / _STEP, kernel)
+        dtype = self.dtype  # what is returned must not keep this object, and with it all tensors
+        layer = self._float_layer((kernel * _STEP).to(dtype), None)
+        return lambda x: layer(x.to(dtype).sub_(PIXEL_CENTRE).div_(_STEP))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +149,18 @@ def test_work_is_let_in_by_every_part_of_a_batch(tiny) -> None:
     assert len(texts) >= 2 * 3  # the parts follow from the CPUs; of one alone, 50 are too many
     assert (vectors == undisturbed).all()
     assert np.abs(np.stack(texts) - tiny.encode_texts(TEXTS * 8)[0]).max() < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_model_does_not_keep_the_weights_as_they_were_read(precision, tmp_path) -> None:
+    checkpoint = read(saved(tmp_path / "tiny.pt", seed=4, **TINY))
+    name = "visual.transformer.resblocks.0.mlp.c_fc.weight"
+    as_read = weakref.ref(checkpoint.weights[name])
+    model = ClipModel(checkpoint, "cpu", precision)
+    del checkpoint
+    gc.collect()
+    assert as_read() is None
+    assert model.encode_texts(["a dog"])[1] == [False]
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path) -> None:
