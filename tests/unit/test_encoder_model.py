@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 
 import numpy as np
@@ -19,6 +20,7 @@ from services.encoder.download import BUNDLED
 from services.encoder.main import load_model
 from services.encoder.model import ClipModel
 from services.encoder.settings import EncoderSettings
+from services.encoder.towers import _fillers
 from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, read, saved, untrained
 
 TEXTS = [
@@ -264,3 +266,14 @@ def test_errors_of_the_device_get_the_names_that_the_batcher_knows(tiny, raised,
 
     with pytest.raises(expected):
         tiny.encode_pixels(noise(1, 32), fail)
+
+
+def test_packed_texts_have_few_numbers_of_rows_and_no_filler_is_longer_than_a_text():
+    seen = set()
+    for count, length in itertools.product(range(1, 65), range(3, 78)):
+        fillers = _fillers([length] * count)
+        rows = count * length + sum(fillers)
+        assert rows <= count * length * 9 / 8
+        assert max(fillers, default=0) <= length
+        seen.add(rows)
+    assert len(seen) <= 8 * 13
