@@ -13,6 +13,7 @@ import yaml
 
 from tests import operations
 from tests.observed import Observed
+from tests.robustness.messages import METHODS
 
 _DEPLOY = operations.ROOT / "deploy"
 # Those that Prometheus adds to every sample, as it finds the pods.
@@ -88,6 +89,8 @@ def _possible(label: str) -> set[str]:
     """Values that a label may have, though they were not seen."""
     if label == "code":
         return {code.name for code in grpc.StatusCode}
+    if label == "method":
+        return {method.path for method in METHODS}
     if label == "reason":
         return {"CANCELLED", *operations.reasons()}
     return set()

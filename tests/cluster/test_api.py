@@ -242,5 +242,5 @@ def test_number_of_query_pods_is_the_autoscalers(production):
 
 
 def test_calls_in_flight_add_query_pods_also_where_the_cpu_is_not_measured(production):
-    with metrics.served(production.plane, total=100):  # 32 for each pod
+    with metrics.served(production.plane, total=50):  # 16 for each pod
         production.await_ready(query=4)

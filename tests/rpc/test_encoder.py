@@ -495,7 +495,7 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
             {"activation": ""},
             "nothing in the file says which activation the model was trained with",
         ),
-        ({"precision": "fp16"}, "precision fp16 needs a GPU"),
+        ({"precision": "fp16"}, "ENCODER_PRECISION: fp16 needs a GPU"),
         (
             {"precision": "int8", "min_int8_cosine": 1},
             "int8 agrees with fp32 only to a cosine of 0.",

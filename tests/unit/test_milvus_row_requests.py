@@ -118,8 +118,8 @@ class Listing:
 
 async def test_a_short_answer_of_a_server_is_not_taken_for_the_end_of_a_list():
     server = Listing("a", "b", "c", "d", "e", piece=2)
-    rows = await row_requests.list_rows(server, 4, (), "")
+    rows = await row_requests.list_rows(server, 4, (), "", "strong")
     assert [identity for identity, _ in rows] == ["a", "b", "c", "d"]
     assert server.limits == [4, 2]
-    rows = await row_requests.list_rows(server, 4, (), "c")
+    rows = await row_requests.list_rows(server, 4, (), "c", "strong")
     assert [identity for identity, _ in rows] == ["d", "e"]
