@@ -18,6 +18,7 @@ from services.common.deadline import Deadline
 from services.common.event_loop import paced
 from services.common.waiting_line import WaitingLine
 from services.indexer.bounds import check_uri
+from services.indexer.disk import check_room
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
@@ -154,6 +155,7 @@ class Imports:
 
     async def _upsert(self, target: RowTarget, rows: Sequence[Row]) -> None:
         async def once() -> None:
+            check_room(self._settings)
             deadline = Deadline(self._settings.milvus_timeout_s)
             with self._metrics.store_latency_s.labels("upsert").time():
                 await self._store.upsert(target.collection, rows, deadline=deadline)

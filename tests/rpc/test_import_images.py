@@ -299,6 +299,16 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for_and_for_too_long_i
         assert isinstance(await refusal(service, messages), errors.Unavailable)
 
 
+async def test_nothing_is_imported_where_too_little_is_free_for_milvus_lite(tmp_path):
+    full = {"milvus_lite_dir": tmp_path, "min_free_bytes": 2**62, "retry_budget_s": 0}
+    async with opened(**full) as service:
+        messages = [
+            pb.ImportImagesRequest(options=OPTIONS),
+            pb.ImportImagesRequest(batch=batch(1, row(1))),
+        ]
+        assert f"the disk of {tmp_path} has " in str(await refusal(service, messages))
+
+
 async def test_draining_writes_what_was_taken_then_asks_to_resume():
     store = Gate()
     async with opened(store) as service:
