@@ -30,6 +30,7 @@ from services.common.interceptors import CallInterceptor
 from services.common.raw_output import logged_raw_output
 from services.common.reflection import add_reflection
 from services.common.settings import ServiceSettings
+from services.common.threads import hand_over_soon
 from services.common.tls import server_credentials
 from services.common.unknown_settings import unknown_settings
 
@@ -228,6 +229,7 @@ def run_service(
     """Sets up logs, runs a service's main, ends the process with its exit code; 2: cannot start."""
     raw_output = logged_raw_output() if settings.log_format == "json" else contextlib.nullcontext()
     memory.give_back_often()
+    hand_over_soon()
     with raw_output:
         telemetry.set_up_logs(settings.log_level, settings.log_format, settings.service)
         faulthandler.enable()  # what a crash of the interpreter leaves behind the log's last line

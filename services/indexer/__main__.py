@@ -3,11 +3,9 @@
 import sys
 
 from services.common.memory import share_heap
-from services.common.threads import hand_over_soon
 
 if __name__ == "__main__":
     share_heap()  # before what is imported here starts threads
-    hand_over_soon()
     from services.indexer.main import main
 
     sys.exit(main())
