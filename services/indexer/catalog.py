@@ -150,19 +150,7 @@ class Catalog:
             lambda: self._encoder.model(Deadline(settings.encoder_timeout_s))
         )
         _ = model.preprocessing  # refused before a collection is made for it
-        try:
-            spec = await milvus.call(lambda: self._spec(name))
-        except errors.NotFound:
-            if not create:
-                raise
-            # Of two streams that make the same collection, the second finds it made.
-            with contextlib.suppress(errors.AlreadyExists):
-                await milvus.call(
-                    lambda: self._create(
-                        _spec_for(name, model), Deadline(settings.milvus_timeout_s)
-                    )
-                )
-            spec = await milvus.call(lambda: self._spec(name))
+        spec = await self._found(_spec_for(name, model), milvus, create=create)
         if spec.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(
                 f"collection {name!r} was filled by model {spec.model_name!r} "
@@ -181,16 +169,7 @@ class Catalog:
         if not spec.model_fingerprint:
             spec = replace(spec, model_fingerprint=DECLARED + spec.model_name)
         milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
-        try:
-            there = await milvus.call(lambda: self._spec(spec.name))
-        except errors.NotFound:
-            if not create:
-                raise
-            with contextlib.suppress(errors.AlreadyExists):
-                await milvus.call(
-                    lambda: self._create(spec, Deadline(self._settings.milvus_timeout_s))
-                )
-            there = await milvus.call(lambda: self._spec(spec.name))
+        there = await self._found(spec, milvus, create=create)
         if there.model_fingerprint != spec.model_fingerprint:
             raise errors.ModelMismatch(
                 f"collection {spec.name!r} was filled by model {there.model_name!r} "
@@ -203,6 +182,20 @@ class Catalog:
                 "options.dimension",
                 f"must be the collection's, {there.dimension}; it is {spec.dimension}",
             )
+
+    async def _found(
+        self, spec: CollectionSpec, milvus: RetryBudget, *, create: bool
+    ) -> CollectionSpec:
+        """What a collection of that name is, which is made if need be; else raises NotFound."""
+        try:
+            return await milvus.call(lambda: self._spec(spec.name))
+        except errors.NotFound:
+            if not create:
+                raise
+        # Of two streams that make the same collection, the second finds it made.
+        with contextlib.suppress(errors.AlreadyExists):
+            await milvus.call(lambda: self._create(spec, Deadline(self._settings.milvus_timeout_s)))
+        return await milvus.call(lambda: self._spec(spec.name))
 
     async def _spec(self, name: str) -> CollectionSpec:
         return await self._store.get_spec(name, deadline=Deadline(self._settings.milvus_timeout_s))
