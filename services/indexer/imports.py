@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from glimpse.errors import InvalidInput, as_value
 from glimpse.results import Outcome
-from services.common.deadline import Deadline
 from services.common.event_loop import paced
 from services.common.waiting_line import WaitingLine
+from services.indexer import row_writes
 from services.indexer.bounds import check_uri
-from services.indexer.disk import check_room
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
@@ -154,11 +153,10 @@ class Imports:
         await checked.put(end)
 
     async def _upsert(self, target: RowTarget, rows: Sequence[Row]) -> None:
-        async def once() -> None:
-            check_room(self._settings)
-            deadline = Deadline(self._settings.milvus_timeout_s)
-            with self._metrics.store_latency_s.labels("upsert").time():
-                await self._store.upsert(target.collection, rows, deadline=deadline)
+        def once() -> Coroutine[Any, Any, None]:
+            return row_writes.upsert(
+                self._store, target.collection, rows, self._settings, self._metrics
+            )
 
         if rows:
             await RetryBudget("Milvus", self._settings.retry_budget_s).call(once)

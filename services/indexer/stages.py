@@ -16,7 +16,7 @@ from glimpse.pictures.preprocess import Decoded
 from glimpse.pictures.preprocessing import Preprocessing
 from services.common import encoder_client
 from services.common.deadline import Deadline
-from services.indexer.disk import check_room
+from services.indexer import row_writes
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import (
     Attributes,
@@ -140,11 +140,10 @@ class Stages:
         return vectors
 
     async def _upsert_once(self, rows: list[Row]) -> None:
-        check_room(self._settings)
-        with self._peers.metrics.store_latency_s.labels("upsert").time():
-            await self._peers.store.upsert(
-                self._target.collection, rows, deadline=Deadline(self._settings.milvus_timeout_s)
-            )
+        peers = self._peers
+        await row_writes.upsert(
+            peers.store, self._target.collection, rows, self._settings, peers.metrics
+        )
 
     async def _pictures(self, ids: set[str]) -> dict[str, dict[str, Any]]:
         """What is to be copied of rows, read again: another stream may have replaced them."""
