@@ -84,9 +84,9 @@ async def list_rows(
     """
     is_lite = (await call.backend()).kind == "lite"
     ordered = {"iterator": "True"} if is_lite else {"reduce_stop_for_best": True}
+    how = {"consistency_level": LEVELS[consistency], **ordered}
     rows: list[tuple[str, dict[str, Any]]] = []
     while len(rows) < limit:
-        how = {"consistency_level": LEVELS[consistency], **ordered}
         some = await _first_rows(call, limit - len(rows), fields, after_id, how)
         rows += some
         if is_lite or not some:
