@@ -97,7 +97,7 @@ def test_many_small_rows_are_cut_by_their_number():
 
 
 class Listing:
-    """A server that gives the rows behind an id, in pieces of any size before it gives none."""
+    """A server that gives the rows behind an id, in pieces of any size, before it gives none."""
 
     collection, expression = "pictures", ""
 
@@ -113,7 +113,7 @@ class Listing:
         self.limits.append(limit)
         behind = json.loads(filter.removeprefix("id > "))
         rest = [identity for identity in self.ids if identity > behind]
-        return [{"id": identity} for identity in rest[: min(limit, self.piece)]]
+        return [{"id": identity} for identity in rest[: self.piece]]
 
 
 async def test_a_short_answer_of_a_server_is_not_taken_for_the_end_of_a_list():
@@ -123,3 +123,9 @@ async def test_a_short_answer_of_a_server_is_not_taken_for_the_end_of_a_list():
     assert server.limits == [4, 2]
     rows = await row_requests.list_rows(server, 4, (), "c", "strong")
     assert [identity for identity, _ in rows] == ["d", "e"]
+
+
+async def test_no_more_rows_are_listed_than_were_asked_for():
+    server = Listing("a", "b", "c", "d", "e", piece=4)
+    rows = await row_requests.list_rows(server, 3, (), "", "strong")
+    assert [identity for identity, _ in rows] == ["a", "b", "c"]

@@ -79,8 +79,8 @@ async def list_rows(
 
     A server gives the first ones where it is told to stop for the best, Milvus Lite where it is
     told that this is an iterator's request; on servers that would put off the latest writes. A
-    server stops where one of its segments has given all that it was asked for: before the limit,
-    and not at the end, which only an empty answer tells.
+    server merges what its segments gave and stops where one of them has given all that it was
+    asked for: before the limit and not at the end, which only an empty answer tells, or behind it.
     """
     is_lite = (await call.backend()).kind == "lite"
     ordered = {"iterator": "True"} if is_lite else {"reduce_stop_for_best": True}
@@ -92,7 +92,7 @@ async def list_rows(
         if is_lite or not some:
             break
         after_id = some[-1][0]
-    return rows
+    return rows[:limit]
 
 
 async def _first_rows(
