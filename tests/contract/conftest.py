@@ -101,30 +101,48 @@ def process_of(
     return MilvusServer(directory, tls)
 
 
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """A Milvus server for all modules, as its start takes a quarter of a minute."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority()
+    ca = authority.write(folder)
+    own = write(folder, "milvus", authority.pair("localhost"))
+    caller = write(folder, "store", authority.pair("store"))
+    with running("milvus", tmp_path_factory, (own.cert, own.key, ca)) as process:
+        credentials = Credentials(ca, caller.cert, caller.key)
+        yield Backend("milvus", "milvus", process.uri, process, credentials)
+
+
 @pytest.fixture(scope="module", params=["memory", "lite", *_SERVERS])
 def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     if request.param == "memory":
         yield Backend("memory", "memory")
-        return
-    if request.param == "remote":
+    elif request.param == "remote":
         yield from remote()
-        return
-    credentials, tls = PLAINTEXT, None
-    if request.param == "milvus":
-        folder = tmp_path_factory.mktemp("certificates")
-        authority = Authority()
-        ca = authority.write(folder)
-        server = write(folder, "milvus", authority.pair("localhost"))
-        caller = write(folder, "store", authority.pair("store"))
-        credentials, tls = Credentials(ca, caller.cert, caller.key), (server.cert, server.key, ca)
-    process = process_of(request.param, tmp_path_factory, tls)
+    elif request.param == "milvus":
+        server: Backend = request.getfixturevalue("server")
+        yield server.with_database(request.module.__name__.rpartition(".")[2])
+    else:
+        with running("lite", tmp_path_factory) as process:
+            yield Backend("lite", "lite", process.uri, process)
+
+
+@contextlib.contextmanager
+def running(
+    name: str, tmp_path_factory: pytest.TempPathFactory, tls: tuple[Path, Path, Path] | None = None
+) -> Iterator[MilvusLite | MilvusServer]:
+    """Started, and killed in the end, as nobody needs what it holds; an orderly stop takes longer,
+    at times half a minute."""
+    process = process_of(name, tmp_path_factory, tls)
     process.start()
-    started = Backend(request.param, request.param, process.uri, process, credentials)
-    yield started.with_database("pictures") if request.param == "milvus" else started
-    process.stop()
-    shutil.rmtree(process.directory)
+    try:
+        yield process
+    finally:
+        process.kill()
+        shutil.rmtree(process.directory)
 
 
 def remote() -> Iterator[Backend]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from services.common.deadline import Deadline
 from services.vectors.metadata import Metadata
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.records import ALL_FIELDS, CollectionSpec, Row
-from tests.contract.conftest import process_of
+from tests.contract.conftest import running
 from tests.rpc.test_indexer import opened
 
 T = 60.0
@@ -49,17 +48,14 @@ def rows():
 @contextlib.asynccontextmanager
 async def indexer(name, tmp_path_factory):
     """An indexer on a Milvus of its own, and its store."""
-    process = process_of(name, tmp_path_factory)
-    process.start()
-    store = MilvusStore(process.uri)
-    try:
-        await store.ready(deadline=Deadline(START_S))
-        async with opened(store) as service:
-            yield service
-    finally:
-        await store.close()
-        process.stop()
-        shutil.rmtree(process.directory)
+    with running(name, tmp_path_factory) as process:
+        store = MilvusStore(process.uri)
+        try:
+            await store.ready(deadline=Deadline(START_S))
+            async with opened(store) as service:
+                yield service
+        finally:
+            await store.close()
 
 
 async def glimpse(service, *arguments):

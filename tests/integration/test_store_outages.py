@@ -30,7 +30,7 @@ def process(request, tmp_path_factory):
     """A Milvus of the test's own; not started."""
     process = process_of(request.param, tmp_path_factory)
     yield process
-    process.stop()
+    process.kill()
     shutil.rmtree(process.directory)
 
 
