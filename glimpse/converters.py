@@ -32,6 +32,7 @@ from glimpse.results import (
 from glimpse.transport.status import from_status
 
 _MAX_EXACT_WHOLE = 2**53
+_MAX_SEARCHED_BYTES = 2**29  # of a file, of which a service gets no more than the model sees
 _MAX_UINT32 = 2**32 - 1
 _MAX_INT32 = 2**31 - 1
 
@@ -139,7 +140,9 @@ def checked_text(field: str, text: str) -> str:
 
 
 def _file_bytes(image: bytes | str | os.PathLike[str]) -> bytes:
-    return image if isinstance(image, bytes) else ImageFile(path=Path(image)).read()
+    if isinstance(image, bytes):
+        return image
+    return ImageFile(path=Path(image)).read(_MAX_SEARCHED_BYTES)
 
 
 def search_result(response: query_pb2.SearchResponse) -> SearchResult:

@@ -136,10 +136,16 @@ def _image_files(
 def _list(
     pictures: Iterable[ImageFile], collection: str, passed_over: PassedOver, as_json: bool
 ) -> None:
-    names = (str(picture.path or picture.url) for picture in pictures)
+    names = _names(pictures, passed_over)
     if as_json:
         listed = {"collection": collection, "pictures": list(names)}
-        print_json({**listed, "passed_over": dict(passed_over.counts)})
+        print_json(
+            {
+                **listed,
+                "passed_over": dict(passed_over.counts),
+                "unreadable": passed_over.problems,
+            }
+        )
         return
     count = 0
     for name in names:
@@ -148,6 +154,15 @@ def _list(
     if passed_over.counts:
         say(f"{passed_over.summary()}.")
     say(f"{count:,} pictures would be sent to {collection!r}.")
+
+
+def _names(pictures: Iterable[ImageFile], passed_over: PassedOver) -> Iterator[str]:
+    """Of those that are there; of URLs, that shows when they are read."""
+    for picture in pictures:
+        if picture.path is not None and not picture.path.exists():
+            passed_over.fail(f"{picture.path}: no such file")
+        else:
+            yield str(picture.path or picture.url)
 
 
 def _look_at(collection: str, indexer: str | None, data: Path | None) -> None:

@@ -157,6 +157,7 @@ def _as_json(result: SearchResult) -> dict[str, object]:
     return {
         "hits": [{name: getattr(hit, name) for name in fields} for hit in result.hits],
         "model": result.model.name,
+        "prompt_template": result.prompt_template,
         "text_truncated": result.text_truncated,
         "timing": dataclasses.asdict(result.timing),
     }

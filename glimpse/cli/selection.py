@@ -32,8 +32,8 @@ _MAX_ENDING = 9  # characters; what is longer is a name with a dot in it
 @dataclass(frozen=True)
 class Selection:
     """Patterns with *, ? and [ over names, or, where they hold a slash, over paths below the folder
-    that is walked. What `include` matches is taken though it is hidden, junk or no picture by its
-    name; what `exclude` matches is not, and nothing below it."""
+    that is walked, in capitals or not. What `include` matches is taken though it is hidden, junk or
+    no picture by its name; what `exclude` matches is not, and nothing below it."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -64,7 +64,10 @@ def normal(name: str) -> str:
 
 
 def _any_matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
-    return any(matches(below if "/" in each else name, each.rstrip("/")) for each in patterns)
+    return any(
+        matches((below if "/" in each else name).lower(), each.strip("/").lower())
+        for each in patterns
+    )
 
 
 def _why_no_picture(name: str) -> str:

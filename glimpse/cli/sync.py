@@ -31,8 +31,7 @@ from glimpse.cli.walk import find_pictures
 
 _LIST_TIMEOUT_S = 60.0  # of one page
 _UNASKED_SHARE = 0.1
-_UNASKED_COUNT = 10
-"""Of a folder's images, so many may be deleted without a question."""
+"""Of a folder's images, so many may be deleted without a question; or one."""
 _SIGNS = {"+": "new", "~": "changed", ">": "moved"}
 
 
@@ -68,10 +67,10 @@ def sync(
 
     New pictures are indexed, changed ones replaced, moved ones keep their ids and are not encoded
     again. Files whose size and time of change are as before are not read. Images whose files are
-    gone are counted, and deleted with --delete; never where the folder holds no picture at all, or
-    where a part of it cannot be read; and where they are more than a tenth of the folder's, only
-    after a question or with --yes. What another folder's sync or glimpse index has put into the
-    collection is left alone.
+    gone are counted, and deleted with --delete; never where the folder holds no picture at all, nor
+    what lies in a part of it that cannot be read; and where they are several and more than a tenth
+    of the folder's, only after a question or with --yes. What another folder's sync or glimpse
+    index has put into the collection is left alone.
 
     What is taken of the folder is told by: glimpse index --help
 
@@ -135,7 +134,7 @@ def _why_not_delete(count: int, found: int, total: int, yes: bool) -> str:
             f"The folder holds no picture, so nothing is deleted: its {count:,} images are kept. "
             "To delete them: glimpse delete --filter"
         )
-    many = count > max(_UNASKED_COUNT, _UNASKED_SHARE * total)
+    many = count > max(1, _UNASKED_SHARE * total)
     if not many or yes:
         return ""
     question = f"Delete {count:,} of {total:,} images, whose files are gone?"
@@ -161,8 +160,9 @@ def _list(
                 "collection": collection,
                 **{_SIGNS[sign]: paths for sign, paths in by_sign.items()},
                 "gone": sorted(state.gone(is_complete=not passed_over.problems)),
-                "as before": pictures.as_before,
+                "as_before": pictures.as_before,
                 "passed_over": dict(passed_over.counts),
+                "unreadable": passed_over.problems,
             }
         )
         return

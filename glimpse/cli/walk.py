@@ -25,10 +25,6 @@ _Places = frozenset[int]
 """Which parts of a pattern may come next."""
 
 
-class NothingFound(CommandError):
-    """A pattern that matches nothing, or a URL with nothing behind it."""
-
-
 class Tree(Protocol):
     """Folders and files somewhere; see LocalTree and fsspec_files.UrlTree."""
 
@@ -57,10 +53,10 @@ def find_pictures(
     passed_over = passed_over or PassedOver()
     walk = Walk(selection or Selection(), passed_over)
     given = list(arguments)
-    for argument in given:
-        walk.check(argument)
-    if len(given) == 1 and not _is_list(given[0]):
-        return walk.named_by(given[0])  # a folder holds each file once: nothing is kept of it
+    if len(given) == 1:
+        walk.check(given[0])
+        if not _is_list(given[0]):
+            return walk.named_by(given[0])  # a folder holds each file once: nothing is kept of it
     return _each_once(_named_by_all(walk, given, passed_over))
 
 
@@ -76,7 +72,7 @@ def _named_by_all(
     for argument in arguments:
         try:
             yield from walk.named_by(argument)
-        except NothingFound as error:
+        except CommandError as error:
             if len(arguments) == 1:
                 raise
             passed_over.fail(str(error))
@@ -116,6 +112,8 @@ class Walk:
             yield from self._behind(argument)
         elif (path := existing(_local(argument))) is not None:
             yield from self._at(path)
+        elif not _has_magic(argument):
+            raise CommandError(f"{argument}: no such file or folder")
         else:
             root, parts = _split(argument, os.sep if os.sep == "\\" else "/")
             found = self._below(self._local, root, parts) if os.path.isdir(root) else iter(())
@@ -149,17 +147,17 @@ class Walk:
             found = self._below(tree, *_split(tree.root, "/"))
             yield from self._not_empty(map(tree.picture, found), nothing)
         else:
-            raise NothingFound(nothing)
+            raise CommandError(nothing)
 
     def _not_empty(self, pictures: Iterator[Path | str], otherwise: str) -> Iterator[Path | str]:
-        """The pictures; NothingFound where there is nothing, not even something to pass over."""
+        """The pictures; CommandError where there is nothing, not even something to pass over."""
         before = self._passed_over.counts.total()
         first = next(pictures, None)
         if first is not None:
             yield first
             yield from pictures
         elif self._passed_over.counts.total() == before:
-            raise NothingFound(otherwise)
+            raise CommandError(otherwise)
 
     def _below(self, tree: Tree, root: str, parts: Sequence[str] = ("**",)) -> Iterator[str]:
         """The paths of the pictures below a folder that a pattern, by its parts, matches.

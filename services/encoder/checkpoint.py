@@ -74,8 +74,8 @@ def read(weights: WeightsFile, activation: Activation | None = None) -> Checkpoi
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused, because it contains more than weights; use a saved "
-            "`model.state_dict()`, an archive published by openai/CLIP, or safetensors"
+            f"{path}: refused, because it is no file of weights or contains more than weights; use "
+            "a saved `model.state_dict()`, an archive published by openai/CLIP, or safetensors"
         ) from error
     except CheckpointError:
         raise

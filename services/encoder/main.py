@@ -35,6 +35,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
 
 _MAX_BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 _WARM_UP_TIMEOUT_S = 600.0
+_SAME = 1e-6  # between unit vectors; in bf16, those of different inputs differ by a thousandth
 _TELL_S = 60.0  # between the lines about a model that is still loading
 
 Result = TypeVar("Result")
@@ -100,16 +101,27 @@ def _device_failure(error: Exception) -> StartFailure:
 
 
 def _check_vectors(model: ClipModel) -> None:
-    """Raises StartFailure where the weights give no vectors: too large or small, or zeros."""
+    """Raises StartFailure where the weights give no vectors, being too large or small, or zeros; or
+    the same one, whatever is to be encoded."""
     size = model.shape.image_size
-    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-    try:
-        model.encode_texts(["a photo", "a"])
-        model.encode_pixels(list(picture))
-    except FloatingPointError as error:
-        raise StartFailure(
-            f"ENCODER_MODEL: these weights cannot be computed with in {model.precision}: {error}"
-        ) from error
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    pictures = [noise, np.full_like(noise, 255)]
+    for what, encode in (
+        ("texts", lambda: model.encode_texts(["a photo", "a"])[0]),
+        ("pictures", lambda: model.encode_pixels(pictures)),
+    ):
+        try:
+            first, second = encode()
+        except FloatingPointError as error:
+            raise StartFailure(
+                f"ENCODER_MODEL: with these weights, vectors of {what} are zero or not finite in "
+                f"{model.precision}: a projection of zeros, or values beyond its range"
+            ) from error
+        if np.allclose(first, second, rtol=0, atol=_SAME):
+            raise StartFailure(
+                f"ENCODER_MODEL: with these weights, all {what} have the same vector: a projection "
+                "of zeros"
+            )
 
 
 def _int8_cosine(model: ClipModel, read: Checkpoint, settings: EncoderSettings) -> float:

@@ -46,7 +46,10 @@ def read_file(path: Path) -> WeightsOfFile:
         ]
         activation = said[0] if len(said) == 1 else None
     else:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except (EOFError, LookupError) as error:  # of a text, say, that is taken for a pickle
+            raise ValueError("it is no file of weights") from error
     return WeightsOfFile(_tensors(found), activation)
 
 
@@ -56,6 +59,9 @@ def _tensors(found: Any) -> dict[str, torch.Tensor]:
     for key in _NESTED:
         if isinstance(found.get(key), Mapping):
             return _tensors(found[key])
+    inner = [key for key, value in found.items() if isinstance(value, Mapping) and value]
+    if inner and not any(isinstance(value, torch.Tensor) for value in found.values()):
+        raise ValueError(f"its weights seem to be under {inner[0]!r}: save what is there alone")
     tensors = {
         name: value
         for name, value in found.items()

@@ -141,7 +141,7 @@ def sync_figures(files: int, store: str) -> list[Figure]:
         command += ["--collection", _COLLECTION, "--indexer", stack.indexer]
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         seconds = time.monotonic() - started_s
-    if told["as before"] != files:
+    if told["as_before"] != files:
         raise RuntimeError(f"of {files} files {told} were as before")
     bar = Bar("at least", 5_000) if store == "milvus" else None
     meaning = f"files/s of a second sync of {files:,} unchanged files, rows in {store}"

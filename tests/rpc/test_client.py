@@ -94,6 +94,15 @@ def test_a_batch_is_one_call_and_each_query_has_its_own_answer(connect):
     assert (result.model.name, result.timing.total_us) == ("demo", 7)
 
 
+def test_a_file_of_gigabytes_is_not_read_to_be_searched_by(connect, tmp_path):
+    picture = tmp_path / "sparse.jpg"
+    with picture.open("wb") as file:
+        file.truncate(2**33)
+    with connect(NOBODY, NOBODY) as client, pytest.raises(errors.InvalidInput) as raised:
+        client.search("c", image=picture)
+    assert raised.value.reason == "IMAGE_TOO_LARGE"
+
+
 def test_images_come_by_id_and_missing_ones_are_named(connect):
     image = query_pb2.Image(id="a", attributes={"uri": "/a.jpg"})
     query = Query(query_pb2.GetImagesResponse(images=[image], missing_ids=["b"]))

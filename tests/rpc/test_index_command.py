@@ -254,6 +254,7 @@ def test_a_program_gets_one_object(folder, capsys):
         "unchanged": 1,
         "failed": 0,
         "passed_over": {},
+        "unreadable": 0,
         "failures": [],
         "resumed": 1,
     }

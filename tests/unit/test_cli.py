@@ -137,8 +137,12 @@ def test_a_dry_run_is_one_object_for_programs(tmp_path, capsys):
         "collection": "images",
         "pictures": [f"{tmp_path}/a.png", f"{tmp_path}/b.jpg"],
         "passed_over": {".mov": 1},
+        "unreadable": 0,
     }
-    assert main(["index", f"{tmp_path}/a.png", f"{tmp_path}/*.gone", "--dry-run", "--json"]) == 1
+    (tmp_path / "list").write_text(f"{tmp_path}/a.png\n{tmp_path}/gone.png\n")
+    assert main(["index", f"@{tmp_path}/list", f"{tmp_path}/*.gone", "--dry-run", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["pictures"], told["unreadable"]) == ([f"{tmp_path}/a.png"], 2)
 
 
 def test_a_terminal_without_the_characters_gets_escapes(tmp_path):

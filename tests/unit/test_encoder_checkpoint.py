@@ -241,3 +241,22 @@ def test_a_file_out_of_a_hugging_face_folder_is_refused_with_a_hint(tmp_path) ->
     save_file({"text_model.final_layer_norm.bias": torch.zeros(3)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="name its folder"):
         read(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not weights at all", "is no file of weights"),
+        (b"", "is no file of weights"),
+        ({"model": {"visual.proj": torch.zeros(1)}}, "its weights seem to be under 'model'"),
+    ],
+    ids=["a text", "nothing", "nested"],
+)
+def test_what_holds_no_weights_says_so(tmp_path, content, words) -> None:
+    path = tmp_path / "odd.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=words):
+        read(path, "odd")

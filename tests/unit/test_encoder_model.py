@@ -233,7 +233,10 @@ def test_a_vector_without_a_direction_is_an_error_and_no_vector(scale, tmp_path)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(float("nan"), "holds a number that is not finite"), (0.0, "cannot be computed with in")],
+    [
+        (float("nan"), "holds a number that is not finite"),
+        (0.0, "vectors of pictures are zero or not finite in"),
+    ],
 )
 def test_broken_weights_end_the_start_with_one_line(precision, value, words, tmp_path) -> None:
     weights = dict(untrained().state_dict())
@@ -249,6 +252,18 @@ def test_broken_weights_end_the_start_with_one_line(precision, value, words, tmp
         load_model(settings)
     assert str(caught.value).startswith("ENCODER_MODEL: ")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_by_which_all_texts_are_the_same_are_refused(tmp_path) -> None:
+    weights = dict(untrained().state_dict())
+    weights["ln_final.weight"] = torch.zeros_like(weights["ln_final.weight"])
+    weights["ln_final.bias"] = torch.ones_like(weights["ln_final.bias"])
+    torch.save(weights, tmp_path / "same.pt")
+    settings = EncoderSettings(
+        model=str(tmp_path / "same.pt"), activation="quick_gelu", device="cpu", precision="fp32"
+    )
+    with pytest.raises(StartFailure, match="all texts have the same vector"):
+        load_model(settings)
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_include_and_exclude_go_by_name_or_by_path_below_the_folder(folder):
         "deep/er/d.tiff",
     ]
     assert found(".", exclude=("deep/er",)) == ["a.png", "b.JPG", "deep/c.webp"]
-    assert found(".", exclude=("*.JPG", "deep/")) == ["a.png"]
-    assert found(".", include=("*.txt",), exclude=("*.jpg", "*.JPG", "d*")) == [
+    assert found(".", exclude=("*.Jpg", "/deep/")) == ["a.png"]
+    assert found(".", include=("*.txt",), exclude=("*.jpg", "d*")) == [
         "a.png",
         "notes.txt",
     ]
@@ -217,9 +217,18 @@ def test_a_walk_tells_how_far_it_is(folder):
     assert passed.progress() == "10 entries looked at, 4 pictures found"
 
 
-def test_a_pattern_that_matches_nothing_ends_nothing_else(folder, capsys):
-    assert found("a.png", "*.gone", "b.JPG") == ["a.png", "b.JPG"]
-    assert "*.gone: no such file or folder" in capsys.readouterr().err
+def test_what_names_nothing_ends_nothing_else(folder, capsys):
+    (folder / "list.jsonl").write_text('{"path": "a.png"}\n{}\n')
+    given = ("*.gone", "gone.png", "@gone.txt", "@list.jsonl", "b.JPG")
+    assert found(*given) == ["a.png", "b.JPG"]
+    told = capsys.readouterr().err
+    for problem in (
+        "*.gone: no such file or folder",
+        "gone.png: no such file or folder",
+        "@gone.txt: the list cannot be read: no such file",
+        "@list.jsonl line 2: is not a JSON object",
+    ):
+        assert problem in told
 
 
 @pytest.mark.parametrize(
@@ -258,6 +267,18 @@ def test_a_list_may_come_from_any_editor(folder, encoding, end):
         content = b"\xff\xfe" + content
     (folder / "list.txt").write_bytes(content)
     assert found("@list.txt") == ["größe\u2028.jpg", "deep/c.webp", "deep/er/d.tiff"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_without_a_mark_is_no_list_of_letters(folder, encoding):
+    (folder / "ü.jpg").touch()
+    (folder / "list.txt").write_bytes(f"{folder}/ü.jpg\r\na.png\r\n".encode(encoding))
+    assert found("@list.txt") == [f"{folder}/ü.jpg", "a.png"]
+
+
+def test_lines_of_a_list_may_end_as_on_old_macs(folder):
+    (folder / "list.txt").write_bytes(b"a.png\rdeep/c.webp\r")
+    assert found("@list.txt") == ["a.png", "deep/c.webp"]
 
 
 def test_a_list_is_read_as_it_is_needed(folder):
