@@ -128,9 +128,9 @@ class MilvusLite(Process):
         (port,) = free_ports(1)
         self.uri = f"http://127.0.0.1:{port}"
         directory.mkdir(parents=True, exist_ok=True)
-        program = str(Path(sys.executable).parent / "milvus-lite")
+        program = [sys.executable, "-m", "glimpse.cli.lite_server", "server"]
         where = ["--data-dir", str(directory / "data"), "--host", "127.0.0.1", "--port", str(port)]
-        super().__init__([program, "server", *where], directory, signal.SIGINT)
+        super().__init__([*program, *where], directory, signal.SIGINT)
 
 
 class MilvusServer(Process):

@@ -174,7 +174,7 @@ class Stack:
         logs = self._folder.logs
         processes = []
         if options.milvus_uri is None:
-            command = [sys.executable, "-m", "milvus_lite", "server", "--host", HOST]
+            command = [sys.executable, "-m", "glimpse.cli.lite_server", "server", "--host", HOST]
             command += ["--port", str(ports.milvus), "--data-dir", str(self._lite_dir)]
             # Of all signals, Milvus Lite stops cleanly on SIGINT only.
             processes.append(

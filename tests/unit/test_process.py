@@ -132,3 +132,12 @@ def test_a_full_disk_is_said_before_anything_is_started_and_costs_no_log(tmp_pat
     (tmp_path / "log").write_text("what happened")
     log_file.LogFile(tmp_path / "log").shorten()
     assert (tmp_path / "log").read_text() == "what happened"
+
+
+def test_milvus_lites_threads_hand_pythons_lock_over_soon():
+    program = "import sys; from glimpse.cli import lite_server; sys.argv = ['lite']; "
+    program += "assert lite_server.main() == 0; print(sys.getswitchinterval(), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert float(done.stderr.splitlines()[-1]) < 0.001, done.stderr
