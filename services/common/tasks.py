@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-async def concurrently(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The results of steps that run side by side, in order.
+async def concurrently(*steps: Coroutine[Any, Any, Any], at_once: int = 0) -> list[Any]:
+    """The results of steps that run side by side, in order; `at_once` of them, or 0 for all.
 
     The first failure, and the caller's cancellation, cancel the others; it is raised once they have
     ended.
     """
-    tasks = [asyncio.create_task(step) for step in steps]
+    places = asyncio.Semaphore(at_once or max(1, len(steps)))
+    tasks = [asyncio.create_task(_in_place(places, step)) for step in steps]
     if not tasks:
         return []
     try:
@@ -23,6 +24,13 @@ async def concurrently(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
         return [task.result() for task in tasks if task.done()]
     finally:
         await _end(*tasks)
+        for step in steps:
+            step.close()  # one that never had its place
+
+
+async def _in_place(places: asyncio.Semaphore, step: Coroutine[Any, Any, Result]) -> Result:
+    async with places:
+        return await step
 
 
 async def run_within(timeout_s: float, step: Coroutine[Any, Any, Result]) -> Result:

@@ -41,7 +41,7 @@ async def batch_response(
 ) -> tuple[list[Part], pb.BatchSearchResponse]:
     """One result per query, in order, serialised; and the rest, but for the time in all."""
     results: list[Part] = []
-    for outcome in answers.results:
+    async for outcome in paced(answers.results):
         if isinstance(outcome, GlimpseError):
             result = [pb.BatchResult(error=to_status(outcome)).SerializeToString()]
             room.take(len(result[0]))

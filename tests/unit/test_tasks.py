@@ -59,6 +59,32 @@ async def test_results_come_in_the_order_of_the_steps():
     assert await concurrently() == []
 
 
+async def test_no_more_steps_run_at_once_than_may():
+    running, most = 0, []
+
+    async def step(number):
+        nonlocal running
+        running += 1
+        most.append(running)
+        await asyncio.sleep(0)
+        running -= 1
+        return number
+
+    assert await concurrently(*map(step, range(7)), at_once=2) == [*range(7)]
+    assert max(most) == 2
+
+
+async def test_steps_that_wait_for_a_place_end_with_their_caller(reports):
+    first, second = Step(), Step()
+    task = asyncio.create_task(concurrently(first(), second(), at_once=1))
+    await first.started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert first.is_over
+    assert not second.started.is_set()
+
+
 @pytest.mark.parametrize("cancelled_with", [None, Unavailable("interrupted")])
 async def test_the_first_failure_ends_the_others_before_it_is_raised(reports, cancelled_with):
     other = Step(cancelled_with)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.event_loop import paced
 from services.common.tasks import concurrently
 from services.vectors.bounds import LARGE_FIELDS, MAX_WINDOW
 from services.vectors.milvus import row_requests, schema
@@ -99,7 +100,10 @@ class Search:
     ) -> dict[int, list[ScoredRow]]:
         """The best rows of some queries, at least `end` of them."""
         parts = list(_parts(tied, end))
-        ranked = await concurrently(*(self._rank(queries[part], end, fields) for part in parts))
+        # Milvus Lite computes one of them at a time anyway: others would wait for all of them.
+        at_once = 1 if (await self.call.backend()).kind == "lite" else row_requests.MAX_READS
+        ranks = (self._rank(queries[part], end, fields) for part in parts)
+        ranked = await concurrently(*ranks, at_once=at_once)
         return {
             i: hits
             for part, answers in zip(parts, ranked, strict=True)
@@ -156,7 +160,7 @@ class Search:
             search_params=schema.search_parameters(window),
             consistency_level=row_requests.LEVELS[self.consistency],
         )
-        return [sorted((_hit(h, fields) for h in hits), key=_by_score_and_id) for hits in answers]
+        return [await _ranked(hits, fields) for hits in answers]
 
 
 def _windows(end: int) -> Iterator[int]:
@@ -181,6 +185,10 @@ def _parts(tied: Sequence[int], end: int) -> Iterator[Sequence[int]]:
     size = max(1, _MAX_ROWS // max(_windows(end)))
     for start in range(0, len(tied), size):
         yield tied[start : start + size]
+
+
+async def _ranked(hits: Any, fields: Sequence[str]) -> list[ScoredRow]:
+    return sorted([_hit(hit, fields) async for hit in paced(hits)], key=_by_score_and_id)
 
 
 def _hit(hit: Any, fields: Sequence[str]) -> ScoredRow:

@@ -21,7 +21,7 @@ from services.vectors.records import Consistency, Row
 _MAX_ROWS = 200
 _MAX_BYTES = 2**20
 _MAX_IDS = 1_000
-_MAX_READS = 2  # at once: answers may come together
+MAX_READS = 2  # of a call at once: answers may come together
 LEVELS = {"bounded": "Bounded", "strong": "Strong"}
 
 
@@ -52,22 +52,20 @@ async def _upsert(call: MilvusCall, rows: Sequence[Row], turn: int) -> None:
 async def fetch(
     call: MilvusCall, ids: Sequence[str], fields: Sequence[str], consistency: Consistency
 ) -> dict[str, dict[str, Any]]:
-    places = asyncio.Semaphore(_MAX_READS)
-
     async def read(chunk: Sequence[str]) -> dict[str, dict[str, Any]]:
-        async with places:
-            entities = await call(
-                "query",
-                call.collection,
-                filter=filters.ids_filter(chunk),
-                output_fields=["id", *fields],
-                consistency_level=LEVELS[consistency],
-            )
-        return dict(schema.rows_of(entities, fields))
+        entities = await call(
+            "query",
+            call.collection,
+            filter=filters.ids_filter(chunk),
+            output_fields=["id", *fields],
+            consistency_level=LEVELS[consistency],
+        )
+        # Metadata come out of it as objects: 128 of 16 KiB take 20 ms.
+        return {row_id: row async for row_id, row in paced(schema.rows_of(entities, fields))}
 
     chunks = _chunks(ids, bounds.rows_at_once(fields, _MAX_IDS))
     found: dict[str, dict[str, Any]] = {}
-    for rows in await concurrently(*map(read, chunks)):
+    for rows in await concurrently(*map(read, chunks), at_once=MAX_READS):
         found |= rows
     return found
 
@@ -129,6 +127,13 @@ async def estimate(call: MilvusCall) -> tuple[int, bool]:
         call("get_collection_stats", call.collection), call("get_load_state", call.collection)
     )
     return int(stats["row_count"]), load["state"] == LoadState.Loaded
+
+
+async def ids_of(call: MilvusCall) -> list[str]:
+    """Of all rows that the call's filter takes, with everything written before."""
+    how = {"output_fields": ["id"], "consistency_level": "Strong"}
+    entities = await call("query", call.collection, filter=call.expression, **how)
+    return [entity["id"] async for entity in paced(entities)]
 
 
 async def delete_ids(call: MilvusCall, ids: Sequence[str]) -> None:

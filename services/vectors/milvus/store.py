@@ -278,6 +278,12 @@ class MilvusStore:
         expression = filters.render(filter)
         call = self._call(deadline, name, expression)
         await self._recall(call)
+        if (await call.backend()).kind == "lite":
+            # It would read these ids itself, with everybody's writes waiting meanwhile.
+            ids = await row_requests.ids_of(call)
+            with self._writing(name):
+                await row_requests.delete_ids(self._call(deadline, name), ids)
+            return len(ids)
         # Counting also finds out whether the expression is right, which deleting does not.
         present = await row_requests.count(call, expression)
         if present:
