@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from glimpse.transport.status import to_status
 from services.common import embeddings
 from services.common.codec import takes_bytes
 from services.common.deadline import Deadline
+from services.common.event_loop import paced
 from services.common.interceptors import deadline_of
 from services.common.message_fields import parse, take_apart
 from services.common.text_bounds import (
@@ -26,6 +26,7 @@ from services.common.text_bounds import (
     check_text,
     in_template,
 )
+from services.common.threads import SideThread
 from services.encoder import bounds
 from services.encoder.batcher import Batcher, Encoded, Outcome
 from services.encoder.decoder import Decoder, Pixels
@@ -54,9 +55,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     def __init__(self, settings: EncoderSettings) -> None:
         self._settings = settings
         self._loaded: Loaded | None = None
-        # One, because Python computes on one thread at a time anyway: further ones would only keep
-        # the event loop waiting for longer.
-        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="encoder-tokenise")
+        self._tokenising = SideThread("encoder-tokenise")
 
     def begin(self, loaded: Loaded) -> None:
         """Answer calls from now on; until then they get UNAVAILABLE."""
@@ -64,7 +63,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
 
     async def close(self) -> None:
         """Close what the calls stood on; for after the server has stopped."""
-        self._tokenising.shutdown(wait=False, cancel_futures=True)
+        self._tokenising.close()
         if self._loaded is not None:
             await self._loaded.batcher.close()
             await self._loaded.decoder.close()
@@ -83,7 +82,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         good = [each.ids for each in tokens if isinstance(each, Tokens)]
         outcomes = iter(await loaded.batcher.encode(Lane.TEXT, good, deadline) if good else ())
         results, encoded = [], []
-        for each in tokens:
+        async for each in paced(tokens):
             outcome = next(outcomes) if isinstance(each, Tokens) else each
             truncated = isinstance(each, Tokens) and each.truncated
             results.append(pb.TextResult(**_result(outcome), truncated=truncated))
@@ -148,8 +147,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
             if part is texts:
                 return self._tokenise(*arguments)
             # Part by part, so that callers with many texts take turns.
-            loop = asyncio.get_running_loop()
-            tokens += await loop.run_in_executor(self._tokenising, self._tokenise, *arguments)
+            tokens += await self._tokenising.run(self._tokenise, *arguments)
         return tokens
 
     def _tokenise(

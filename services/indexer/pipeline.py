@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from services.common.threads import SideThread
 from services.common.waiting_line import WaitingLine
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Image, ImageResult, Target
@@ -38,7 +39,9 @@ class Pipeline:
         settings: IndexerSettings,
         metrics: IndexerMetrics,
     ) -> None:
-        self._peers = Peers(store, encoder, decoder, settings, metrics)
+        self.aside = SideThread("indexer-aside")
+        """Where metadata are read and compared."""
+        self._peers = Peers(store, encoder, decoder, settings, metrics, self.aside)
         self._streams: set[Stream] = set()
         self.line = WaitingLine(settings.max_streams, settings.max_waiting_bytes)
         """The places of streams; those that import rows take some of them, too."""

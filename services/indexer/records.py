@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from glimpse.errors import InvalidInput
 from glimpse.results import Outcome
 from services.common.encoder_client import EncoderModel
-from services.vectors.metadata import Metadata
+from services.vectors.metadata import NO_METADATA, Metadata
 from services.vectors.records import CollectionInfo
 
 Vector = npt.NDArray[np.float32]
@@ -21,7 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Image:
-    """An image as it came, nothing checked. An empty id stands for one made of the content.
+    """An image as it came, checked in its metadata alone. An empty id stands for one made of the
+    content.
 
     With a `problem` it has failed before it began.
     """
@@ -30,7 +31,7 @@ class Image:
     content: bytes | memoryview  # of the message that it came in
     id: str = ""
     uri: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Metadata = NO_METADATA
     problem: InvalidInput | None = None
 
 

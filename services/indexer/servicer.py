@@ -18,6 +18,7 @@ from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.results import Outcome
 from services.common import raw_messages
 from services.common.codec import takes_bytes
+from services.common.event_loop import paced
 from services.common.interceptors import deadline_of, is_repeated
 from services.common.tasks import run_within
 from services.indexer import bounds, converters, import_messages
@@ -34,6 +35,7 @@ from services.vectors.store import VectorStore
 Options = TypeVar("Options", pb.IndexOptions, pb.ImportOptions)
 
 _LIST_ENVELOPE_BYTES = 256  # next_after_id: 128 characters at most
+_MAX_INLINE_METADATA_BYTES = 4_096  # of a Struct: converting it takes half a millisecond
 
 
 class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
@@ -67,7 +69,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         bounds.check_collection(options.collection)
         target = await self._target(options)
         counts: Counter[Outcome] = Counter()
-        images = _images(request_iterator)
+        images = self._images(request_iterator)
         async with contextlib.aclosing(self._pipeline.index(target, images)) as records:
             async for record in records:
                 counts[record.outcome] += 1
@@ -125,13 +127,36 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         target = await self._target(options)
         sequences: list[int] = []
         ordered: dict[int, pb.Acknowledgement] = {}
-        numbered = _numbered(images, sequences)
+        numbered = self._numbered(images, sequences)
         indexing = self._pipeline.index(target, numbered, left_s, size_bytes)
         async with contextlib.aclosing(indexing) as records:
             async for record in records:
                 position = record.sequence
                 ordered[position] = converters.acknowledgement(record, sequences[position])
+                await asyncio.sleep(0)  # many may be there at once
         return [ordered[position] for position in range(len(images))]
+
+    async def _images(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Image]:
+        async for request in requests:
+            if not isinstance(message := converters.stream_message(request), memoryview):
+                raise InvalidInput("image", "must be every message of the stream but the first")
+            yield await self._image(message)
+
+    async def _numbered(
+        self, messages: Sequence[memoryview], sequences: list[int]
+    ) -> AsyncIterator[Image]:
+        """Images by position, as callers' own numbers may repeat; those are added to a list."""
+        async for position, message in paced(enumerate(messages)):
+            image = await self._image(message)
+            sequences.append(image.sequence)
+            yield replace(image, sequence=position)
+
+    async def _image(self, message: memoryview) -> Image:
+        image, metadata = converters.image(message)
+        if len(metadata) <= _MAX_INLINE_METADATA_BYTES:
+            return converters.with_metadata(image, metadata)
+        # One after the other: so callers have the thread in turn, however many images each has.
+        return await self._pipeline.aside.run(converters.with_metadata, image, metadata)
 
     async def DeleteImages(
         self, request: pb.DeleteImagesRequest, context: grpc.aio.ServicerContext
@@ -263,19 +288,3 @@ async def _options(requests: AsyncIterator[bytes]) -> pb.IndexOptions:
             return message
         break
     raise InvalidInput("options", "must be the stream's first message")
-
-
-async def _images(requests: AsyncIterator[bytes]) -> AsyncIterator[Image]:
-    async for request in requests:
-        if not isinstance(message := converters.stream_message(request), memoryview):
-            raise InvalidInput("image", "must be every message of the stream but the first")
-        yield converters.image(message)
-
-
-async def _numbered(messages: Sequence[memoryview], sequences: list[int]) -> AsyncIterator[Image]:
-    """The images by their positions, as callers' own numbers may repeat; adds those to a list."""
-    for position, message in enumerate(messages):
-        image = converters.image(message)
-        sequences.append(image.sequence)
-        yield replace(image, sequence=position)
-        await asyncio.sleep(0)  # converting one takes up to 10 ms: others go in between

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -16,6 +15,7 @@ from glimpse.pictures.preprocess import Decoded
 from glimpse.pictures.preprocessing import Preprocessing
 from services.common import encoder_client
 from services.common.deadline import Deadline
+from services.common.threads import SideThread
 from services.indexer import row_writes
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import (
@@ -59,6 +59,7 @@ class Peers:
     decoder: PictureDecoder
     settings: IndexerSettings
     metrics: IndexerMetrics
+    aside: SideThread
 
 
 class Stages:
@@ -86,8 +87,8 @@ class Stages:
         if copies:
             rows |= await self._fetch(copies, fields)
         ids = [_own_id(rows, image) for image in images]
-        # On a thread: the metadata of a whole batch may be some megabytes of JSON.
-        unchanged = await asyncio.to_thread(_are_unchanged, rows, images, ids)
+        # Aside: the metadata of a whole batch may be some megabytes of JSON.
+        unchanged = await self._peers.aside.run(_are_unchanged, rows, images, ids)
         # Where an image has no row yet, another of its content has the picture.
         sources = [own if own in rows else image.id for own, image in zip(ids, images, strict=True)]
         changed = {source for source, same in zip(sources, unchanged, strict=True) if not same}

@@ -29,7 +29,6 @@ from services.indexer.stage_batcher import StageBatcher
 from services.indexer.stages import Peers, Stages, row
 from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
-from services.vectors.metadata import Metadata
 from services.vectors.records import Row
 
 # What an image takes besides its file, pixels, vector, uri and metadata: the objects around them.
@@ -199,17 +198,17 @@ class Stream:
             bounds.check_id(image.id, "image.id")
         check_content(image.content, self._settings.max_file_bytes)
         check_uri(image.uri)
-        metadata = Metadata.of(image.metadata, "image.metadata")
         if len(image.content) <= _HASH_INLINE_BYTES:
             sha256 = _sha256(image.content)
         else:
             sha256 = await asyncio.to_thread(_sha256, image.content)
-        attributes = Attributes(image.id or sha256[:32], sha256, image.uri, metadata)
+        attributes = Attributes(image.id or sha256[:32], sha256, image.uri, image.metadata)
         if self._keep_copies and not image.id:
             copy_id = f"{attributes.id}-{_sha256(image.uri.encode())[:16]}"
             attributes = attributes._replace(copy_id=copy_id)
         uri_bytes = 4 * len(image.uri)  # the most that UTF-8 makes of it
-        return attributes, _OBJECTS_BYTES + self._vector_bytes + uri_bytes + metadata.size_bytes
+        text_bytes = uri_bytes + image.metadata.size_bytes
+        return attributes, _OBJECTS_BYTES + self._vector_bytes + text_bytes
 
     async def _index(self, image: _UnderWay) -> None:
         outcome, error = Outcome.FAILED, None

@@ -25,6 +25,7 @@ from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
+from services.vectors.metadata import NO_METADATA, Metadata
 from services.vectors.records import CollectionSpec
 from tests.fakes import ThreadDecoder, vector_of
 from tests.memory_store import MemoryStore
@@ -215,7 +216,8 @@ async def test_acknowledgement_comes_only_after_the_store_has_taken_the_row(worl
 
 async def test_same_content_and_attributes_are_unchanged_without_encoding(world):
     sent = [
-        Image(i, png(i), uri=f"a/{i}.png", metadata={"n": i, "deep": {"x": [1]}}) for i in range(9)
+        Image(i, png(i), uri=f"a/{i}.png", metadata=Metadata.of({"n": i, "deep": {"x": [1]}}))
+        for i in range(9)
     ]
     await world.index(sent)
     encoded = sum(world.encoder.batches)
@@ -227,10 +229,12 @@ async def test_same_content_and_attributes_are_unchanged_without_encoding(world)
 
 
 @pytest.mark.parametrize(
-    "change", [{"uri": "b.png"}, {"metadata": {"n": True}}, {"metadata": {}}], ids=str
+    "change",
+    [{"uri": "b.png"}, {"metadata": Metadata.of({"n": True})}, {"metadata": NO_METADATA}],
+    ids=str,
 )
 async def test_changed_attributes_rewrite_the_row_with_the_stored_vector(world, change):
-    image = Image(0, png(1), id="x", uri="a.png", metadata={"n": 1})
+    image = Image(0, png(1), id="x", uri="a.png", metadata=Metadata.of({"n": 1}))
     await world.index([image])
     encoded = sum(world.encoder.batches)
     changed = dataclasses.replace(image, **change)
@@ -238,7 +242,7 @@ async def test_changed_attributes_rewrite_the_row_with_the_stored_vector(world, 
     assert ack.outcome is Outcome.INDEXED
     assert sum(world.encoder.batches) == encoded
     row = (await world.rows("x"))["x"]
-    assert (row["uri"], row["metadata"]) == (changed.uri, changed.metadata)
+    assert (row["uri"], row["metadata"]) == (changed.uri, changed.metadata.value)
     assert (row["width"], row["height"], row["format"]) == (20, 16, "PNG")
     np.testing.assert_allclose(row["vector"], expected_vector(image.content), atol=1e-6)
 
@@ -254,7 +258,7 @@ async def test_changed_content_replaces_the_row(world):
 
 def copies(*numbered_uris, content=None):
     return [
-        Image(number, content or png(1), uri=uri, metadata={"n": number})
+        Image(number, content or png(1), uri=uri, metadata=Metadata.of({"n": number}))
         for number, uri in enumerate(numbered_uris)
     ]
 
@@ -427,8 +431,6 @@ async def test_bad_images_fail_alone_and_name_their_field(world):
         100: (Image(100, png(1), id='a"b'), "image.id"),
         101: (Image(101, png(1), id="u", uri="x" * 2049), "image.uri"),
         102: (Image(102, png(1), id="c", uri="a\nb"), "image.uri"),
-        103: (Image(103, png(1), id="m", metadata={"x": "y" * 16384}), "image.metadata"),
-        104: (Image(104, png(1), id="n", metadata={"x": float("nan")}), "image.metadata"),
         105: (Image(105, b"", id="e"), "image"),
         106: (Image(106, png(1)[:60], id="t"), "image"),
         107: (Image(107, refused, id="r"), "image"),
