@@ -40,6 +40,10 @@ SHARES = {Lane.TEXT: 8, Lane.IMAGE: 4, Lane.BULK: 1}
 _GROW_AFTER_BATCHES = 64
 _GROWTH = 1 / 16
 
+# A batch that has begun is waited for by everybody: long texts beyond so many, which keep a device
+# busy, share one only as far as it computes them within this time at its best.
+_FEW_TEXTS, _MAX_TEXTS_S = 16, 0.1
+
 _MIN_RETRY_AFTER_S, _MAX_RETRY_AFTER_S = 0.05, 5.0
 
 
@@ -105,6 +109,7 @@ class WorkQueue:
         # Bounds and not averages: who is refused for his deadline would surely have been late.
         self._least_batch_s: dict[Lane, float] = {}
         self._least_item_s: dict[Lane, float] = {}
+        self._least_text_byte_s = 0.0
         self._changed = threading.Condition()
         self._closed = False
 
@@ -185,6 +190,9 @@ class WorkQueue:
             item_s = seconds / count
             self._least_batch_s[lane] = min(self._least_batch_s.get(lane, seconds), seconds)
             self._least_item_s[lane] = min(self._least_item_s.get(lane, item_s), item_s)
+            if lane is Lane.TEXT:
+                byte_s = seconds / sum(item.size_bytes for item in batch.items)
+                self._least_text_byte_s = min(self._least_text_byte_s or byte_s, byte_s)
             if count == self._max_batch[lane] < self._limits.max_batch(lane):
                 self._full_batches[lane] += 1
                 if self._full_batches[lane] >= _GROW_AFTER_BATCHES:
@@ -231,8 +239,14 @@ class WorkQueue:
             item.expired = item.deadline.at_s <= too_late_s
             if not item.expired:
                 size_bytes += item.size_bytes
-                if batch.items and size_bytes > self._limits.max_batch_bytes:
+                if batch.items and self._is_too_much(batch, size_bytes):
                     break
             waiting.take()
             (batch.expired if item.expired else batch.items).append(item)
         return batch
+
+    def _is_too_much(self, batch: Batch, size_bytes: int) -> bool:
+        """Whether a batch that has some items is full with so many bytes."""
+        if batch.lane is Lane.TEXT and len(batch.items) >= _FEW_TEXTS:
+            return size_bytes * self._least_text_byte_s > _MAX_TEXTS_S
+        return size_bytes > self._limits.max_batch_bytes

@@ -258,3 +258,17 @@ def test_a_batch_that_does_not_fit_again_has_to_wait_as_long_as_before(clock):
     assert queue.max_batch(Lane.TEXT) == 4
     run(queue, clock, Lane.TEXT, 4, 1)
     assert queue.max_batch(Lane.TEXT) == 5
+
+
+def test_a_batch_of_long_texts_is_cut_by_the_time_that_they_take(clock) -> None:
+    queue = WorkQueue(Limits(max_batch_texts=64, max_queued_texts=200), clock)
+    put_call(queue, clock, Lane.TEXT, "a" * 64)
+    compute(queue, clock, seconds=0.19)  # at best 3 ms for each
+    put_call(queue, clock, Lane.TEXT, "a" * 70)
+    compute(queue, clock, seconds=9.0)  # beside much else: says nothing of the device
+    assert [len(taken(queue)) for _ in range(2)] == [33, 4]
+    longest = [item(Lane.TEXT, clock) for _ in range(20)]
+    for each in longest:
+        each.size_bytes = 1_000
+    queue.put(Lane.TEXT, longest)
+    assert [len(taken(queue)) for _ in range(2)] == [16, 4], "few keep no device busy"
