@@ -11,7 +11,7 @@ from glimpse.errors import InvalidInput
 from services.common.message_fields import MAX_STRUCT_BYTES
 from services.common.text_bounds import CONTROL_CHARACTER
 from services.vectors.bounds import MAX_DIMENSION, MAX_URI_CHARACTERS, check_name
-from services.vectors.filters import MAX_EXPRESSION_CHARACTERS
+from services.vectors.expressions import MAX_EXPRESSION_CHARACTERS
 from services.vectors.metadata import MAX_METADATA_BYTES
 from services.vectors.records import ALL_FIELDS, DECLARED
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from glimpse.errors import InvalidImage, InvalidInput
 from services.common.text_bounds import MAX_TEMPLATE_CHARACTERS, MAX_TEXT_CHARACTERS
 from services.vectors import bounds as store_bounds
-from services.vectors import filters
+from services.vectors import expressions, filters
 
 if TYPE_CHECKING:
     from glimpse.query.v1 import query_pb2 as pb
@@ -25,11 +25,11 @@ MAX_BATCH_WINDOW = 65_536  # rows that one batch may make Milvus return
 MAX_IDS = 1_000
 MAX_OUTPUT_FIELDS = 64
 MAX_PAGE_TOKEN_CHARACTERS = 256
-MAX_CONDITIONS = 256
+MAX_CONDITIONS = expressions.MAX_COMPARISONS
 MAX_CONDITION_DEPTH = 8
-MAX_CONDITION_VALUES = 4_096
+MAX_CONDITION_VALUES = expressions.MAX_LISTED_VALUES
 # No message that becomes an expression of the length that Milvus gets has more.
-MAX_CONDITION_BYTES = 4 * filters.MAX_EXPRESSION_CHARACTERS
+MAX_CONDITION_BYTES = 4 * expressions.MAX_EXPRESSION_CHARACTERS
 _INVALID_FILTER = "INVALID_FILTER"
 _OUTPUT_FIELDS = "output_fields"
 
@@ -179,13 +179,18 @@ def _check_options(options: pb.SearchOptions) -> None:
     where = options.WhichOneof("where")
     if where == "condition":
         _check_condition(options.condition, "options.condition")
-    elif where == "filter" and len(options.filter) > filters.MAX_FILTER_CHARACTERS:
-        raise InvalidInput(
-            "options.filter",
-            f"has {len(options.filter)} characters; "
-            f"at most {filters.MAX_FILTER_CHARACTERS} are taken",
-            reason=_INVALID_FILTER,
-        )
+    elif where == "filter":
+        _check_filter(options.filter, "options.filter")
+
+
+def _check_filter(expression: str, field: str) -> None:
+    if len(expression) > expressions.MAX_FILTER_CHARACTERS:
+        most = expressions.MAX_FILTER_CHARACTERS
+        raise _invalid_filter(field, f"has {len(expression)} characters; at most {most} are taken")
+    try:
+        expressions.check(expression)
+    except InvalidInput as error:
+        raise error.at(field) from None
 
 
 def _check_condition(root: pb.Condition, field: str) -> None:
@@ -197,8 +202,7 @@ def _check_condition(root: pb.Condition, field: str) -> None:
         conditions += 1
         if depth > MAX_CONDITION_DEPTH:
             raise _invalid_filter(at, f"is more than {MAX_CONDITION_DEPTH} levels deep")
-        if conditions > MAX_CONDITIONS:
-            raise _invalid_filter(at, f"exceeds the limit of {MAX_CONDITIONS} conditions")
+        _check_conditions(at, conditions)
         kind = message.WhichOneof("kind")
         at = f"{at}.{kind}"
         if kind == "comparison":
@@ -207,6 +211,9 @@ def _check_condition(root: pb.Condition, field: str) -> None:
             listed = comparison.value.list_value.values
             _check_count(f"{at}.value", listed, filters.MAX_VALUES, _INVALID_FILTER)
             values += len(listed)
+            if comparison.path:  # Milvus compares metadata with one value at a time
+                conditions += max(0, len(listed) - 1)
+                _check_conditions(at, conditions)
             if values > MAX_CONDITION_VALUES:
                 raise _invalid_filter(
                     field, f"compares with more than {MAX_CONDITION_VALUES} values in all"
@@ -223,6 +230,15 @@ def _check_condition(root: pb.Condition, field: str) -> None:
     if root.ByteSize() > MAX_CONDITION_BYTES:
         raise _invalid_filter(
             field, f"has {root.ByteSize()} bytes; at most {MAX_CONDITION_BYTES} are taken"
+        )
+
+
+def _check_conditions(field: str, count: int) -> None:
+    if count > MAX_CONDITIONS:
+        raise _invalid_filter(
+            field,
+            f"exceeds the limit of {MAX_CONDITIONS} conditions, each value that metadata is "
+            "compared with among them",
         )
 
 

@@ -4,5 +4,6 @@ store.py     the interface
 records.py   what it holds: collections and rows
 bounds.py    what a name, an id, a row or a window may be
 filters.py   typed filters, and how they are written as Milvus expressions
+expressions.py  how much of that Milvus may be given
 milvus/      the store in Milvus
 """

@@ -19,11 +19,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Literal
 
 from glimpse.errors import InvalidInput
 from services.common.text_bounds import CONTROL_CHARACTER
+from services.vectors import expressions
+from services.vectors.expressions import invalid as _invalid
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 Scalar = str | bool | int | float
@@ -35,20 +36,7 @@ FILTER_FIELDS = (*_TEXT_FIELDS, *_INTEGER_FIELDS, "metadata")
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 MAX_DEPTH = 16
 MAX_VALUES = 1_024
-MAX_FILTER_CHARACTERS = 16_384  # of a filter that is text, as its caller wrote it
-MAX_EXPRESSION_CHARACTERS = 65_536
-MAX_NESTING = 64
 
-# A text in quotes, as Milvus reads it; the group is empty where it is not closed. Neither a pattern
-# here nor what follows one in it can fail once it has begun, so none reads a character twice.
-_ESCAPE = r"""\\(?:['"?abfnrtv\\]|[0-7]{1,3}|x[0-9a-fA-F]+|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"""
-_QUOTED = re.compile(
-    rf""" "(?:[^"\\\r\n]|{_ESCAPE})*("?) | '(?:[^'\\\r\n]|{_ESCAPE})*('?) """, re.VERBOSE
-)
-_BRACKET = re.compile(r"[()\[\]]")
-_LEVELS = {"(": 1, "[": 1, ")": -1, "]": -1}
-_NOT = re.compile(r"\bnot\b", re.IGNORECASE)
-_SIGNS = re.compile(r"[!~+-]+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -115,13 +103,12 @@ AnyFilter = str | Filter  # a Milvus boolean expression, or a typed filter
 def render(filter: str | Filter) -> str:
     """The Milvus expression; "" takes every row. Raises InvalidInput("filter")."""
     if isinstance(filter, str):
-        _check_length(filter)
-        expression = filter.strip()
-        _check_nesting(expression)
-        return expression
+        expressions.check(filter)
+        return filter.strip()
     check(filter)
+    expressions.check_comparisons(_comparisons(filter))
     expression = _render(filter)
-    _check_length(expression)
+    expressions.check_length(expression)
     return expression
 
 
@@ -176,24 +163,13 @@ def check(filter: Filter, depth: int = 1) -> None:
         raise _invalid(f"{filter!r} is not a filter")
 
 
-def _check_length(expression: str) -> None:
-    if len(expression) > MAX_EXPRESSION_CHARACTERS:
-        raise _invalid(f"must have at most {MAX_EXPRESSION_CHARACTERS} characters as an expression")
-
-
-def _check_nesting(expression: str) -> None:
-    """Milvus' parser takes minutes, and all of a core, for a thousand brackets that nobody closes.
-
-    What is no text to Milvus is refused, lest brackets be counted as text that Milvus reads.
-    """
-    parts = _QUOTED.split(expression)  # what is not quoted, and two groups between each two
-    if "" in parts[1::3] or "" in parts[2::3]:
-        raise _invalid("a text in quotes is not closed, or has an escape that Milvus does not know")
-    bare = '""'.join(parts[::3])
-    depths = accumulate(map(_LEVELS.__getitem__, _BRACKET.findall(bare)))
-    signs = _SIGNS.findall("".join(_NOT.sub("!", bare).split()))
-    if max(depths, default=0) > MAX_NESTING or max(map(len, signs), default=0) > MAX_NESTING:
-        raise _invalid(f"must be nested at most {MAX_NESTING} levels deep")
+def _comparisons(filter: Filter) -> int:
+    """How many Milvus makes for each row. It has no lists of values for metadata."""
+    if isinstance(filter, (And, Or)):
+        return sum(map(_comparisons, filter.terms))
+    if isinstance(filter, Not):
+        return _comparisons(filter.term)
+    return len(filter.values) if isinstance(filter, AnyOf) and filter.path else 1
 
 
 def _check_field(field: str, path: Path) -> None:
@@ -228,7 +204,7 @@ def _check_value(field: str, value: Any) -> None:
 
 
 def _check_text(field: str, text: str) -> None:
-    _check_length(text)
+    expressions.check_length(text)
     # Milvus Lite has no \u escapes, so what only they can write is refused everywhere.
     if CONTROL_CHARACTER.search(text) or _SURROGATE.search(text):
         raise _invalid(f"{field}: text must have no control characters and no lone surrogates")
@@ -284,7 +260,3 @@ def _list(values: Iterable[Scalar]) -> str:
 
 def _literal(value: Scalar) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _invalid(message: str) -> InvalidInput:
-    return InvalidInput("filter", message, reason="INVALID_FILTER")

@@ -1,4 +1,4 @@
-"""What the check of an expression's nesting sees, and that its work grows with the length only."""
+"""What the check of an expression sees, and that its work grows with the length only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from glimpse.errors import InvalidInput
-from services.vectors import filters
+from services.vectors import expressions, filters
 
 LONGER = 16
 # Four times what grows in proportion; what grows with the square takes 256 times as long.
@@ -25,15 +25,19 @@ WORST = {
     "octal escapes": '"\\101',
     "hexadecimal escapes": '"\\xaaaa',
     "nots": "not ",
-    "nots, nearly too many": "not " * filters.MAX_NESTING + "x ",
+    "nots, nearly too many": "not " * expressions.MAX_NESTING + "x ",
     "signs": "-",
-    "signs, nearly too many": "-" * filters.MAX_NESTING + "x",
-    "signs far apart": ("-" + " " * 1_000) * filters.MAX_NESTING + "x",
+    "signs, nearly too many": "-" * expressions.MAX_NESTING + "x",
+    "signs far apart": ("-" + " " * 1_000) * expressions.MAX_NESTING + "x",
     "spaces": " ",
     "brackets": "()",
     "brackets nobody closes": "(",
     "brackets nobody opened": ")",
     "letters": "no",
+    "comparisons": "a==1 ",
+    "sums": "a+",
+    "words that begin like operators": "inn",
+    "words that end like operators": "contain",
 }
 
 
@@ -59,7 +63,7 @@ def check(expression: str) -> None:
 
 @pytest.mark.parametrize("unit", WORST.values(), ids=WORST.keys())
 def test_the_check_grows_with_the_length_of_the_worst_there_is(unit):
-    assert growth(check, unit, filters.MAX_EXPRESSION_CHARACTERS // LONGER) < MAX_GROWTH
+    assert growth(check, unit, expressions.MAX_EXPRESSION_CHARACTERS // LONGER) < MAX_GROWTH
 
 
 def test_a_pattern_that_may_fail_late_would_be_noticed():
@@ -68,11 +72,11 @@ def test_a_pattern_that_may_fail_late_would_be_noticed():
 
 
 def test_length_comes_before_anything_that_reads_the_expression():
-    with pytest.raises(InvalidInput, match=f"at most {filters.MAX_EXPRESSION_CHARACTERS}"):
+    with pytest.raises(InvalidInput, match=f"at most {expressions.MAX_EXPRESSION_CHARACTERS}"):
         filters.render('\\"' * 10_000_000)
 
 
-DEEPEST = filters.MAX_NESTING
+DEEPEST = expressions.MAX_NESTING
 
 
 @pytest.mark.parametrize(
@@ -121,3 +125,44 @@ def test_what_is_nested_deeper_is_refused(expression):
 def test_brackets_cannot_hide_in_what_milvus_does_not_read_as_text(expression):
     with pytest.raises(InvalidInput, match="not closed"):
         filters.render(expression + "(" * 1_000)
+
+
+MOST = expressions.MAX_COMPARISONS
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        " or ".join(['metadata["a"] == "b"'] * MOST),
+        " or ".join(["(width in [-1, -2, 3e-5])"] * (MOST - 1)),
+        " and ".join(["not (exists metadata['x'])"] * MOST),
+        "width" + " + 1" * (MOST - 1) + " > 0",
+        f'uri == "{"== in + " * 1_000}"',
+        f"id in [{', '.join(['1'] * expressions.MAX_LISTED_VALUES)}]",
+        "width > -1 or width < - 2 or -width == +3",
+    ],
+)
+def test_what_compares_as_much_as_may_be_is_taken(expression):
+    assert filters.render(expression) == expression
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        " or ".join(['metadata["a"] == "b"'] * (MOST + 1)),
+        " or ".join(["a<1", "a>=1", 'uri LIKE "x%"', "a IN [1]"] * (MOST // 4) + ["a is null"]),
+        " or ".join(["json_contains(metadata['a'], 1)"] * (MOST + 1)),
+        "width" + " + 1" * MOST + " > 0",
+        "width" + " ** 9" * MOST + " > 0",
+        "(width)-(width)" * (MOST // 2 + 1) + " - 1" * MOST,
+    ],
+)
+def test_what_compares_more_is_refused(expression):
+    with pytest.raises(InvalidInput, match=f"at most {MOST} comparisons"):
+        filters.render(expression)
+
+
+def test_lists_of_more_values_are_refused():
+    expression = f"id in [{', '.join(['1'] * (expressions.MAX_LISTED_VALUES + 1))}]"
+    with pytest.raises(InvalidInput, match=f"at most {expressions.MAX_LISTED_VALUES} values"):
+        filters.render(expression)

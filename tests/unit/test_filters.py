@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glimpse.errors import InvalidInput
-from services.vectors import filters
+from services.vectors import expressions, filters
 from services.vectors.filters import And, AnyOf, Comparison, Exists, Not, Or, Prefix
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6) | st.sampled_from(
@@ -64,7 +64,7 @@ def test_a_filter_that_is_too_deep_or_too_wide_is_refused():
     for _ in range(filters.MAX_DEPTH):
         deep = Not(deep)
     wide = AnyOf("width", tuple(range(filters.MAX_VALUES + 1)))
-    long = Or((Comparison("uri", "==", "x" * filters.MAX_EXPRESSION_CHARACTERS),))
+    long = Or((Comparison("uri", "==", "x" * expressions.MAX_EXPRESSION_CHARACTERS),))
     for filter in (deep, wide, long):
         with pytest.raises(InvalidInput) as raised:
             filters.render(filter)

@@ -162,10 +162,29 @@ async def test_the_values_of_all_comparisons_are_counted_together():
     assert (error.field, error.reason) == ("options.condition", "INVALID_FILTER")
 
 
+async def test_each_value_that_metadata_is_compared_with_is_a_condition():
+    leaf = pb.Comparison(field="metadata", path=["a"], operator=pb.OPERATOR_IN)
+    leaf.value.list_value.extend(["x"] * 257)
+    options = pb.SearchOptions(condition=pb.Condition(comparison=leaf))
+    error = await failure("Search", pb.SearchRequest(collection="c", text="a", options=options))
+    assert (error.field, error.reason) == ("options.condition.comparison", "INVALID_FILTER")
+    assert "256 conditions" in str(error)
+
+
+async def test_a_filter_is_counted_before_its_text_is_encoded():
+    options = pb.SearchOptions(filter=" or ".join(['metadata["a"] == 1'] * 257))
+    error = await failure("Search", pb.SearchRequest(collection="c", text="a", options=options))
+    assert (error.field, error.reason) == ("options.filter", "INVALID_FILTER")
+    assert "256 comparisons" in str(error)
+
+
 async def test_a_request_at_its_bounds_is_no_matter_of_size():
+    uris = pb.Comparison(field="uri", operator=pb.OPERATOR_IN)
+    uris.value.list_value.extend(["x"] * 1_024)
     leaf = pb.Comparison(field="metadata", path=["a"] * 16, operator=pb.OPERATOR_IN)
-    leaf.value.list_value.extend(["x"] * 1_024)
-    tree = pb.Condition(any_of=pb.Conditions(conditions=[pb.Condition(comparison=leaf)] * 4))
+    leaf.value.list_value.extend(["x"] * (256 - 3 - 1 - 6))
+    leaves = [pb.Condition(comparison=each) for each in (uris, uris, uris, leaf)]
+    tree = pb.Condition(any_of=pb.Conditions(conditions=leaves))
     for _ in range(6):
         tree = pb.Condition(negation=tree)
     options = pb.SearchOptions(
