@@ -113,8 +113,8 @@ build/go/ghz:
 fuzz: $(VENV)/.dev ## do to the services for a minute what nobody sane does; they must bear it
 	$(BIN)/python -m tests.robustness.fuzz $(FUZZ)
 
-# Takes more than an hour; writes build/bench/hostile.json. HOSTILE="--list", "--only filter bomb", or "--known": those that
-# were measured before they were mended.
+# Takes half an hour; writes build/bench/hostile.json. HOSTILE="--list", "--only filter bomb", "--full", or "--known": those
+# that were measured before they were mended.
 hostile: $(VENV)/.dev $(if $(findstring milvus,$(HOSTILE)),milvus-server) ## attack every field of every method; nobody else may notice
 	$(BIN)/python -m tests.hostile $(HOSTILE)
 

@@ -1,6 +1,12 @@
 """`make hostile`: one caller attacks every field of every method, the others must not notice.
 
-Writes build/bench/hostile.json. `--list` names the attacks, `--only PATTERN` chooses some.
+Of the fields of one name and type in a service, which the same code reads, the first one met gets
+all that may hurt there; the others get a few: of each level ("max", "past", "message") one, and
+the worst that is known for fields of that name. Pictures go into one field of each service. The
+largest calls, methods as a whole, and connections are attacked with all there is. `--full` leaves
+nothing out, and takes three times as long.
+
+Writes build/bench/hostile.json. `--list` names the attacks, `--only PATTERN` chooses some of all.
 """
 
 from __future__ import annotations
@@ -30,9 +36,10 @@ _MAX_WAIT_MS = 250
 _WORST = 30
 
 
-def all_attacks() -> Sequence[Attack]:
+def all_attacks(*, full: bool = True) -> Sequence[Attack]:
     """In the order in which they are made."""
-    return [*batch_attacks(), *field_attacks(), *method_attacks(), *connection_attacks()]
+    fields = field_attacks(full=full)
+    return [*batch_attacks(), *fields, *method_attacks(), *connection_attacks()]
 
 
 def hostile(options: argparse.Namespace) -> Outcome:
@@ -59,7 +66,8 @@ def hostile(options: argparse.Namespace) -> Outcome:
 
 
 def _chosen(options: argparse.Namespace) -> list[Attack]:
-    attacks = chosen(all_attacks(), options.only)
+    is_full = bool(options.full or options.only or options.known)
+    attacks = chosen(all_attacks(full=is_full), options.only)
     if options.known:
         known = {name for each in KNOWN for name in each.attacks}
         attacks = [attack for attack in attacks if attack.name in known]
@@ -152,6 +160,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="some attacks")
     parser.add_argument("--skip", nargs="*", default=[], metavar="PATTERN", help="not these")
     parser.add_argument("--known", action="store_true", help="those that known.py names")
+    parser.add_argument("--full", action="store_true", help="every content in every field")
     parser.add_argument("--list", action="store_true", help="names them, and attacks nobody")
     parser.add_argument("--store", choices=stacks.STORES, default="lite")
     parser.add_argument("--seconds", type=float, default=0.2, help="of an attack, at least")

@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2
 
 from tests.hostile import sizes
-from tests.hostile.contents import contents
+from tests.hostile.contents import contents, few_contents
 from tests.hostile.contracts import (
     Place,
     delimited,
@@ -103,15 +103,20 @@ def same_calls(name: str, method: Method, messages: Callable[[], list[bytes]]) -
     return Attack(name, prepare)
 
 
-def field_attacks(methods: Iterable[Method] = METHODS) -> Iterator[Attack]:
-    """Every field of every method's request, with all that may hurt there."""
+def field_attacks(methods: Iterable[Method] = METHODS, *, full: bool = True) -> Iterator[Attack]:
+    """Every field of every method's request, with all that may hurt there; unless `full`, only the
+    first field of its name and type in a service, and the others with a few."""
+    seen: set[tuple[object, ...]] = set()
     for place in places(methods):
-        for content in contents(place):
+        field = place.field
+        kind = (place.method.service, field.name, field.type, field.message_type)
+        for content in contents(place) if full or kind not in seen else few_contents(place):
             name = f"{place.name}:{content.name}"
             if content.is_new_each_call:
                 yield calls(name, place.method, _each(place, content.make))
             else:
                 yield same_calls(name, place.method, _first(place, content.make))
+        seen.add(kind)
 
 
 def method_attacks() -> Iterator[Attack]:

@@ -63,6 +63,12 @@ def _encode_long_texts(rng: Random, _: int) -> Message:
     return encoder_pb2.EncodeTextsRequest(texts=_long_texts(rng, sizes.MAX_TEXTS))
 
 
+def _encode_emoji(rng: Random, call: int) -> Message:
+    """What takes the tokenizer of CLIP longest."""
+    texts = [f"{call}.{n}".ljust(sizes.MAX_TEXT_CHARACTERS, "😀") for n in range(sizes.MAX_TEXTS)]
+    return encoder_pb2.EncodeTextsRequest(texts=texts)
+
+
 def _encode_short_texts(rng: Random, _: int) -> Message:
     return encoder_pb2.EncodeTextsRequest(texts=_texts(rng, sizes.MAX_TEXTS))
 
@@ -238,6 +244,19 @@ def _search_by_large_picture_and_token(rng: Random, call: int) -> Message:
     return request
 
 
+_COMPARISONS = " or ".join(f'metadata["{number}"] == "b"' for number in range(256))
+"""As many as are taken: Milvus Lite reads the metadata of a row for each of them."""
+
+
+def _search_by_comparisons(rng: Random, _: int) -> Message:
+    options = query_pb2.SearchOptions(filter=_COMPARISONS)
+    return query_pb2.SearchRequest(collection=TIES, text=TEXT, options=options)
+
+
+def _delete_by_comparisons(rng: Random, _: int) -> Message:
+    return indexer_pb2.DeleteImagesRequest(collection=TIES, filter=_COMPARISONS)
+
+
 def _search_by_prefix(rng: Random, _: int) -> Message:
     comparison = query_pb2.Comparison(field="uri", operator=query_pb2.OPERATOR_PREFIX)
     comparison.value.string_value = "\U0010ffff" * 2**20
@@ -274,6 +293,7 @@ def _get_ties(rng: Random, _: int) -> Message:
 _ATTACKS: dict[str, Make] = {
     "encoder.EncodeTexts:256-long-texts": _encode_long_texts,
     "encoder.EncodeTexts:256-short-texts": _encode_short_texts,
+    "encoder.EncodeTexts:256-texts-of-emoji": _encode_emoji,
     "encoder.EncodeImages:64-pngs-of-50-megapixels": _encode_files("png@max-pixels"),
     "encoder.EncodeImages:64-jpegs-of-50-megapixels": _encode_files("jpeg@max-pixels"),
     "encoder.EncodeImages:64-tiffs-of-50-megapixels": _encode_files("tiff@max-pixels"),
@@ -307,6 +327,8 @@ _ATTACKS: dict[str, Make] = {
     ),
     "query.Search:16-MiB-picture-with-more-hits": _search_by_large_picture,
     "query.Search:16-MiB-picture-with-page-token": _search_by_large_picture_and_token,
+    "query.Search:256-comparisons-of-5,000-rows": _search_by_comparisons,
+    "indexer.DeleteImages:256-comparisons-of-5,000-rows": _delete_by_comparisons,
     "query.Search:4-MiB-prefix": _search_by_prefix,
     "query.Search:255-lists-of-1,024-values": _search_by_lists,
     "query.Search:long-template-and-text": _template,

@@ -75,6 +75,17 @@ def contents(place: Place) -> Iterator[Content]:
         yield from _whole_numbers(field)
 
 
+def few_contents(place: Place) -> Iterator[Content]:
+    """Of all those, the first of each level, and of what is for fields of its name alone."""
+    own = next(iter(texts.BY_FIELD.get(place.field.name, ())), "")
+    seen: set[str] = set()
+    for content in contents(place):
+        kind, _, level = content.name.partition("@")
+        if level not in seen or kind == own:
+            yield content
+        seen.add(level)
+
+
 def _most_bytes(place: Place) -> int:
     return sizes.max_message_bytes(place.method.service) - _MESSAGE_MARGIN_BYTES
 

@@ -151,6 +151,12 @@ def test_what_was_measured_before_is_still_among_the_attacks():
     assert {name for known in KNOWN for name in known.attacks} <= {a.name for a in all_attacks()}
 
 
+def test_a_run_that_is_not_full_leaves_out_no_field():
+    attacked = {attack.name.partition(":")[0] for attack in all_attacks(full=False)}
+    assert {place.name for place in places()} <= attacked
+    assert len(all_attacks(full=False)) < 0.8 * len(all_attacks())
+
+
 def test_the_quadratic_check_of_filters_is_noticed(stack, outcome, slow_switch):
     slow_switch.touch()
     try:
