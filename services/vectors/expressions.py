@@ -48,11 +48,12 @@ def check(expression: str) -> None:
     if "" in parts[1::3] or "" in parts[2::3]:
         raise invalid("a text in quotes is not closed, or has an escape that Milvus does not know")
     bare = '""'.join(parts[::3])
-    _check_nesting(bare)
-    check_comparisons(_comparisons(bare))
-    values = bare.count(",") + 1
+    values, signs = bare.count(",") + 1, sum(map(bare.count, _COMPARING_SIGNS))
     if values > MAX_LISTED_VALUES:
         raise invalid(f"must list at most {MAX_LISTED_VALUES} values; it lists {values}")
+    check_comparisons(signs)  # what is left takes longer to count
+    _check_nesting(bare)
+    check_comparisons(signs + _other_comparisons(bare))
 
 
 def check_comparisons(count: int) -> None:
@@ -68,9 +69,10 @@ def invalid(problem: str) -> InvalidInput:
     return InvalidInput("filter", problem, reason="INVALID_FILTER")
 
 
-def _comparisons(bare: str) -> int:
-    words, sums = _COMPARING_WORDS.findall(bare), _SUM.findall("".join(bare.split()))
-    return sum(map(bare.count, _COMPARING_SIGNS)) + len(words) + len(sums)
+def _other_comparisons(bare: str) -> int:
+    """Those by words, and sums."""
+    sums = len(_SUM.findall("".join(bare.split()))) if "+" in bare or "-" in bare else 0
+    return sums + len(_COMPARING_WORDS.findall(bare))
 
 
 def _check_nesting(bare: str) -> None:
