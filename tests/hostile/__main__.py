@@ -4,7 +4,7 @@ Of the fields of one name and type in a service, which the same code reads, the 
 all that may hurt there; the others get a few: of each level ("max", "past", "message") one, and
 the worst that is known for fields of that name. Pictures go into one field of each service. The
 largest calls, methods as a whole, and connections are attacked with all there is. `--full` leaves
-nothing out, and takes three times as long.
+nothing out: a third more.
 
 Writes build/bench/hostile.json. `--list` names the attacks, `--only PATTERN` chooses some of all.
 """

@@ -40,14 +40,14 @@ ROOT = Path(__file__).parents[2]  # where the services are
 # The nesting check as it was once: quadratic, where quotes are opened and never closed.
 QUADRATIC = r"""
 import os, re
-from services.vectors import filters
+from services.vectors import expressions
 pattern = re.compile(r'"(?:[^"\\]|\\.)*"|[(\[]')
-render = filters.render
-def slowly(filter):
-    if isinstance(filter, str) and os.path.exists({switch!r}):
-        sum(1 for _ in pattern.finditer(filter))
-    return render(filter)
-filters.render = slowly
+check = expressions.check
+def slowly(expression):
+    if os.path.exists({switch!r}):
+        sum(1 for _ in pattern.finditer(expression))
+    check(expression)
+expressions.check = slowly
 """
 
 
