@@ -1,16 +1,15 @@
-"""A control plane on loopback ports: etcd, apiserver, controllers and scheduler; and its kubectl.
+"""A control plane on ports of this machine: etcd, apiserver, controllers and scheduler.
 
 What runs pods.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,11 @@ from tests import authority
 from tests.backends import Process
 from tests.cluster import kinds, toolchain
 from tests.cluster.api import Api
+from tests.cluster.kubectl import Kubectl
 from tests.waiting import wait_until
+
+SERVICES = "10.96.0.0/16"
+"""The addresses that Services may have."""
 
 # Whom the apiserver knows by a token; each name is its token as well.
 _GROUPS = {
@@ -29,25 +32,21 @@ _GROUPS = {
 }
 
 
-class Refused(Exception):
-    """What kubectl said when it failed."""
-
-
 class ControlPlane:
     """Processes over a folder of their own, which end with the process that started them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises Unavailable."""
+    def __init__(self, folder: Path, bind_address: str = HOST) -> None:
+        """The apiserver listens on an address, or on all ("0.0.0.0"). Raises Unavailable."""
         self.folder = folder
-        self._kubectl = toolchain.kubectl()
-        self._etcd_port, self._peer_port, port = free_ports(3)
-        self._url = f"https://{HOST}:{port}"
+        self._bind_address = bind_address
+        self._etcd_port, self._peer_port, self._port = free_ports(3)
         signer = authority.Authority("a cluster's authority")
         self._ca = signer.write(folder)
         self._serving = authority.write(folder, "serving", signer.pair("localhost"))
         self._accounts = authority.write(folder, "accounts", signer.pair("accounts"))
         self.api = self.connect()
-        self.environment = {"KUBECONFIG": str(self._kubeconfig("admin")), "HOME": str(folder)}
+        environment = {"KUBECONFIG": str(self.kubeconfig("admin")), "HOME": str(folder)}
+        self.kubectl = Kubectl(toolchain.kubectl(), environment=environment)
         self._processes = [self._process(name) for name in toolchain.CONTROL_PLANE.names]
 
     def _process(self, name: str) -> Process:
@@ -78,17 +77,18 @@ class ControlPlane:
         tokens.write_text("".join(lines))
         return [
             f"--etcd-servers=http://{HOST}:{self._etcd_port}",
-            f"--bind-address={HOST}",
+            f"--bind-address={self._bind_address}",
             f"--advertise-address={HOST}",
             # Pods do not call it, and its address is none that a Service may have.
             "--endpoint-reconciler-type=none",
-            f"--secure-port={self._url.rpartition(':')[2]}",
+            f"--secure-port={self._port}",
+            "--kubelet-preferred-address-types=InternalIP",
             f"--tls-cert-file={self._serving.cert}",
             f"--tls-private-key-file={self._serving.key}",
             f"--token-auth-file={tokens}",
             "--authorization-mode=RBAC",
             "--allow-privileged",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={SERVICES}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={self._accounts.key}",
             f"--service-account-key-file={self._accounts.cert}",
@@ -96,7 +96,7 @@ class ControlPlane:
 
     def _kube_controller_manager(self) -> list[str]:
         return [
-            f"--kubeconfig={self._kubeconfig('system:kube-controller-manager')}",
+            f"--kubeconfig={self.kubeconfig('system:kube-controller-manager')}",
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self._accounts.key}",
             f"--root-ca-file={self._ca}",
@@ -108,13 +108,17 @@ class ControlPlane:
         ]
 
     def _kube_scheduler(self) -> list[str]:
-        config = self._kubeconfig("system:kube-scheduler")
+        config = self.kubeconfig("system:kube-scheduler")
         return [f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0"]
 
-    def _kubeconfig(self, user: str) -> Path:
-        """How a user reaches the apiserver."""
-        path = self.folder / f"{user.rpartition(':')[2]}.conf"
-        cluster = {"server": self._url, "certificate-authority": str(self._ca)}
+    def kubeconfig(self, user: str, host: str = HOST) -> Path:
+        """How a user reaches the apiserver, by one of its addresses."""
+        path = self.folder / f"{user.rpartition(':')[2]}-{host}.conf"
+        cluster = {
+            "server": f"https://{host}:{self._port}",
+            "tls-server-name": "localhost",
+            "certificate-authority-data": base64.b64encode(self._ca.read_bytes()).decode(),
+        }
         content = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -141,7 +145,7 @@ class ControlPlane:
 
     def connect(self) -> Api:
         """A connection of an administrator."""
-        return Api(self._url, self._ca, "admin")
+        return Api(f"https://{HOST}:{self._port}", self._ca, "admin")
 
     def stop(self) -> None:
         """Ends what was started; a cluster that is thrown away needs no farewell."""
@@ -150,34 +154,12 @@ class ControlPlane:
             with contextlib.suppress(AssertionError):  # it was never started
                 process.kill()
 
-    def kubectl(self, *words: str, given: str = "", timeout_s: float = 120.0) -> str:
-        """What kubectl wrote. Raises Refused."""
-        process = self.popen(*words)
-        try:
-            said, complained = process.communicate(given, timeout_s)
-        finally:
-            process.kill()
-        if process.returncode != 0:
-            raise Refused(f"kubectl {' '.join(words)}: {complained}{said}")
-        return said
-
-    def popen(self, *words: str) -> subprocess.Popen[str]:
-        """A kubectl that runs."""
-        return subprocess.Popen(
-            [self._kubectl, *words],
-            env=os.environ | self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def offer_volumes(self, count: int) -> None:
-        """Volumes for claims that come; each is given once."""
+    def offer_volumes(self, count: int, folder: str = "/volume") -> None:
+        """Volumes for claims that come, in a folder of the node; each is given once."""
         spec = {
             "capacity": {"storage": "100Gi"},
             "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
-            "hostPath": {"path": "/volume"},
+            "hostPath": {"path": folder},
         }
         volume = {
             "apiVersion": "v1",
@@ -188,15 +170,11 @@ class ControlPlane:
         for _ in range(count):
             self.kubectl("create", "-f", "-", given=json.dumps(volume))
 
-    def get(self, *words: str) -> dict:
-        """What `kubectl get` gives."""
-        return json.loads(self.kubectl("get", *words, "--output=json"))
-
 
 @contextlib.contextmanager
-def started(folder: Path) -> Iterator[ControlPlane]:
+def started(folder: Path, bind_address: str = HOST) -> Iterator[ControlPlane]:
     """A control plane that runs. Raises Unavailable."""
-    plane = ControlPlane(folder)
+    plane = ControlPlane(folder, bind_address)
     try:
         plane.start()
         yield plane

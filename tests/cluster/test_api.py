@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster import metrics, toolchain
-from tests.cluster.control_plane import ControlPlane, Refused, started
+from tests.cluster.control_plane import ControlPlane, started
+from tests.cluster.kubectl import Refused
 from tests.cluster.nodes import MACHINES, Imaginary, known, simulated
 from tests.k8s.manifests import DEPLOYMENTS, K8S
 from tests.waiting import wait_until
@@ -88,7 +89,7 @@ class Cluster:
     def drain(self, node: str) -> subprocess.Popen[str]:
         """As for maintenance; it takes until the budgets let it."""
         options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
-        return self.plane.popen("drain", node, *options)
+        return self.kubectl.popen("drain", node, *options)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_applied_again_nothing_changes(cluster, name):
 
 def _generations_of_budgets(cluster: Cluster) -> dict[str, int]:
     """How often the specification of each has changed."""
-    budgets = cluster.plane.get("poddisruptionbudgets", "--namespace=glimpse")["items"]
+    budgets = cluster.kubectl.get("poddisruptionbudgets", "--namespace=glimpse")["items"]
     return {item["metadata"]["name"]: item["metadata"]["generation"] for item in budgets}
 
 
@@ -219,7 +220,7 @@ def test_evicted_bulk_index_goes_on_without_counting_as_failed(production):
     production.imaginary.release()
     job = ("job/bulk-index", "--namespace=glimpse")
     production.kubectl("wait", *job, "--for=condition=Complete", "--timeout=30s")
-    assert not production.plane.get(*job)["status"].get("failed")
+    assert not production.kubectl.get(*job)["status"].get("failed")
     production.kubectl("delete", "-k", str(K8S / "jobs" / "production"))
 
 
