@@ -23,6 +23,8 @@ SOAK ?=
 CHAOS ?=
 HOSTILE ?=
 FIRST_DAY ?=
+CLUSTER ?=
+CONTEXT ?=
 CORPUS ?=
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
@@ -33,7 +35,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 	bench-search bench-ingest bench-peers bench-gpu bench-models bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
-	k8s-check cluster-test image-check example-go example-go-if-there example-typescript example-typescript-if-there \
+	k8s-check cluster-test cluster-pods image-check example-go example-go-if-there example-typescript example-typescript-if-there \
 	example-java example-java-if-there constraints clean
 
 help: ## list the targets
@@ -195,17 +197,26 @@ docs: $(VENV)/.dev ## write the tables of docs/operations.md that follow from th
 
 # Whoever has kubectl needs nothing else to render manifests; kustomize alone will do.
 k8s-check: $(VENV)/.dev kustomize ## images, manifests and what is rendered from them; needs kubectl or kustomize
-	$(BIN)/hadolint deploy/docker/*.Dockerfile
-	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s deploy/grafana deploy/prometheus tests/k8s
+	$(BIN)/hadolint deploy/docker/*.Dockerfile tests/cluster/dockerfiles/*.Dockerfile
+	$(BIN)/yamllint --strict -c deploy/k8s/.yamllint.yaml deploy/k8s deploy/grafana deploy/prometheus tests/k8s \
+		tests/cluster
 	@command -v kubectl || command -v kustomize || command -v build/go/kustomize || { echo "to render" \
 		"manifests, install kubectl 1.27 or newer, or Go, with which 'make kustomize' builds one" >&2; exit 1; }
 	$(BIN)/python -m pytest -q tests/k8s/test_manifests.py tests/k8s/test_docs.py
 
 # Kubernetes is built once, which takes about 15 minutes of two processors and 4 GB of disk, and kept in the user's
-# cache; from then on, `make test` runs these tests as well.
+# cache; from then on, `make test` runs these tests as well. CONTEXT=kind-glimpse does what cluster-pods does in the
+# cluster that kubectl knows by that name, as docs/kubernetes.md has it set up.
 cluster-test: $(VENV)/.dev ## hold the manifests against a real Kubernetes with simulated nodes; needs Go and kubectl
-	$(BIN)/python -m tests.cluster.toolchain
-	$(BIN)/python -m pytest tests/cluster
+	$(if $(CONTEXT),$(BIN)/python -m tests.cluster --context $(CONTEXT) $(CLUSTER),$(BIN)/python -m tests.cluster.toolchain)
+	$(if $(CONTEXT),,$(BIN)/python -m pytest tests/cluster)
+
+# Takes three quarters of an hour, and the first time as long to build; writes build/bench/cluster.json. Needs root, and
+# Debian's packages that it names. Shorter: CLUSTER="--roll-outs 1 --evictions 1 --scale-downs 1 --kills 1"
+cluster-pods: $(VENV)/.dev ## replace pods under load, on a node in namespaces of its own; no search may fail
+	$(BIN)/python -m tests.cluster.toolchain --node
+	$(BIN)/python -m tests.cluster.images
+	$(BIN)/python -m tests.cluster $(CLUSTER)
 
 # Its module replaces others, which `go install` does not take from afar. Rules need no service discovery.
 build/go/promtool:

@@ -50,10 +50,12 @@ async def started(coroutine: Coroutine[Any, Any, Result]) -> asyncio.Task[Result
     return task
 
 
-def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 120.0) -> None:
+def wait_until(
+    holds: Callable[[], object], what: str, timeout_s: float = 120.0, look_s: float = 0.05
+) -> None:
     """As until, where there is no event loop. Raises TimeoutError, which says `what` failed."""
     ends_s = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > ends_s:
             raise TimeoutError(what)
-        time.sleep(0.05)
+        time.sleep(look_s)

@@ -1,12 +1,13 @@
 """Kubernetes' own programs and other makers' definitions of kinds, built and fetched once with Go.
 
-    python -m tests.cluster.toolchain
+    python -m tests.cluster.toolchain [--node]
 
 They are kept in a folder of the user's cache, which outlives checkouts. Starting them.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -74,6 +75,10 @@ CONTROL_PLANE = Binary(
     ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
 )
 
+NODE = Binary("kubernetes", "node", ("kubelet", "kube-proxy"))
+COREDNS = Binary("coredns", "server", ("coredns",))
+FIREWALL = Binary("kubernetes", "firewall", ("firewall",))
+
 # The kinds that the manifests use, by the modules that define them.
 _DEFINITIONS = {
     "github.com/cert-manager/cert-manager@v1.21.2": (
@@ -116,10 +121,15 @@ def kubectl() -> str:
     return found
 
 
+def cache() -> Path:
+    """What outlives checkouts."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "glimpse-cluster"
+
+
 def _kept(*sources: bytes) -> Path:
     """Where something is kept that is made of these: another folder for another version."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "glimpse-cluster" / hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+    return cache() / hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 
 def _keep(folder: Path, make: Callable[[Path], None]) -> None:
@@ -154,10 +164,16 @@ def _go(*words: str, cwd: Path) -> str:
 
 def main() -> int:
     """Returns UNAVAILABLE, after one line, where it cannot be built."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.toolchain")
+    parser.add_argument("--node", action="store_true", help="also what runs pods")
+    options = parser.parse_args()
     try:
         kubectl()
         CONTROL_PLANE.build()
         _keep(_definitions_folder(), _fetch_definitions)
+        if options.node:
+            for binary in (NODE, COREDNS, FIREWALL):
+                binary.build()
     except Unavailable as error:
         print(error, file=sys.stderr)
         return UNAVAILABLE

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import glimpse
-from tests.k8s.manifests import DEPLOYMENTS, K8S, deployment, kustomizations, render
+from tests.k8s.manifests import DEPLOYMENTS, K8S, ROOT, deployment, kustomizations, render
 from tests.k8s.rules import RULES
 
 BROKEN = sorted((Path(__file__).parent / "broken").iterdir())
@@ -48,6 +48,14 @@ def test_local_images_have_the_version_of_the_project():
     assert images == [
         f"glimpse-{pod}:{glimpse.__version__}" for pod in ("encoder", "encoder", "indexer", "query")
     ]
+
+
+def test_what_a_real_node_gets_is_the_local_overlay_with_two_pods_each():
+    ours = {pod.name: pod.owner["spec"] for pod in deployment("local").services}
+    tried = render(ROOT / "tests" / "cluster" / "manifests" / "node").services
+    for name in ("indexer", "query"):
+        (found,) = [pod.owner["spec"] for pod in tried if pod.name == name]
+        assert found == {**ours[name], "replicas": 2}
 
 
 def test_production_is_protected_scaled_and_watched():

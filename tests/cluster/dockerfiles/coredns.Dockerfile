@@ -1,0 +1,4 @@
+# CoreDNS, built by tests/cluster/toolchain.py.
+FROM scratch
+COPY coredns /coredns
+ENTRYPOINT ["/coredns"]
