@@ -28,6 +28,7 @@ from glimpse.cli.console import say
 from services.encoder import checkpoint
 from services.encoder.download import WeightsFile
 from services.encoder.hardware import Precision, choose_precision, cpu_has_bf16
+from services.encoder.int8_check import in_int8
 from services.encoder.model import ClipModel
 
 _BATCH = 16  # the encoder's own on a CPU
@@ -40,9 +41,8 @@ class InProcess:
     """Rates of the model itself, without a server around it."""
 
     def __init__(self, weights: Path, seconds: float, precision: Precision) -> None:
-        self.model = ClipModel(
-            checkpoint.read(WeightsFile("random", weights), "quick_gelu"), "cpu", precision
-        )
+        read = checkpoint.read(WeightsFile("random", weights), "quick_gelu")
+        self.model = in_int8(read)[0] if precision == "int8" else ClipModel(read, "cpu", precision)
         self._seconds = seconds
         pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, 224, 224, 3), dtype=np.uint8)
         self._pixels = list(pixels)

@@ -147,7 +147,7 @@ def main() -> int:
             report.details |= rows.details
         if "memory" in options.parts:
             _measure_memory(report, options, weights, uri)
-    report.details |= stacks.fastest_precision() | {"options": dict(sorted(vars(options).items()))}
+    report.details["options"] = dict(sorted(vars(options).items()))
     name = "ingest.json" if options.store == "milvus" else f"ingest-{options.store}.json"
     report.write(stacks.OUTPUT / name)
     print(report.table())
@@ -158,7 +158,7 @@ def _measure_whole(report: Report, options: argparse.Namespace, weights: Path, u
     say("The whole stack ...")
     files = stacks.picture_files(options.images, options.pictures)
     with (
-        stacks.running_stack(uri, weights, stacks.fastest_precision()) as stack,
+        stacks.running_stack(uri, weights) as stack,
         Generator(stack.addresses["encoder"]) as generator,
         Client(stack.query, stack.indexer, timeout_s=60) as client,
     ):

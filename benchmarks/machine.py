@@ -15,7 +15,7 @@ import torch
 
 from services.common.cpus import usable_cpus
 from services.encoder.hardware import Precision, cpu_has_bf16, cpu_has_int8
-from services.encoder.linear import Int8Product
+from services.encoder.int8_linear import Int8Product
 
 # Those that decide how fast a CPU multiplies matrices.
 _INSTRUCTION_SETS = (

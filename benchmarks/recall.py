@@ -11,6 +11,7 @@ from demo.evaluate import collection, queries
 from services.encoder import checkpoint
 from services.encoder.download import BUNDLED
 from services.encoder.hardware import Precision
+from services.encoder.int8_check import in_int8
 from services.encoder.model import ClipModel
 
 _NEIGHBOURS = 10
@@ -38,7 +39,8 @@ def _exact_neighbours() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _neighbours(precision: Precision) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Places of the nearest images, [1000, 10] of images and [100, 10] of queries."""
-    model = ClipModel(checkpoint.read(BUNDLED), "cpu", precision)
+    read = checkpoint.read(BUNDLED)
+    model = in_int8(read)[0] if precision == "int8" else ClipModel(read, "cpu", precision)
     pixels = _pixels(model.shape.image_size)
     parts = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     images = np.concatenate([model.encode_pixels(list(part)) for part in parts])  # [1000, D]

@@ -231,7 +231,7 @@ def main() -> int:
     stored = vectors.clustered(options.rows, _DIMENSION, seed=1)
     with (
         stacks.store_process(options.store) as store,
-        stacks.running_stack(store.uri, weights, stacks.fastest_precision()) as stack,
+        stacks.running_stack(store.uri, weights) as stack,
         Generator(stack.addresses["encoder"], stack.query, _COLLECTION, seed=3) as generator,
     ):
         with Client(stack.query, stack.indexer, timeout_s=60) as client:
@@ -250,9 +250,7 @@ def main() -> int:
         benchmark = SearchBenchmark(options, stack, store.pid, generator, tutorial)
         benchmark.run(stored)
     report.figures = benchmark.figures
-    report.details = (
-        stacks.fastest_precision() | benchmark.details | {"options": _recorded(options)}
-    )
+    report.details = benchmark.details | {"options": _recorded(options)}
     report.write(_path(options.store))
     print(report.table())
     return 0

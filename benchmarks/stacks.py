@@ -26,7 +26,6 @@ from glimpse.cli.walk import find_pictures
 from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
 from services.common.deadline import Deadline
-from services.encoder.hardware import cpu_has_int8
 from services.vectors.milvus.store import MilvusStore
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
 from tests.waiting import wait_until
@@ -80,11 +79,6 @@ def running_stack(
     )
     with Stack(options) as stack:
         yield stack
-
-
-def fastest_precision() -> dict[str, str]:
-    """The setting that is fastest and keeps fp32's neighbours, as `make bench-encoder` shows."""
-    return {"ENCODER_PRECISION": "int8" if cpu_has_int8() else "auto"}
 
 
 @contextlib.contextmanager

@@ -29,7 +29,8 @@ class PrecisionUnusable(ValueError):
 
 
 def choose_precision(requested: RequestedPrecision, device_type: str) -> Precision:
-    """Resolve "auto": fp16 (CLIP's own) on a GPU, bf16 on a CPU that has it, fp32 elsewhere.
+    """Resolve "auto" to the device's floating-point precision: fp16 (CLIP's own) on a GPU, bf16 on
+    a CPU that has it, fp32 elsewhere.
 
     Raises PrecisionUnusable for one that the device does not have.
     """
@@ -54,6 +55,11 @@ def cpu_has_bf16() -> bool:
 def cpu_has_int8() -> bool:
     """Whether the CPU sums products of int8 in 32 bits; False where that cannot be known."""
     return not _INT8_FLAGS.isdisjoint(_cpu_flags())
+
+
+def cpu_multiplies_int8_fastest() -> bool:
+    """Whether products of int8 are known to be faster than those of bf16 and fp32 here."""
+    return cpu_has_int8() or "avx2" in _cpu_flags()
 
 
 def _cpu_flags() -> list[str]:

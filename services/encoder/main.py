@@ -28,7 +28,7 @@ from services.encoder.settings import EncoderSettings
 from services.encoder.work_queue import Lane, Limits
 
 if TYPE_CHECKING:
-    from services.encoder.checkpoint import Checkpoint, Shape
+    from services.encoder.checkpoint import Shape
     from services.encoder.model import ClipModel
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
@@ -50,15 +50,18 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
     except DownloadError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
-    from services.encoder import checkpoint
+    from services.encoder import checkpoint, precisions
     from services.encoder.hardware import DeviceUnusable, PrecisionUnusable
-    from services.encoder.model import ClipModel
 
     try:
         read = checkpoint.read(weights, settings.activation or None)
-        model = ClipModel(read, settings.device, settings.precision, settings.threads)
+        model, agreement = precisions.load(read, settings)
         _check_vectors(model)
-        int8_cosine = _int8_cosine(model, read, settings)
+    except FloatingPointError as error:
+        raise StartFailure(
+            "ENCODER_MODEL: with these weights, vectors are zero or not finite in "
+            f"{settings.precision}: a projection of zeros, or values beyond its range"
+        ) from error
     except checkpoint.CheckpointError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
     except DeviceUnusable as error:
@@ -80,7 +83,8 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         preprocessing_version=PREPROCESSING_VERSION,
         resize=f"RESIZE_{read.preprocessing.resize.name}",
         interpolation=f"INTERPOLATION_{read.preprocessing.interpolation.name}",
-        int8_cosine=int8_cosine,
+        int8_cosine=agreement.least_cosine if agreement else 0.0,
+        int8_neighbours=agreement.neighbours if agreement else 0.0,
         prompt_template=read.prompt_template,
     )
     return model, description
@@ -101,44 +105,19 @@ def _device_failure(error: Exception) -> StartFailure:
 
 
 def _check_vectors(model: ClipModel) -> None:
-    """Raises StartFailure where the weights give no vectors, being too large or small, or zeros; or
-    the same one, whatever is to be encoded."""
+    """Raises FloatingPointError where the weights give no vectors, being too large or small, or
+    zeros; StartFailure where they give the same one, whatever is to be encoded."""
     size = model.shape.image_size
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    pictures = [noise, np.full_like(noise, 255)]
-    for what, encode in (
-        ("texts", lambda: model.encode_texts(["a photo", "a"])[0]),
-        ("pictures", lambda: model.encode_pixels(pictures)),
+    for what, (first, second) in (
+        ("texts", model.encode_texts(["a photo", "a"])[0]),
+        ("pictures", model.encode_pixels([noise, np.full_like(noise, 255)])),
     ):
-        try:
-            first, second = encode()
-        except FloatingPointError as error:
-            raise StartFailure(
-                f"ENCODER_MODEL: with these weights, vectors of {what} are zero or not finite in "
-                f"{model.precision}: a projection of zeros, or values beyond its range"
-            ) from error
         if np.allclose(first, second, rtol=0, atol=_SAME):
             raise StartFailure(
                 f"ENCODER_MODEL: with these weights, all {what} have the same vector: a projection "
                 "of zeros"
             )
-
-
-def _int8_cosine(model: ClipModel, read: Checkpoint, settings: EncoderSettings) -> float:
-    """The least cosine between int8 and fp32; 0 in another precision. Raises StartFailure."""
-    if model.precision != "int8":
-        return 0.0
-    from services.encoder.int8_check import least_cosine
-    from services.encoder.model import ClipModel
-
-    cosine = least_cosine(model, ClipModel(read, "cpu", "fp32", settings.threads))
-    log.info("int8 agrees with fp32 to a cosine of %.4f", cosine)
-    if cosine < settings.min_int8_cosine:
-        raise StartFailure(
-            f"ENCODER_PRECISION: int8 agrees with fp32 only to a cosine of {cosine:.4f} on these "
-            f"weights, ENCODER_MIN_INT8_COSINE is {settings.min_int8_cosine}; take auto"
-        )
-    return cosine
 
 
 def batch_limits(settings: EncoderSettings, device_type: str) -> Limits:

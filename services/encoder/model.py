@@ -23,6 +23,7 @@ from services.encoder.cpu_workers import CpuWorkers
 from services.encoder.device import DeviceLost
 from services.encoder.file_tokenizer import FileTokenizer
 from services.encoder.hardware import DeviceUnusable, RequestedPrecision, choose_precision
+from services.encoder.inputs import Inputs
 from services.encoder.recorded import CudaGraphs, RecordedImages, RecordedTexts
 from services.encoder.shape import Shape
 from services.encoder.tokenizer import Tokenizer
@@ -55,22 +56,25 @@ class ClipModel:
         device: str = "auto",
         precision: RequestedPrecision = "auto",
         threads: int = 0,
+        inputs: dict[str, Inputs] | None = None,
     ) -> None:
         """Put the weights on the device ("auto": the GPU if there is one) in the precision.
 
         `threads` is how many CPUs torch uses, in the whole process; 0: those that it may use.
+        `inputs` of the linear layers, by their weights: in int8, what the layers are made for;
+        otherwise they note there what comes in.
 
         Raises DeviceUnusable, PrecisionUnusable for a precision that the device does not have,
         CheckpointError where the parts of the checkpoint are not of one model, and MemoryError or
         DeviceLost as encode_tokens does.
         """
         self.shape, self.preprocessing = checkpoint.shape, checkpoint.preprocessing
-        self.device = _choose_device(device)
+        self.device = choose_device(device)
         self._workers = CpuWorkers(threads or min(torch.get_num_threads(), usable_cpus()))
         self.precision = choose_precision(precision, self.device.type)
         self.tokenizer = _tokenizer(checkpoint)
         with _translated_errors():
-            weights = Weights(checkpoint.weights, self.device, self.precision)
+            weights = Weights(checkpoint.weights, self.device, self.precision, inputs)
             self._text_tower = TextTower(weights, self.shape)
             self._image_tower = _image_tower(weights, self.shape)
             self._recorded = self._record() if self.device.type == "cuda" else None
@@ -166,7 +170,8 @@ def _checked(unit: Tensor) -> NDArray[np.float32]:
     return vectors
 
 
-def _choose_device(requested: str) -> torch.device:
+def choose_device(requested: str) -> torch.device:
+    """What "auto", "cpu", "cuda" or "cuda:N" is here. Raises DeviceUnusable."""
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -59,15 +59,24 @@ class EncoderSettings(DecodeSettings):
     precision: RequestedPrecision = Field(
         "auto",
         description=(
-            "fp32, bf16, fp16 (GPU), int8 (CPU), or auto: the device's "
-            "fastest floating-point precision"
+            "fp32, bf16, fp16 (GPU), int8 (CPU), or auto: the fastest that the device has, int8 "
+            "only where it agrees with fp32 as the next two settings say"
+        ),
+    )
+    min_int8_neighbours: float = Field(
+        0.98,
+        ge=0,
+        le=1,
+        description=(
+            "refuse int8 if it keeps a smaller share of the nearest pictures that fp32 finds, in "
+            "the check at the start"
         ),
     )
     min_int8_cosine: float = Field(
         0.99,
         ge=0,
         le=1,
-        description="refuse to start in int8 if its vectors are further than this from fp32's",
+        description="refuse int8 if a vector's cosine to that in fp32 is smaller, in that check",
     )
     threads: int = Field(
         0, ge=0, le=1024, description="CPUs that the model uses; 0: those this process may use"

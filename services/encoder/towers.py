@@ -26,52 +26,70 @@ from torch import Tensor
 from services.encoder import openai_clip
 from services.encoder.linear import ACTIVATIONS, Linear
 from services.encoder.shape import Shape, Tower
-from services.encoder.weights import PIXEL_CENTRE, Weights
+from services.encoder.weights import PIXEL_CENTRE, LinearNames, Operation, Weights
 
 # Waiting texts are let in before every other layer of an image batch. A caller who asks without a
 # pause takes a quarter of a CPU's images/s; before every fourth layer, he waits twice as long.
 _LAYERS_BETWEEN = 2
 
 Between = Callable[[], None]
-Operation = Callable[[Tensor], Tensor]
 
 
 class _Mlp:
-    """What follows attention in a block, without its layer norm: x, onto [T, W] -> [T, W]."""
+    """What follows attention in a block, x + f(norm(x)): [T, W] -> [T, W]."""
 
-    def __init__(self, weights: Weights, name: str, tower: Tower) -> None:
+    def __init__(self, weights: Weights, norm: str, name: str, tower: Tower) -> None:
         fc, proj = f"{name}.c_fc", f"{name}.c_proj"
         activation = ACTIVATIONS[tower.activation]
         scale = activation.scale
-        self._fc = weights.linear(f"{fc}.weight", f"{fc}.bias", scale, scale, activation)  # W -> 4W
-        self._proj = weights.linear(f"{proj}.weight", f"{proj}.bias", 1 / scale)
+        self._norm, self._fc = weights.normed(  # W -> 4W
+            norm,
+            tower.epsilon,
+            LinearNames(f"{fc}.weight", f"{fc}.bias", scale, scale),
+            activation,
+        )
+        self._proj = weights.linear(
+            LinearNames(f"{proj}.weight", f"{proj}.bias", 1 / scale), is_behind_activation=True
+        )
 
-    def __call__(self, x: Tensor, onto: Tensor) -> Tensor:
-        return self._proj(self._fc(x), onto)
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._proj(self._fc(self._norm(x)), x)
 
 
 class _Layer(NamedTuple):
     """One residual attention block; W is the tower's width."""
 
-    ln_1: Operation
+    norm: Operation
     qkv: Linear  # W -> 3W
     out: Linear  # W -> W
-    ln_2: Operation
     mlp: _Mlp
 
 
 def _layers(weights: Weights, prefix: str, tower: Tower) -> list[_Layer]:
-    blocks = [f"{prefix}.resblocks.{number}" for number in range(tower.layers)]
+    """In int8, what the first block rounds off does a third of all harm, and past the attention of
+    the last one there are few rows: both are in floating point."""
+    finer, last = weights.in_floating_point(), tower.layers - 1
     return [
-        _Layer(
-            ln_1=weights.norm(f"{block}.ln_1", tower.epsilon),
-            qkv=weights.linear(f"{block}.attn.in_proj_weight", f"{block}.attn.in_proj_bias"),
-            out=weights.linear(f"{block}.attn.out_proj.weight", f"{block}.attn.out_proj.bias"),
-            ln_2=weights.norm(f"{block}.ln_2", tower.epsilon),
-            mlp=_Mlp(weights, f"{block}.mlp", tower),
+        _layer(
+            weights if number else finer,
+            weights if 0 < number < last else finer,
+            f"{prefix}.resblocks.{number}",
+            tower,
         )
-        for block in blocks
+        for number in range(tower.layers)
     ]
+
+
+def _layer(attention: Weights, rest: Weights, block: str, tower: Tower) -> _Layer:
+    """One block, of the weights for attention's inputs and for what follows."""
+    attn = f"{block}.attn"
+    norm, qkv = attention.normed(
+        f"{block}.ln_1",
+        tower.epsilon,
+        LinearNames(f"{attn}.in_proj_weight", f"{attn}.in_proj_bias"),
+    )
+    out = rest.linear(LinearNames(f"{attn}.out_proj.weight", f"{attn}.out_proj.bias"))
+    return _Layer(norm, qkv, out, _Mlp(rest, f"{block}.ln_2", f"{block}.mlp", tower))
 
 
 class _Rows:
@@ -102,12 +120,11 @@ def _attend(
     x: Tensor, layer: _Layer, rows: _Rows, causal: bool, read: Tensor | None = None
 ) -> Tensor:
     """One residual attention block, [T, W] -> [T, W]; only of the rows `read` if they are given."""
-    q, k, v = rows.split(layer.qkv(layer.ln_1(x)))
+    q, k, v = rows.split(layer.qkv(layer.norm(x)))
     attended = rows.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
     if read is not None:
         x, attended = x[read], attended[read]
-    x = layer.out(attended, x)
-    return layer.mlp(layer.ln_2(x), x)
+    return layer.mlp(layer.out(attended, x))
 
 
 def _fillers(lengths: Sequence[int]) -> list[int]:
@@ -179,7 +196,7 @@ class ImageTower:
         at_centre = (kernel * ((PIXEL_CENTRE / 255 - mean) / deviation)).sum((1, 2, 3))  # [W]
         if shape.has_patch_bias:
             at_centre = at_centre + weights.exact("visual.conv1.bias")
-        self._patches = weights.patches((kernel / 255 / deviation).flatten(1))
+        self._patches = weights.in_floating_point().patches((kernel / 255 / deviation).flatten(1))
         positions = weights.exact("visual.positional_embedding")  # [rows of an image, W]
         self._first: Tensor | None = None  # [W]
         self._pool: _ClassPooling | _AttentionPooling
@@ -253,9 +270,9 @@ class _AttentionPooling:
         self._keys = keys.squeeze(1).t().contiguous().to(weights.dtype)  # [W, H]
         self._values = v.view(heads, head_width, -1).transpose(1, 2).to(weights.dtype)  # [H, W, w]
         self._value_bias = v_bias.to(weights.dtype)
-        self._out = weights.linear(f"{pool}.attn.out_proj.weight", f"{pool}.attn.out_proj.bias")
-        self._ln = weights.norm(f"{pool}.ln", tower.epsilon)
-        self._mlp = _Mlp(weights, f"{pool}.mlp", tower)
+        out = f"{pool}.attn.out_proj"
+        self._out = weights.linear(LinearNames(f"{out}.weight", f"{out}.bias"))
+        self._mlp = _Mlp(weights, f"{pool}.ln", f"{pool}.mlp", tower)
 
     def rows_read(self, x: Tensor, length: int) -> Tensor | None:
         return None  # all
@@ -266,8 +283,7 @@ class _AttentionPooling:
         shares = (x @ self._keys).float().softmax(1).to(x.dtype)  # [N, L, H]
         gathered = (shares.transpose(1, 2) @ x).transpose(0, 1)  # [H, N, W]
         values = (gathered @ self._values).transpose(0, 1).flatten(1)  # [N, W]
-        pooled = self._out(values + self._value_bias)
-        return self._mlp(self._ln(pooled), pooled)
+        return self._mlp(self._out(values + self._value_bias))
 
 
 class ResNetTower:

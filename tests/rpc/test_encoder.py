@@ -497,8 +497,8 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
         ),
         ({"precision": "fp16"}, "ENCODER_PRECISION: fp16 needs a GPU"),
         (
-            {"precision": "int8", "min_int8_cosine": 1},
-            "int8 agrees with fp32 only to a cosine of 0.",
+            {"precision": "int8", "min_int8_cosine": 1, "min_int8_neighbours": 0},
+            "on these weights, and ENCODER_MIN_INT8_COSINE is 1.0; take auto",
         ),
     ],
 )

@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from services.encoder.int8_linear import Int8Linear
 from services.encoder.linear import (
     ACTIVATIONS,
     NO_ACTIVATION,
     FloatLinear,
-    Int8Linear,
     PackedLinear,
 )
 from services.encoder.model import ClipModel

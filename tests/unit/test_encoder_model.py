@@ -235,7 +235,7 @@ def test_a_vector_without_a_direction_is_an_error_and_no_vector(scale, tmp_path)
     ("value", "words"),
     [
         (float("nan"), "holds a number that is not finite"),
-        (0.0, "vectors of pictures are zero or not finite in"),
+        (0.0, "vectors are zero or not finite in"),
     ],
 )
 def test_broken_weights_end_the_start_with_one_line(precision, value, words, tmp_path) -> None:

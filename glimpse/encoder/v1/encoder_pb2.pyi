@@ -128,7 +128,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine", "resize", "interpolation", "prompt_template")
+    __slots__ = ("name", "fingerprint", "dimension", "image_size", "context_length", "precision", "device", "preprocessing_version", "int8_cosine", "resize", "interpolation", "prompt_template", "int8_neighbours")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +141,7 @@ class Model(_message.Message):
     RESIZE_FIELD_NUMBER: _ClassVar[int]
     INTERPOLATION_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    INT8_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     name: str
     fingerprint: str
     dimension: int
@@ -153,7 +154,8 @@ class Model(_message.Message):
     resize: Resize
     interpolation: Interpolation
     prompt_template: str
-    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ..., resize: _Optional[_Union[Resize, str]] = ..., interpolation: _Optional[_Union[Interpolation, str]] = ..., prompt_template: _Optional[str] = ...) -> None: ...
+    int8_neighbours: float
+    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., precision: _Optional[str] = ..., device: _Optional[str] = ..., preprocessing_version: _Optional[str] = ..., int8_cosine: _Optional[float] = ..., resize: _Optional[_Union[Resize, str]] = ..., interpolation: _Optional[_Union[Interpolation, str]] = ..., prompt_template: _Optional[str] = ..., int8_neighbours: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_texts", "max_text_characters", "max_images", "max_file_bytes", "max_image_pixels", "max_message_bytes")
