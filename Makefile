@@ -32,7 +32,7 @@ GOOGLEAPIS = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('pu
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test contract chaos soak fuzz hostile corpus rolling audit bench bench-encoder \
-	bench-search bench-ingest bench-peers bench-gpu bench-models bench-scale \
+	bench-search bench-ingest bench-int8 bench-peers bench-gpu bench-models bench-scale \
 	bench-compare first-day \
 	load capacity ghz grpcurl kustomize promtool milvus-server check format lint types docs protos api-docs protos-check protos-release \
 	k8s-check cluster-test cluster-pods image-check example-go example-go-if-there example-typescript example-typescript-if-there \
@@ -63,6 +63,9 @@ bench: ## measure encoder, indexing and searches; one table; docs/benchmarks.md'
 # Results go to build/bench/*.json. Options of one: BENCH="--rounds 5 --seconds 10"
 bench-encoder: $(VENV)/.dev ## measure the encoder beside the tutorial's loop
 	$(BIN)/python -m benchmarks.encoder $(BENCH)
+
+bench-int8: $(VENV)/.dev ## measure on photographs what int8 keeps; BENCH="--images FOLDER"
+	$(BIN)/python -m benchmarks.int8 $(BENCH)
 
 bench-models: $(VENV)/.dev ## measure each family of models beside its own library
 	$(BIN)/python -m benchmarks.models $(BENCH)

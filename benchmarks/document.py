@@ -44,6 +44,7 @@ PARTS = (
     Part(("load-lite",), "Load tests with ghz, Milvus Lite", "make load"),
     Part(("capacity-milvus",), "Capacity, Milvus server", "make capacity STORE=milvus"),
     Part(("capacity-lite",), "Capacity, Milvus Lite", "make capacity"),
+    Part(("int8",), "int8 on photographs", "make bench-int8"),
     Part(("peers",), "Alternatives", "make bench-peers"),
     Part(("chaos",), "Fault injection", "make chaos"),
     Part(("soak",), "Ten minutes of load, every response checked", "make soak"),
