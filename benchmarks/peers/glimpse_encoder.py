@@ -34,6 +34,7 @@ class GlimpseEncoder(Backend):
             "ENCODER_PRECISION": precision,
             "ENCODER_THREADS": str(threads),
             "ENCODER_LOG_LEVEL": "WARNING",
+            "ENCODER_MIN_INT8_NEIGHBOURS": "0",  # what random weights see means nothing
         }
         self._server = ServerProcess(
             ["-m", "services.encoder"], environment, lambda: is_serving(address)
