@@ -20,7 +20,7 @@ from pymilvus import MilvusClient
 from benchmarks import pixmaps, stacks
 from benchmarks.report import Bar, Figure, Spread
 from benchmarks.tutorial import connect
-from benchmarks.vectors import clustered
+from benchmarks.vectors import clustered, entity_of
 from glimpse.pictures.preprocess import Decoded
 from glimpse.pictures.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from glimpse.results import Outcome
@@ -33,7 +33,6 @@ from services.indexer.records import Attributes, EncodedPicture, Image, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.stages import row
 from services.vectors.metadata import NO_METADATA
-from services.vectors.milvus import schema
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.records import CollectionSpec
 from services.vectors.store import VectorStore
@@ -149,7 +148,7 @@ class RowsBenchmark:
             attributes = Attributes(picture.id, sha256, picture.address, NO_METADATA)
             vector = self._vectors[number % len(self._vectors)]
             seen = EncodedPicture(vector, pixmaps.SIZE, pixmaps.SIZE, "BMP")
-            entities.append(schema.entity_of(row(attributes, seen)))
+            entities.append(entity_of(row(attributes, seen)))
         await self._begin(store)
         started_s = time.perf_counter()
         for start in range(0, self._rows, _UPSERT_ROWS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,11 @@ def exact_neighbours(vectors: Vectors, queries: Vectors, count: int) -> list[set
     """For each of the queries [Q, D], the indices of its `count` nearest of `vectors` [N, D]."""
     scores = queries @ vectors.T  # [Q, N]
     return [set(row.tolist()) for row in np.argpartition(-scores, count, axis=1)[:, :count]]
+
+
+def entity_of(row: Row) -> dict[str, Any]:
+    """The row as pymilvus takes it."""
+    return dict(vars(row)) | {"metadata": row.metadata.text}
 
 
 def insert(milvus_uri: str, collection: str, vectors: Vectors) -> None:

@@ -150,7 +150,11 @@ class MemoryStore:
         behind = sorted(id for id in collection.rows if id > after_id)
         taken = (collection.rows[id] for id in behind)
         first = itertools.islice((row for row in taken if takes(row)), limit)
-        return [(row.id, _fields(row, fields)) for row in first]
+        texts = ["metadata"] if "metadata" in fields else []
+        return [
+            (row.id, _fields(row, fields) | {name: row.metadata.text for name in texts})
+            for row in first
+        ]
 
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         wanted = bounds.unique_ids(ids)

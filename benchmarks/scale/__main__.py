@@ -118,8 +118,11 @@ async def _stage(options: argparse.Namespace, progress: Progress) -> AsyncIterat
         milvus = connect(server.uri)
         try:
             async with AsyncClient(stack.query, stack.indexer, timeout_s=60) as client:
-                pid = stack.processes["query"].pid
-                yield Stage(options, server, store, milvus, client, generator, pid, stack.indexer)
+                pid, indexer = stack.processes["query"].pid, stack.processes["indexer"].pid
+                yield Stage(
+                    *(options, server, store, milvus, client, generator, pid),
+                    *(stack.indexer, indexer),
+                )
         finally:
             milvus.close()
             await store.close()

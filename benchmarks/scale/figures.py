@@ -138,6 +138,23 @@ def _transfer(transfer: Results) -> list[Figure]:
         for key, meaning in (("per_s", "rows/s"), ("mb", "memory at most, in 10^6 bytes,")):
             values = [each[f"{way}_{key}"] for each in rounds]
             found.append(_without_bar(f"{way}_{key}", f"{meaning} of glimpse {way}", values))
+        found += _spent(way, [each["processor_ms"] for each in rounds])
+    return found
+
+
+def _spent(way: str, rounds: Sequence[Results]) -> list[Figure]:
+    """Processor time of a row, without a command's start, beside that of bare pymilvus."""
+    found = []
+    for who in ("caller", "indexer", "milvus"):
+        started = [each["start"][who] if who != "milvus" else 0.0 for each in rounds]
+        spent = [each[way][who] for each in rounds]
+        values = [1000 * (ms - start_ms) for ms, start_ms in zip(spent, started, strict=True)]
+        meaning = f"microseconds of a core for a row, glimpse {way}, {who}"
+        found.append(_without_bar(f"{way}_us.{who}", meaning, values))
+    for who in ("caller", "milvus"):
+        values = [1000 * each[f"bare_{way}"][who] for each in rounds]
+        meaning = f"microseconds of a core for a row, bare pymilvus, {who}"
+        found.append(_without_bar(f"{way}_us.bare_{who}", meaning, values))
     return found
 
 

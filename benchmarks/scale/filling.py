@@ -12,11 +12,11 @@ from pymilvus import MilvusClient
 from benchmarks import stacks
 from benchmarks.generator import Generator, Job
 from benchmarks.scale.world import BLOCK_ROWS, block_rows
+from benchmarks.vectors import entity_of
 from glimpse.aio import AsyncClient
 from glimpse.cli.console import say
 from glimpse.cli.index_progress import duration
 from services.common.deadline import Deadline
-from services.vectors.milvus import schema
 from services.vectors.records import Row
 from services.vectors.store import VectorStore
 
@@ -95,7 +95,7 @@ class Filler:
 
     def _write_bare(self, collection: str, rows: list[Row]) -> None:
         for start in range(0, len(rows), _BARE_ROWS):
-            entities = [schema.entity_of(row) for row in rows[start : start + _BARE_ROWS]]
+            entities = [entity_of(row) for row in rows[start : start + _BARE_ROWS]]
             self._milvus.upsert(collection, entities, timeout=_TIMEOUT_S)
 
     async def _probe(self, collection: str, filling: Filling) -> None:

@@ -54,6 +54,7 @@ class Stage:
     generator: Generator
     query_pid: int
     indexer: str  # its address
+    indexer_pid: int
 
     @property
     def pids(self) -> dict[str, int]:

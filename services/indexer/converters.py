@@ -141,11 +141,12 @@ def listed_collection(listed: ListedCollection) -> pb.Collection:
 
 
 def listed_image(identity: str, fields: dict[str, Any]) -> bytes:
-    """An image of a list, serialised; attributes that are not in `fields` stay unset."""
+    """An image of a list, serialised; attributes that are not in `fields` stay unset. Metadata is
+    JSON text."""
     small = {name: value for name, value in fields.items() if name not in LARGE_FIELDS}
     message = pb.ListedImage(id=identity, **small)
     if "metadata" in fields:
-        write_object(message.metadata, fields["metadata"])
+        write_object(message.metadata, json.loads(fields["metadata"]))
     if "vector" in fields:
         message.vector.extend(fields["vector"].tolist())  # five times as fast as the array itself
     return message.SerializeToString()
@@ -156,7 +157,7 @@ def packed_image(identity: str, fields: dict[str, Any]) -> bytes:
     small = {name: value for name, value in fields.items() if name not in LARGE_FIELDS}
     message = pb.ListedImage(id=identity, **small)
     if "metadata" in fields:
-        message.metadata_json = json.dumps(fields["metadata"], ensure_ascii=False)
+        message.metadata_json = fields["metadata"]
     if "vector" in fields:
         message.packed_vector = fields["vector"].astype("<f4", copy=False).tobytes()
     return message.SerializeToString()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import numpy as np
 import pytest
@@ -50,7 +51,10 @@ async def test_a_row_comes_back_with_every_field(store, collection):
         collection, axis(0)[None], 1, fields=ALL_FIELDS, consistency="strong", deadline=Deadline(T)
     )
 
-    for fields in (fetched[row.id], hits[0].fields):
+    ((_, listed),) = await store.list_rows(collection, 2, ALL_FIELDS, deadline=Deadline(T))
+    listed["metadata"] = json.loads(listed["metadata"])
+
+    for fields in (fetched[row.id], hits[0].fields, listed):
         assert fields.pop("vector") == pytest.approx(row.vector)
         assert fields.pop("metadata") == metadata
         assert fields == {name: getattr(row, name) for name in fields}

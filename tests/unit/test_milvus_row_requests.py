@@ -32,12 +32,16 @@ class Call:
     async def backend(self):
         return Backend(self.kind, "1")
 
-    async def __call__(self, method, collection, entities):
+    async def __call__(self, method, collection, request):
         assert (method, collection) == ("upsert", "pictures")
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            ids = [entity["id"] for entity in entities]
+            (ids,) = (
+                list(column.scalars.string_data.data)
+                for column in request.fields_data
+                if column.field_name == "id"
+            )
             if self.failing in ids:
                 raise Unavailable("gone")
             await self.open.wait()
@@ -47,7 +51,7 @@ class Call:
             self.under_way -= 1
 
 
-ROWS = [Row(id=f"p{i}", vector=np.zeros(2, np.float32)) for i in range(1_200)]
+ROWS = [Row(id=f"p{i}", vector=np.zeros(2, np.float32)) for i in range(5_200)]
 
 
 async def test_requests_of_one_write_go_side_by_side():
@@ -76,7 +80,7 @@ async def test_a_write_that_fails_leaves_no_request_under_way():
     with pytest.raises(Unavailable):
         await writing
     assert call.under_way == 0
-    assert len(call.taken) == 1_000
+    assert len(call.taken) == 4_200
 
 
 def test_a_batch_of_large_rows_is_cut_by_their_size_and_keeps_the_order():
@@ -88,12 +92,12 @@ def test_a_batch_of_large_rows_is_cut_by_their_size_and_keeps_the_order():
 
     assert [row for batch in batches for row in batch] == rows
     sizes = [sum(vector.nbytes + 3 * 2_048 + 16_000 for _ in batch) for batch in batches]
-    assert 2**19 < max(sizes) < 2**20
+    assert 2**21 < max(sizes) < 2**22
 
 
 def test_many_small_rows_are_cut_by_their_number():
-    rows = [Row(f"{i}", np.zeros(4, np.float32)) for i in range(1_001)]
-    assert [len(batch) for batch in row_requests.batches(rows)] == [200] * 5 + [1]
+    rows = [Row(f"{i}", np.zeros(4, np.float32)) for i in range(2_001)]
+    assert [len(batch) for batch in row_requests.batches(rows)] == [1_000, 1_000, 1]
 
 
 class Listing:

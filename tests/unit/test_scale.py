@@ -102,10 +102,20 @@ def test_export_and_import_are_held_against_bare_pymilvus_round_by_round():
         for share in (0.9,)
     ]
     both = {key: value for each in rounds for key, value in each.items()}
+    steps = ("start", "export", "import", "bare_export", "bare_import")
+    spent = {"caller": 0.02, "indexer": 0.03, "milvus": 0.05}
+    both["processor_ms"] = {step: spent for step in steps} | {
+        "export": {name: ms + 0.01 for name, ms in spent.items()}
+    }
     slower = both | {"export_per_s": 500, "import_per_s": 500}
     found = figures.figures(20_000, {"transfer": {"rounds": [both, slower, both]}})
     shares = {each.key: (each.value, each.is_met) for each in found if each.key.endswith("share")}
     assert shares == {"export_share": (0.9, True), "import_share": (0.9, True)}
+    us = {each.key: each.value for each in found if each.key.startswith("export_us")}
+    assert us == pytest.approx(
+        {"export_us.caller": 10, "export_us.indexer": 10, "export_us.milvus": 60}
+        | {"export_us.bare_caller": 20, "export_us.bare_milvus": 50}
+    )
 
 
 def test_one_server_waits_as_theory_has_it():

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pymilvus import AsyncMilvusClient
+from pymilvus.grpc_gen import milvus_pb2
 
 from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
 from glimpse.transport.channel import proxy_options
@@ -63,6 +64,21 @@ class Backend:
         return kinds
 
 
+class RequestClient(AsyncMilvusClient):
+    """pymilvus' client, whose upsert takes the request that columns.py has made."""
+
+    async def upsert(
+        self, collection_name: str, data: Any, timeout: float | None = None, *_: Any, **options: Any
+    ) -> dict[str, int]:
+        assert isinstance(data, milvus_pb2.UpsertRequest), "rows go through columns.upsert_request"
+        connection: Any = await self._get_connection()
+        context = self._generate_call_context()
+        answer = await connection.upsert(
+            collection_name, [], timeout=timeout, context=context, upsert_param=data
+        )
+        return {"upsert_count": answer.upsert_count}
+
+
 class Connection:
     """One gRPC channel to a Milvus, made at the first use and mended by pymilvus when it breaks.
 
@@ -99,7 +115,7 @@ class Connection:
             self._retire_if_outdated()
             if self._connected is None:
                 await asyncio.to_thread(_import_scipy)
-                client = AsyncMilvusClient(
+                client = RequestClient(
                     self._uri,
                     token=self._token,
                     db_name=self.database,

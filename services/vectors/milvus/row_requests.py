@@ -12,14 +12,16 @@ from glimpse.errors import Unavailable
 from services.common.event_loop import paced
 from services.common.tasks import concurrently
 from services.vectors import bounds, filters
-from services.vectors.milvus import schema
+from services.vectors.milvus import columns, schema
 from services.vectors.milvus.connection import MilvusCall
 from services.vectors.records import Consistency, Row
 
-# Of one request, which pymilvus writes, and whose answer it reads, in one turn of the event loop:
-# 10 ms at most.
-_MAX_ROWS = 200
-_MAX_BYTES = 2**20
+# Of one request, which is written in one turn of the event loop: 10 ms at most.
+_MAX_ROWS = 1_000
+_MAX_BYTES = 4 * 2**20
+# Of one to Milvus Lite, which takes in one request after the other.
+_MAX_LITE_ROWS = 200
+_MAX_LITE_BYTES = 2**20
 _MAX_IDS = 1_000
 MAX_READS = 2  # of a call at once: answers may come together
 LEVELS = {"bounded": "Bounded", "strong": "Strong"}
@@ -30,11 +32,11 @@ async def write(call: MilvusCall, rows: Sequence[Row]) -> None:
 
     Milvus Lite answers one request after the other: there, those of others come in between.
     """
-    cut = [batch async for batch in paced(batches(rows))]
     if (await call.backend()).kind == "lite":
-        for batch in cut:
+        async for batch in paced(batches(rows, _MAX_LITE_ROWS, _MAX_LITE_BYTES)):
             await _upsert(call, batch, 0)
         return
+    cut = [batch async for batch in paced(batches(rows))]
     requests = (_upsert(call, batch, turn) for turn, batch in enumerate(cut))
     for error in await asyncio.gather(*requests, return_exceptions=True):
         if error is not None:
@@ -44,7 +46,7 @@ async def write(call: MilvusCall, rows: Sequence[Row]) -> None:
 async def _upsert(call: MilvusCall, rows: Sequence[Row], turn: int) -> None:
     for _ in range(turn):
         await asyncio.sleep(0)  # each is written in a turn of its own
-    answer = await call("upsert", call.collection, [schema.entity_of(row) for row in rows])
+    answer = await call("upsert", call.collection, columns.upsert_request(call.collection, rows))
     if answer.get("upsert_count") != len(rows):
         raise Unavailable(f"Milvus accepted {answer.get('upsert_count')} of {len(rows)} rows")
 
@@ -61,7 +63,7 @@ async def fetch(
             consistency_level=LEVELS[consistency],
         )
         # Metadata come out of it as objects: 128 of 16 KiB take 20 ms.
-        return {row_id: row async for row_id, row in paced(schema.rows_of(entities, fields))}
+        return {row_id: row async for row_id, row in paced(columns.rows_of(entities, fields))}
 
     chunks = _chunks(ids, bounds.rows_at_once(fields, _MAX_IDS))
     found: dict[str, dict[str, Any]] = {}
@@ -105,7 +107,8 @@ async def _first_rows(
         limit=limit,
         **how,
     )
-    rows = [row async for row in paced(schema.rows_of(entities, fields))]
+    found = columns.rows_of(entities, fields, metadata_as_text=True)
+    rows = [row async for row in paced(found)]
     return sorted(rows, key=lambda row: row[0])
 
 
@@ -156,13 +159,15 @@ def _chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield ids[start : start + size]
 
 
-def batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def batches(
+    rows: Sequence[Row], max_rows: int = _MAX_ROWS, max_bytes: int = _MAX_BYTES
+) -> Iterator[list[Row]]:
     """In order, each within the limits of one request."""
     batch: list[Row] = []
     batch_bytes = 0
     for row in rows:
         size_bytes = schema.entity_bytes(row)
-        if batch and (len(batch) == _MAX_ROWS or batch_bytes + size_bytes > _MAX_BYTES):
+        if batch and (len(batch) == max_rows or batch_bytes + size_bytes > max_bytes):
             yield batch
             batch, batch_bytes = [], 0
         batch.append(row)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pymilvus import CollectionSchema, DataType, FieldSchema
 from pymilvus.milvus_client.index import IndexParams
 
@@ -105,47 +104,9 @@ def search_parameters(window: int) -> dict[str, Any]:
     }
 
 
-def entity_of(row: Row) -> dict[str, Any]:
-    entity = dict(vars(row))
-    entity["vector"] = np.asarray(row.vector, dtype=np.float32)
-    entity["metadata"] = row.metadata.text
-    return entity
-
-
 def entity_bytes(row: Row) -> int:
     """About what the row takes in a message."""
     return 4 * row.vector.size + 4 * len(row.uri) + row.metadata.size_bytes + 512
-
-
-def rows_of(entities: Any, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Ids and fields of the rows that pymilvus' query gives, each read out of it in its turn."""
-    vectors = _take_vectors(entities) if "vector" in fields else None
-    others = fields if vectors is None else [name for name in fields if name != "vector"]
-    for number, entity in enumerate(entities):
-        values = fields_of(entity, others)
-        if vectors is not None:
-            values["vector"] = vectors[number].copy()  # or one would keep all of them
-        yield entity["id"], values
-
-
-def _take_vectors(entities: Any) -> NDArray[np.float32] | None:
-    """float32 [rows, dimension], so that pymilvus does not read them out of its answer: it would
-    make a list of Python numbers of each, which takes longer than all the rest of a row.
-
-    None where the answer is not as it is in the pinned release.
-    """
-    unread: list[Any] = getattr(entities, "_lazy_field_data", [])
-    found = [column for column in unread if column.field_name == "vector"]
-    if len(found) != 1 or len(found[0].valid_data):
-        return None
-    dimension = found[0].vectors.dim
-    content = found[0].vectors.float_vector.SerializeToString()  # a header, and the numbers
-    size_bytes = 4 * dimension * len(entities)
-    if len(content) < size_bytes:
-        return None
-    unread.remove(found[0])
-    numbers = np.frombuffer(content, "<f4", offset=len(content) - size_bytes)
-    return numbers.astype(np.float32, copy=False).reshape(len(entities), dimension)
 
 
 def fields_of(entity: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
