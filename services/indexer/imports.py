@@ -245,17 +245,17 @@ async def check_rows(sequence: int, given: Sequence[GivenRow], target: RowTarget
     now_ms = time.time_ns() // 1_000_000
     checked = _Checked(sequence, [], [])
     async for index, row in paced(enumerate(given)):
-        field = f"images[{index}]"
         try:
-            made = _row_of(row, vectors[index], now_ms, field)
-            bounds.check_row(made, target.dimension, field)
+            made = _row_of(row, vectors[index], now_ms)
+            bounds.check_row(made, target.dimension)
             if len(row.vector) != _FLOAT_BYTES * target.dimension:
-                raise _wrong_length(row, target.dimension, field)
+                raise _wrong_length(row, target.dimension)
             if not fit[index]:
-                raise _not_unit(float(norms[index]), field, normalise=target.normalise)
+                raise _not_unit(float(norms[index]), normalise=target.normalise)
         except InvalidInput as error:
             known_id = row.id[: bounds.MAX_ID_CHARACTERS]
-            checked.rejected.append(RejectedRow(index, known_id, as_value(error)))
+            told = as_value(error.at(f"images[{index}].{error.field}"))
+            checked.rejected.append(RejectedRow(index, known_id, told))
         else:
             checked.rows.append(made)
     return checked
@@ -269,12 +269,12 @@ def _vectors_of(given: Sequence[GivenRow], dimension: int) -> NDArray[np.float32
     return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
-def _row_of(row: GivenRow, vector: NDArray[np.float32], now_ms: int, field: str) -> Row:
+def _row_of(row: GivenRow, vector: NDArray[np.float32], now_ms: int) -> Row:
     """Raises InvalidInput for a uri or metadata beyond a bound; the rest is checked later."""
     try:
         check_uri(row.uri)
     except InvalidInput as error:
-        raise error.at(f"{field}.uri") from None
+        raise error.at("uri") from None
     return Row(
         id=row.id,
         vector=vector,
@@ -284,17 +284,17 @@ def _row_of(row: GivenRow, vector: NDArray[np.float32], now_ms: int, field: str)
         height=row.height,
         format=row.format,
         indexed_at_ms=row.indexed_at_ms or now_ms,
-        metadata=Metadata.of_text(row.metadata_json, f"{field}.metadata_json"),
+        metadata=Metadata.of_text(row.metadata_json, "metadata_json"),
     )
 
 
-def _wrong_length(row: GivenRow, dimension: int, field: str) -> InvalidInput:
+def _wrong_length(row: GivenRow, dimension: int) -> InvalidInput:
     return InvalidInput(
-        f"{field}.vector",
+        "vector",
         f"must have {dimension} numbers of {_FLOAT_BYTES} bytes; it has {len(row.vector)} bytes",
     )
 
 
-def _not_unit(norm: float, field: str, *, normalise: bool) -> InvalidInput:
+def _not_unit(norm: float, *, normalise: bool) -> InvalidInput:
     wanted = "finite and not zero" if normalise else "finite and of unit length"
-    return InvalidInput(f"{field}.vector", f"must be {wanted}; its length is {norm:.6g}")
+    return InvalidInput("vector", f"must be {wanted}; its length is {norm:.6g}")

@@ -3,7 +3,7 @@ says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from services.vectors.store import VectorStore
 _MAX_READ_BYTES = 4 * 2**20
 # Around an entry of a repeated field, in a message of some megabytes.
 _ENTRY_BYTES = 8
+_MAX_REMEMBERED = 1_024  # lists whose rows' sizes are known
 
 
 @dataclass(frozen=True)
@@ -27,52 +28,93 @@ class Listing:
     collection: str
     filter: str
     after_id: str
-    fields: Sequence[str]
+    fields: tuple[str, ...]
     max_rows: int
     max_bytes: int
     consistency: Consistency = "strong"
 
 
-async def page_of(
-    store: VectorStore,
-    listing: Listing,
-    content_of: Callable[[str, dict[str, Any]], bytes],
-    deadline: Deadline,
-) -> tuple[list[bytes], str]:
-    """The rows, each as `content_of` writes it by id and fields, and the id that the next page
-    begins behind; "" where no row is left.
+class Lists:
+    """Pages of lists; remembers how large the rows of a collection were on the page before, so that
+    the first read of the next one need not be small. Owned by the event loop."""
 
-    There is one row at least, if there is any. The first read tells how large rows are, and only
-    that one has to see the latest writes.
-    """
-    contents: list[bytes] = []
-    size_bytes, after_id, consistency = 0, listing.after_id, listing.consistency
-    read_rows = bounds.rows_at_once(listing.fields, bounds.MAX_LISTED)
-    while True:
-        read_rows = min(read_rows, listing.max_rows - len(contents))
-        rows = await store.list_rows(
-            listing.collection,
-            read_rows,
-            listing.fields,
-            deadline=deadline,
-            filter=listing.filter,
-            after_id=after_id,
-            consistency=consistency,
-        )
-        largest_bytes = 1
-        async for identity, fields in paced(rows):
-            content = content_of(identity, fields)
-            row_bytes = len(content) + _ENTRY_BYTES
-            if contents and size_bytes + row_bytes > listing.max_bytes:
-                return contents, after_id
-            contents.append(content)
-            size_bytes += row_bytes
-            largest_bytes = max(largest_bytes, row_bytes)
-            after_id = identity
-        if len(rows) < read_rows:
-            return contents, ""
-        if len(contents) == listing.max_rows:
-            return contents, after_id
-        fitting = (listing.max_bytes - size_bytes) // (size_bytes // len(contents)) + 1
-        read_rows = min(fitting, bounds.MAX_LISTED, max(1, _MAX_READ_BYTES // largest_bytes))
-        consistency = "bounded"
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+        self._row_bytes: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    async def page_of(
+        self,
+        listing: Listing,
+        content_of: Callable[[str, dict[str, Any]], bytes],
+        deadline: Deadline,
+    ) -> tuple[list[bytes], str]:
+        """The rows, each as `content_of` writes it by id and fields, and the id that the next page
+        begins behind; "" where no row is left.
+
+        There is one row at least, if there is any. Only the first read has to see the latest
+        writes. A page ends before its bound where there is no room for as many rows as one read
+        gives.
+        """
+        page = _Page(listing.max_bytes)
+        after_id, consistency = listing.after_id, listing.consistency
+        read_rows = self._first_rows(listing)
+        while True:
+            read_rows = min(read_rows, listing.max_rows - len(page.contents))
+            rows = await self._store.list_rows(
+                listing.collection,
+                read_rows,
+                listing.fields,
+                deadline=deadline,
+                filter=listing.filter,
+                after_id=after_id,
+                consistency=consistency,
+            )
+            async for identity, fields in paced(rows):
+                if not page.add(content_of(identity, fields)):
+                    return self._end(listing, page, after_id)
+                after_id = identity
+            if len(rows) < read_rows:
+                return self._end(listing, page, "")
+            read_rows = min(bounds.MAX_LISTED, max(1, _MAX_READ_BYTES // page.largest_bytes))
+            if len(page.contents) == listing.max_rows or page.room_rows < read_rows:
+                return self._end(listing, page, after_id)
+            consistency = "bounded"
+
+    def _first_rows(self, listing: Listing) -> int:
+        row_bytes = self._row_bytes.pop((listing.collection, listing.fields), 0)
+        if not row_bytes:
+            return bounds.rows_at_once(listing.fields, bounds.MAX_LISTED)
+        most_bytes = min(_MAX_READ_BYTES, listing.max_bytes)
+        return min(bounds.MAX_LISTED, max(1, most_bytes // row_bytes))
+
+    def _end(self, listing: Listing, page: _Page, next_id: str) -> tuple[list[bytes], str]:
+        if next_id:
+            while len(self._row_bytes) >= _MAX_REMEMBERED:
+                del self._row_bytes[next(iter(self._row_bytes))]
+            self._row_bytes[listing.collection, listing.fields] = page.largest_bytes
+        return page.contents, next_id
+
+
+class _Page:
+    """Rows as they are written, within a bound but for the first one."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._size_bytes = 0
+        self.contents: list[bytes] = []
+        self.largest_bytes = 1
+
+    def add(self, content: bytes) -> bool:
+        """Whether there was room for it."""
+        row_bytes = len(content) + _ENTRY_BYTES
+        if self.contents and self._size_bytes + row_bytes > self._max_bytes:
+            return False
+        self.contents.append(content)
+        self._size_bytes += row_bytes
+        self.largest_bytes = max(self.largest_bytes, row_bytes)
+        return True
+
+    @property
+    def room_rows(self) -> int:
+        """How many more of the same size there is room for."""
+        return (self._max_bytes - self._size_bytes) * len(self.contents) // self._size_bytes

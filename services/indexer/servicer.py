@@ -24,7 +24,7 @@ from services.common.tasks import run_within
 from services.indexer import bounds, converters, import_messages
 from services.indexer.catalog import Catalog
 from services.indexer.imports import Imports, RowTarget
-from services.indexer.listing import Listing, page_of
+from services.indexer.listing import Listing, Lists
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
@@ -56,6 +56,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self._catalog = catalog
         self._settling = settling
         self._store = store
+        self._lists = Lists(store)
         self._default_timeout_s = settings.default_timeout_s
         self._max_message_bytes = settings.max_message_bytes
 
@@ -200,7 +201,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         )
         deadline = deadline_of(context, self._default_timeout_s)
         content_of = converters.packed_image if request.packed else converters.listed_image
-        images, next_after_id = await page_of(self._store, listing, content_of, deadline)
+        images, next_after_id = await self._lists.page_of(listing, content_of, deadline)
         number = pb.ListImagesResponse.IMAGES_FIELD_NUMBER
         parts = [part for image in images for part in raw_messages.delimited(number, image)]
         return await raw_messages.joined(parts, pb.ListImagesResponse(next_after_id=next_after_id))

@@ -22,7 +22,7 @@ MAX_URI_CHARACTERS = 2_048
 MAX_FORMAT_CHARACTERS = 16
 MAX_WINDOW = 16_384  # Milvus' own limit of offset + limit
 MAX_QUERIES = 1_024
-MAX_LISTED = 1_024  # rows of one answer, all small: reading it holds the event loop for 0.01 s
+MAX_LISTED = 2_048  # rows of one answer, all small: reading it holds the event loop for 0.01 s
 UNIT_TOLERANCE = 1e-3
 LARGE_FIELDS = frozenset(("metadata", "vector"))
 _MAX_LARGE_ROWS = 128
@@ -63,19 +63,18 @@ def unique_ids(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(check_id(value, f"ids[{i}]") for i, value in enumerate(ids)))
 
 
-def check_row(row: Row, dimension: int, field: str) -> None:
+def check_row(row: Row, dimension: int) -> None:
     """All of a row but the length of its vector; metadata has been checked when it was made."""
-    check_id(row.id, f"{field}.id")
-    _check_text(row.uri, f"{field}.uri", MAX_URI_CHARACTERS)
-    _check_text(row.content_sha256, f"{field}.content_sha256", 64)
-    _check_text(row.format, f"{field}.format", MAX_FORMAT_CHARACTERS)
-    _check_integer(row.width, f"{field}.width", _INT32_MAX)
-    _check_integer(row.height, f"{field}.height", _INT32_MAX)
-    _check_integer(row.indexed_at_ms, f"{field}.indexed_at_ms", _INT64_MAX)
+    check_id(row.id)
+    _check_text(row.uri, "uri", MAX_URI_CHARACTERS)
+    _check_text(row.content_sha256, "content_sha256", 64)
+    _check_text(row.format, "format", MAX_FORMAT_CHARACTERS)
+    _check_integer(row.width, "width", _INT32_MAX)
+    _check_integer(row.height, "height", _INT32_MAX)
+    _check_integer(row.indexed_at_ms, "indexed_at_ms", _INT64_MAX)
     if np.shape(row.vector) != (dimension,):
         raise InvalidInput(
-            f"{field}.vector",
-            f"must have {dimension} numbers; its shape is {np.shape(row.vector)}",
+            "vector", f"must have {dimension} numbers; its shape is {np.shape(row.vector)}"
         )
 
 
@@ -84,7 +83,10 @@ async def unique_rows(rows: Sequence[Row], dimension: int) -> list[Row]:
     if not rows:
         return []
     async for i, row in paced(enumerate(rows)):
-        check_row(row, dimension, f"rows[{i}]")
+        try:
+            check_row(row, dimension)
+        except InvalidInput as error:
+            raise error.at(f"rows[{i}].{error.field}") from None
     _check_unit(np.stack([row.vector for row in rows]))
     return list({row.id: row for row in rows}.values())
 

@@ -384,7 +384,33 @@ async def test_a_list_reads_no_more_than_it_needs_and_waits_for_writes_once():
     first, *others = reads
     assert first == (128, "strong")
     assert {consistency for _, consistency in others} == {"bounded"}
-    assert {limit for limit, _ in others} == {1_024}
+    assert {limit for limit, _ in others} == {2_048}
+
+
+async def test_only_the_first_page_of_a_list_begins_with_a_small_read(monkeypatch):
+    """How large rows are is known from the page before."""
+    monkeypatch.setattr(bounds, "MAX_LISTED_BYTES", 28_000)
+    reads = []
+
+    class Store(MemoryStore):
+        async def list_rows(self, name, limit, *args, **options):
+            reads.append(limit)
+            return await super().list_rows(name, limit, *args, **options)
+
+    async with opened(Store()) as service:
+        text = json.dumps({"n": "x" * 2_000})
+        await imported(service, batch(1, *(row(n, metadata_json=text) for n in range(300))))
+        sizes, after_id = [], None
+        while after_id != "":
+            request = pb.ListImagesRequest(
+                collection=NAME, after_id=after_id or "", packed=True, output_fields=["metadata"]
+            )
+            page = await service.stub.ListImages(request, timeout=T)
+            sizes.append(len(page.images))
+            after_id = page.next_after_id
+    assert sum(sizes) == 300
+    assert reads[0] == 128
+    assert reads[1:-1] == sizes[1:-1]
 
 
 async def test_two_batches_are_written_at_once_unless_they_share_an_id():
