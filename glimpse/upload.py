@@ -24,8 +24,8 @@ from glimpse.transport.status import from_rpc_error
 from glimpse.transport.tracing import calling
 
 MAX_BATCH_IMAGES = 1_000
-MAX_BATCH_BYTES = 2 * 2**20
-"""Of the images of a batch together: half of what the indexer takes."""
+MAX_BATCH_BYTES = 3 * 2**20
+"""Of the images of a batch together: three quarters of what the indexer takes."""
 
 _MAX_UNACKNOWLEDGED = 4
 _TURN_S = 0.2

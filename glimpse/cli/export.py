@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from glimpse.indexer.v1.indexer_pb2 import ListImagesResponse
 
 _PAGE_TIMEOUT_S = 60.0
+_PAGES_AHEAD = 2  # of those that are written
 _AWAY = (Unavailable, Overloaded, DeadlineExceeded)
 
 
@@ -51,6 +52,7 @@ def export(
     Example:
         glimpse export photos backup/photos
     """
+    from glimpse.cli.backup.ahead import made_ahead
     from glimpse.cli.backup.layout import Origin  # pyarrow, which may be missing
     from glimpse.cli.backup.writer import BackupWriter
 
@@ -68,7 +70,8 @@ def export(
         counter = Counter("exporting", max(found.rows - writer.rows, 0), "rows")
         try:
             with counter:
-                _write(_pages(client, collection, writer.after_id, patience), writer, counter)
+                pages = _pages(client, found, writer.after_id, patience)
+                _write(made_ahead(pages, _PAGES_AHEAD), writer, counter)
         except OSError as error:
             raise _unwritable(folder, error) from error
         except (KeyboardInterrupt, GlimpseError, CommandError) as end:
@@ -81,28 +84,28 @@ def export(
     _tell(found, writer, counter, folder, as_json)
 
 
-def _write(pages: Iterator[ListImagesResponse], writer: BackupWriter, counter: Counter) -> None:
-    for page in pages:
-        writer.add(page.images)
-        counter.step(steps=len(page.images))
+def _write(
+    pages: Generator[ListImagesResponse, None, None], writer: BackupWriter, counter: Counter
+) -> None:
+    with closing(pages):
+        for page in pages:
+            writer.add(page.images)
+            counter.step(steps=len(page.images))
     writer.end()
 
 
 def _pages(
-    client: Client, collection: str, after_id: str, patience_s: float
+    client: Client, found: Collection, after_id: str, patience_s: float
 ) -> Iterator[ListImagesResponse]:
-    """All pages, the next one asked for while one is worked on."""
-    ahead = ThreadPoolExecutor(1)
-    try:
-        # The first one sees all that was written before, and the others need not see more.
-        page = _page(client, collection, after_id, patience_s, bounded=False)
-        while after_id := page.next_after_id:
-            following = ahead.submit(_page, client, collection, after_id, patience_s, bounded=True)
-            yield page
-            page = following.result()
+    # Counting a collection exactly sees all that was written before, and pages need not see more;
+    # one that is not in memory is not counted.
+    bounded = found.index_state != "NotLoaded"
+    while True:
+        page = _page(client, found.name, after_id, patience_s, bounded=bounded)
         yield page
-    finally:
-        ahead.shutdown(wait=False)
+        after_id, bounded = page.next_after_id, True
+        if not after_id:
+            return
 
 
 def _page(

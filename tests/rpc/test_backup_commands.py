@@ -187,7 +187,7 @@ async def test_files_are_parquet_that_says_what_it_holds(service, tmp_path):
 async def test_a_killed_export_goes_on_behind_its_last_whole_file(service, tmp_path, capsys):
     store = service.store
     await store.fill()
-    store.stop_at = 14  # a page takes two reads or three, a file three pages
+    store.stop_at = 7  # a page takes one read, the first one two; a file has three pages
     process = await asyncio.to_thread(
         start, service, "export", "photos", tmp_path, "--file-mb", "1"
     )

@@ -165,23 +165,24 @@ def test_vectors_of_different_lengths_and_nothing_at_all_are_refused(tmp_path):
 
 
 def test_batches_stay_within_a_message_and_a_row_beyond_any_is_refused_alone():
-    sizes = [10, 900_000, 900_000, 900_000, 3_000_000, 10]
+    sizes = [10, 1_000_000, 1_000_000, 1_000_000, 1_000_000, 3_000_000, 10]
     rows = [
         indexer_pb2.ImportedImage(id=f"{n}", metadata_json="x" * size)
         for n, size in enumerate(sizes)
     ]
-    batches = Batches([Rows("a", 7, rows), Rows("b", 0, rows[:1] * 2_500)])
+    small = rows[:1] * 1_250
+    batches = Batches([Rows("a", 7, rows), Rows("b", 0, small), Rows("b", 1_250, small)])
     sent = list(batches)
     assert all(batch.ByteSize() <= MAX_BATCH_BYTES + 50_000 for batch in sent)
     assert [[image.id for image in batch.images] for batch in sent[:2]] == [
-        ["0", "1", "2"],
-        ["3", "5"],
+        ["0", "1", "2", "3"],
+        ["4", "6"],
     ]
     assert [len(batch.images) for batch in sent[2:]] == [1_000, 1_000, 500]
-    assert batches.sent[2].numbers == [10, 12]
-    assert [(refusal.row, refusal.id) for refusal in batches.refused] == [(11, "4")]
+    assert batches.sent[2].numbers == [11, 13]
+    assert [(refusal.row, refusal.id) for refusal in batches.refused] == [(12, "5")]
     places = [(batch.source, batch.next_row) for batch in batches.sent.values()]
-    assert places == [("a", 10), ("a", 13), ("b", 1_000), ("b", 2_000), ("b", 2_500)]
+    assert places == [("a", 11), ("a", 14), ("b", 1_000), ("b", 2_000), ("b", 2_500)]
 
 
 def test_an_export_goes_on_only_where_its_own_files_are(tmp_path):

@@ -2,6 +2,7 @@
 embeddings that others have written; needs pyarrow and numpy.
 
 layout.py    what an export's files are called and hold
+ahead.py     pages and tables made by a thread ahead of whoever takes them
 writer.py    pages of a collection become files; an export that was cut is gone on with
 rows.py      tables become batches to import
 sources.py   which files a folder has, and whose: ours, Parquet of others, .npy with Parquet

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.upload import MAX_BATCH_BYTES, MAX_BATCH_IMAGES
 
-_MAX_IMAGE_BYTES = MAX_BATCH_BYTES // 2  # five times what the largest row takes
+_MAX_IMAGE_BYTES = 2**20  # five times what the largest row takes
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,20 @@ class SentBatch:
     on behind them."""
 
     source: str
-    message: indexer_pb2.ImportBatch
+    message: indexer_pb2.ImportBatch = field(default_factory=indexer_pb2.ImportBatch)
     numbers: list[int] = field(default_factory=list)
     next_row: int = 0
+    size_bytes: int = 0
+
+    def add(self, number: int, image: indexer_pb2.ImportedImage, size_bytes: int) -> bool:
+        """Whether there was room for it; there is for the first one."""
+        is_full = len(self.numbers) == MAX_BATCH_IMAGES
+        if self.numbers and (is_full or self.size_bytes + size_bytes > MAX_BATCH_BYTES):
+            return False
+        self.message.images.append(image)
+        self.numbers.append(number)
+        self.size_bytes += size_bytes
+        return True
 
 
 @dataclass(frozen=True)
@@ -57,39 +68,36 @@ class Batches:
         self.refused: list[Refusal] = []
 
     def __iter__(self) -> Iterator[indexer_pb2.ImportBatch]:
-        sequence = 0
-        for rows in self._rows:
-            for batch in self._cut(rows):
-                sequence += 1
-                batch.message.sequence = sequence
-                self.sent[sequence] = batch
-                yield batch.message
+        for sequence, batch in enumerate(self._cut(), start=1):
+            batch.message.sequence = sequence
+            self.sent[sequence] = batch
+            yield batch.message
 
-    def _cut(self, rows: Rows) -> Iterator[SentBatch]:
-        batch, batch_bytes = _new(rows.source), 0
-        for number, image in enumerate(rows.images, start=rows.first):
-            size_bytes = image.ByteSize()
-            if size_bytes > _MAX_IMAGE_BYTES:
-                message = f"has {size_bytes:,} bytes; a row has at most {_MAX_IMAGE_BYTES:,}"
-                self.refused.append(
-                    Refusal(rows.source, number, image.id[:128], "ROW_TOO_LARGE", message)
-                )
-                continue
-            is_full = len(batch.numbers) == MAX_BATCH_IMAGES
-            if batch.numbers and (is_full or batch_bytes + size_bytes > MAX_BATCH_BYTES):
+    def _cut(self) -> Iterator[SentBatch]:
+        """Full ones, but for the last of each source."""
+        batch = SentBatch("")
+        for rows in self._rows:
+            if batch.numbers and batch.source != rows.source:
                 yield batch
-                batch, batch_bytes = _new(rows.source), 0
-            batch.message.images.append(image)
-            batch.numbers.append(number)
-            batch.next_row = number + 1
-            batch_bytes += size_bytes
+                batch = SentBatch(rows.source)
+            batch.source = rows.source
+            for number, image in enumerate(rows.images, start=rows.first):
+                size_bytes = image.ByteSize()
+                if size_bytes > _MAX_IMAGE_BYTES:
+                    self._refuse(rows.source, number, image, size_bytes)
+                elif not batch.add(number, image, size_bytes):
+                    yield batch
+                    batch = SentBatch(rows.source)
+                    batch.add(number, image, size_bytes)
+                batch.next_row = number + 1
         if batch.numbers:
-            batch.next_row = rows.first + len(rows.images)
             yield batch
 
-
-def _new(source: str) -> SentBatch:
-    return SentBatch(source, indexer_pb2.ImportBatch())
+    def _refuse(
+        self, source: str, row: int, image: indexer_pb2.ImportedImage, size_bytes: int
+    ) -> None:
+        message = f"has {size_bytes:,} bytes; a row has at most {_MAX_IMAGE_BYTES:,}"
+        self.refused.append(Refusal(source, row, image.id[:128], "ROW_TOO_LARGE", message))
 
 
 def vectors_of(column: pa.Array) -> list[bytes]:

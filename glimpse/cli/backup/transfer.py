@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glimpse.cli.backup.ahead import made_ahead
 from glimpse.cli.backup.foreign import Columns
 from glimpse.cli.backup.position import Position
 from glimpse.cli.backup.report import ImportReport
@@ -41,7 +42,7 @@ class Transfer:
     def run(self, patience_s: float) -> None:
         """Sends all that is left, and takes note of what became of it."""
         position = self._position(self._created_at_ms())
-        batches = Batches(self._rows(position))
+        batches = Batches(made_ahead(self._rows(position), 1))
         upload = self._client.import_images(self._options, patience_s=patience_s)
         for acknowledgement in upload.run(batches):
             sent = batches.sent.pop(acknowledgement.sequence)
