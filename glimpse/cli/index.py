@@ -159,7 +159,7 @@ def _list(
 def _names(pictures: Iterable[ImageFile], passed_over: PassedOver) -> Iterator[str]:
     """Of those that are there; of URLs, that shows when they are read."""
     for picture in pictures:
-        if picture.path is not None and not picture.path.exists():
+        if picture.path is not None and not os.path.exists(picture.path):
             passed_over.fail(f"{picture.path}: no such file")
         else:
             yield str(picture.path or picture.url)

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from tests.robustness.fuzz import Victim
 
-_LOOKS, _LOOK_S = 64, 0.25  # services look for free memory every five seconds
+SETTLE_LOOKS = 64
+"""Services look for free memory every five seconds."""
+
+_LOOK_S = 0.25
 
 
-def settled_bytes(victims: Sequence[Victim]) -> dict[str, int]:
+def settled_bytes(victims: Sequence[Victim], look_count: int) -> dict[str, int]:
     """What each holds once it has let go of what it will: the least of some looks."""
     looks: dict[str, list[int]] = {victim.name: [] for victim in victims}
-    for _ in range(_LOOKS):
+    for _ in range(look_count):
         for victim in victims:
             looks[victim.name].append(victim.resident_bytes)
         time.sleep(_LOOK_S)  # there is nothing to wait on: it is seen from outside

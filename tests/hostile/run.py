@@ -19,7 +19,7 @@ from random import Random
 
 from glimpse.cli.stack import Stack
 from tests.hostile import known, ties
-from tests.hostile.aftermath import settled_bytes, strange_lines
+from tests.hostile.aftermath import SETTLE_LOOKS, settled_bytes, strange_lines
 from tests.hostile.attacks import Assault, Attack, Calls, chosen
 from tests.hostile.batches import batch_attacks
 from tests.hostile.contracts import NEIGHBOURS, well_formed_messages
@@ -61,7 +61,8 @@ class Run:
     """One run on a stack that has been started with ENVIRONMENT and is empty."""
 
     def __init__(self, stack: Stack, seed: int, seconds: float, repeats: int = 0) -> None:
-        """`seconds` of each attack at least; 0: one call, and no full load before the attacks."""
+        """`seconds` of each attack at least; 0: one call, no full load before the attacks, and
+        memory as it is, not as it settles."""
         self._stack = stack
         self._seconds = seconds
         self._repeats = repeats
@@ -74,6 +75,7 @@ class Run:
     def run(self, attacks: Sequence[Attack]) -> Outcome:
         """Fills the stack, attacks, and looks at the services before and afterwards."""
         outcome = self._outcome
+        looks = SETTLE_LOOKS if self._seconds else 1
         fill(self._stack)
         outcome.ties = ties.measure(self._stack.query)
         outcome.listing_ms = known.listing_ms(self._stack.indexer)
@@ -82,9 +84,9 @@ class Run:
             if self._seconds:
                 self._work_as_usual()
             victims = [Victim(self._stack, name) for name in SERVICES]
-            outcome.first_bytes = settled_bytes(victims)
+            outcome.first_bytes = settled_bytes(victims, looks)
             self._attack_all(attacks)
-        outcome.last_bytes = settled_bytes(victims)
+        outcome.last_bytes = settled_bytes(victims, looks)
         for victim in victims:
             outcome.faults += victim.faults()
             outcome.faults += strange_lines(self._log(victim.name))
