@@ -1,5 +1,5 @@
 """Makes a model in int8, and says how much of what fp32 finds it still finds; what follows from
-that is main.py's.
+that is precisions.py's.
 
 Random weights say nothing about the outliers that trained ones have, so both are done on the
 weights that are loaded. fp32 is computed once: it shows what comes into each layer, for which int8
