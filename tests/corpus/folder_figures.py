@@ -180,9 +180,7 @@ def object_store_figures(rounds: int) -> list[Figure]:
     with (
         tempfile.TemporaryDirectory() as made,
         stacks.running_store("lite") as milvus_uri,
-        stacks.running_stack(
-            milvus_uri, random_vit_b_32(stacks.OUTPUT), stacks.fastest_precision()
-        ) as stack,
+        stacks.running_stack(milvus_uri, random_vit_b_32(stacks.OUTPUT)) as stack,
         Client(stack.query, stack.indexer, timeout_s=60) as client,
     ):
         drawn = pictures.collection(Path(made, "drawn"))[:_STORED]

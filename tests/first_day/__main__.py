@@ -76,7 +76,7 @@ class FirstDay:
         capacity is more calls than a process of Python takes in, on processors that it shares."""
         options, weights = self.options, random_vit_b_32(stacks.OUTPUT)
         with (
-            filled_stack(options.store, options.rows, weights, stacks.fastest_precision()) as stack,
+            filled_stack(options.store, options.rows, weights) as stack,
             loops.generator(stack.addresses, COLLECTION) as generator,
         ):
             say("Searching at twice the capacity ...")

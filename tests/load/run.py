@@ -38,18 +38,10 @@ _MODEL = "demo"
 
 
 @contextlib.contextmanager
-def filled_stack(
-    store: str,
-    rows: int,
-    model: Path | str = _MODEL,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Stack]:
+def filled_stack(store: str, rows: int, model: Path | str = _MODEL) -> Iterator[Stack]:
     """A store of that kind with `rows` clustered vectors; the services with the bundled model, or
-    another, and further settings."""
-    with (
-        stacks.running_store(store) as uri,
-        stacks.running_stack(uri, model, environment) as stack,
-    ):
+    another."""
+    with stacks.running_store(store) as uri, stacks.running_stack(uri, model) as stack:
         model = model_of(stack.addresses["encoder"])
         with Client(stack.query, stack.indexer, timeout_s=60) as client:
             client.create_collection(bodies.COLLECTION)
