@@ -139,13 +139,7 @@ def _list(
     names = _names(pictures, passed_over)
     if as_json:
         listed = {"collection": collection, "pictures": list(names)}
-        print_json(
-            {
-                **listed,
-                "passed_over": dict(passed_over.counts),
-                "unreadable": passed_over.problems,
-            }
-        )
+        print_json({**listed, **passed_over.record()})
         return
     count = 0
     for name in names:

@@ -62,6 +62,10 @@ class PassedOver:
             return ""
         return f"{self.entries:,} entries looked at, {self.pictures:,} pictures found"
 
+    def record(self) -> dict[str, object]:
+        """What a program is told of it."""
+        return {"passed_over": dict(self.counts), "unreadable": self.problems}
+
     def summary(self) -> str:
         """One line, such as "12 passed over: 9 .mov, 3 .psd"; "" where nothing was."""
         total = sum(self.counts.values())

@@ -161,8 +161,7 @@ def _list(
                 **{_SIGNS[sign]: paths for sign, paths in by_sign.items()},
                 "gone": sorted(state.gone(is_complete=not passed_over.problems)),
                 "as_before": pictures.as_before,
-                "passed_over": dict(passed_over.counts),
-                "unreadable": passed_over.problems,
+                **passed_over.record(),
             }
         )
         return

@@ -160,7 +160,7 @@ class Search:
             search_params=schema.search_parameters(window),
             consistency_level=row_requests.LEVELS[self.consistency],
         )
-        return [await _ranked(hits, fields) for hits in answers]
+        return [await _in_order(hits, fields) for hits in answers]
 
 
 def _windows(end: int) -> Iterator[int]:
@@ -187,7 +187,7 @@ def _parts(tied: Sequence[int], end: int) -> Iterator[Sequence[int]]:
         yield tied[start : start + size]
 
 
-async def _ranked(hits: Any, fields: Sequence[str]) -> list[ScoredRow]:
+async def _in_order(hits: Any, fields: Sequence[str]) -> list[ScoredRow]:
     return sorted([_hit(hit, fields) async for hit in paced(hits)], key=_by_score_and_id)
 
 
