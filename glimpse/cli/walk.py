@@ -53,10 +53,8 @@ def find_pictures(
     passed_over = passed_over or PassedOver()
     walk = Walk(selection or Selection(), passed_over)
     given = list(arguments)
-    if len(given) == 1:
-        walk.check(given[0])
-        if not _is_list(given[0]):
-            return walk.named_by(given[0])  # a folder holds each file once: nothing is kept of it
+    if len(given) == 1 and not _is_list(given[0]):
+        return walk.named_by(given[0])  # a folder holds each file once: nothing is kept of it
     return _each_once(_named_by_all(walk, given, passed_over))
 
 
@@ -95,8 +93,8 @@ class Walk:
         self._passed_over = passed_over
         self._local = LocalTree(follow_links=selection.follow_links)
 
-    def check(self, argument: str) -> None:
-        """Raises CommandError at once for an argument that can be seen to name nothing."""
+    def _check(self, argument: str) -> None:
+        """Raises CommandError for an argument that can be seen to name nothing."""
         if _is_list(argument):
             if argument != "@-" and not os.path.exists(argument[1:]):
                 raise CommandError(f"{argument}: the list cannot be read: no such file")
@@ -104,7 +102,8 @@ class Walk:
             raise CommandError(f"{argument}: no such file or folder")
 
     def named_by(self, argument: str) -> Iterator[Path | str]:
-        """The pictures that one argument means."""
+        """The pictures that one argument means. Raises CommandError where it names nothing."""
+        self._check(argument)
         if _is_list(argument):
             for name in lists.names_in(argument[1:]):
                 yield from self._listed(name)
@@ -112,8 +111,6 @@ class Walk:
             yield from self._behind(argument)
         elif (path := existing(_local(argument))) is not None:
             yield from self._at(path)
-        elif not _has_magic(argument):
-            raise CommandError(f"{argument}: no such file or folder")
         else:
             root, parts = _split(argument, os.sep if os.sep == "\\" else "/")
             found = self._below(self._local, root, parts) if os.path.isdir(root) else iter(())
