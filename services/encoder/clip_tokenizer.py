@@ -13,6 +13,7 @@ from functools import lru_cache
 import ftfy
 import numpy as np
 import regex
+from tokenizers import Tokenizer as PairMerger
 from tokenizers.models import BPE
 
 from services.encoder import openai_clip
@@ -43,7 +44,8 @@ class ClipTokenizer:
         ids: dict[str, int] = clip.encoder
         # Our own cache says how long a word it keeps.
         merges = list(clip.bpe_ranks)  # a dict in the order of ranks
-        self._pairs = BPE(ids, merges, cache_capacity=0, end_of_word_suffix="</w>")
+        self._pairs = PairMerger(BPE(ids, merges, cache_capacity=0, end_of_word_suffix="</w>"))
+        self._pairs.enable_truncation(context_length)
         self._start, self._end = ids[_START], ids[_END]
         self._special = {word: (ids[name],) for word, name in special.items()}
         self._cached_merge = lru_cache(_MAX_CACHED_WORDS)(self._merge)
@@ -70,11 +72,14 @@ class ClipTokenizer:
         return self._cached_merge(word)
 
     def _merge(self, word: str) -> tuple[int, ...]:
-        """Byte-pair encoding of one word, in time n log n: 8,192 letters take 2 ms."""
+        """The word's first tokens, a context full, in time n log n: 8,192 letters take 2 ms."""
         if word in self._special:
             return self._special[word]
         letters = word.encode("utf-8").decode("latin-1").translate(self._byte_letters)
-        return tuple(token.id for token in self._pairs.tokenize(letters))
+        # A batch of one, for which other threads have Python's lock meanwhile; by itself, no text
+        # gives it away.
+        (merged,) = self._pairs.encode_batch_fast([letters], add_special_tokens=False)
+        return tuple(merged.ids)
 
 
 def _mended(text: str) -> str:

@@ -45,7 +45,9 @@ class FileTokenizer:
 
     def encode(self, text: str, /) -> Tokens:
         """Return the tokens; a text too long loses its end, and keeps the end-of-text token."""
-        encoding = self._tokenizer.encode(text)
+        # A batch of one, for which other threads have Python's lock meanwhile; by itself, no text
+        # gives it away.
+        (encoding,) = self._tokenizer.encode_batch_fast([text])
         return Tokens(np.array(encoding.ids, dtype=np.int64), bool(encoding.overflowing))
 
     def _lower_first(self) -> None:
