@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from glimpse.errors import as_value
+from services.common.event_loop import woken_in_turn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -99,23 +100,26 @@ class StageBatcher(Generic[Item, Result]):
 
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._work([item for item, _ in batch])
+            results = await self._results(batch)
+            async for (_, waiter), result in woken_in_turn(zip(batch, results, strict=True)):
+                if waiter.done():
+                    continue
+                if isinstance(result, Exception):
+                    waiter.set_exception(result)
+                else:
+                    waiter.set_result(result)
         except asyncio.CancelledError:
             for _, waiter in batch:
                 waiter.cancel()
             raise
+
+    async def _results(
+        self, batch: list[tuple[Item, asyncio.Future[Result]]]
+    ) -> Sequence[Result | Exception]:
+        try:
+            return await self._work([item for item, _ in batch])
         except Exception as error:  # each waiter reports it; nobody else is there to
-            for _, waiter in batch:
-                if not waiter.done():
-                    waiter.set_exception(as_value(error))
-            return
-        for (_, waiter), result in zip(batch, results, strict=True):
-            if waiter.done():
-                continue
-            if isinstance(result, Exception):
-                waiter.set_exception(result)
-            else:
-                waiter.set_result(result)
+            return [as_value(error) for _ in batch]
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
