@@ -27,7 +27,8 @@ from services.vectors.records import (
 )
 from services.vectors.store import VectorStore
 
-_MAX_DESCRIBED_AT_ONCE = 8
+# For all lists together: each collection takes Milvus four requests, for which others wait.
+_MAX_DESCRIBED_AT_ONCE = 4
 _DESCRIBE_TIMEOUT_S = 5.0
 _DESCRIBING_SHARE = 0.8  # of the time that a call has left
 _MAX_CALL_S = 300.0  # how long ago the first attempt of a call may have been
@@ -50,6 +51,7 @@ class Catalog:
         self._store = store
         self._encoder = encoder
         self._settings = settings
+        self._describing = asyncio.Semaphore(_MAX_DESCRIBED_AT_ONCE)
 
     async def create(
         self,
@@ -91,19 +93,18 @@ class Catalog:
         names = await self._store.list_collections(deadline=deadline, after=after, limit=size + 1)
         # Those that hang leave time to tell of the others.
         soon = deadline.within(deadline.left_s() * _DESCRIBING_SHARE)
-        places = asyncio.Semaphore(_MAX_DESCRIBED_AT_ONCE)
         listed = await concurrently(
-            *(self._describe_listed(name, places, soon, exact) for name in names[:size])
+            *(self._describe_listed(name, soon, exact) for name in names[:size])
         )
         last_name = names[size - 1] if len(names) > size else ""
         return [each for each in listed if each is not None], last_name
 
     async def _describe_listed(
-        self, name: str, places: asyncio.Semaphore, deadline: Deadline, exact: bool
+        self, name: str, deadline: Deadline, exact: bool
     ) -> ListedCollection | None:
         """None for a collection that was dropped since it was listed."""
         try:
-            async with places:
+            async with self._describing:
                 info = await self._store.describe_collection(
                     name, deadline=deadline.within(_DESCRIBE_TIMEOUT_S), load=False, exact=exact
                 )

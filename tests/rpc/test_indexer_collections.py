@@ -88,7 +88,14 @@ async def test_collections_come_page_by_page_in_the_order_of_their_names(service
 async def test_a_page_has_a_hundred_collections_unless_told_otherwise(service, store):
     await store.fill(*(f"c{number:03}" for number in range(201)))
     assert [len(page) for page in await pages(service, 0)] == [100, 100, 1]
-    assert 1 < store.most_describing <= 8
+    assert 1 < store.most_describing <= 4
+
+
+async def test_lists_of_many_callers_together_describe_no_more_at_once_than_one(service, store):
+    await store.fill(*(f"c{number:03}" for number in range(30)))
+    lists = [service.stub.ListCollections(pb.ListCollectionsRequest(), timeout=T) for _ in range(8)]
+    assert {len(page.collections) for page in await asyncio.gather(*lists)} == {30}
+    assert 1 < store.most_describing <= 4
 
 
 async def test_what_is_dropped_between_pages_ends_nothing(service, store):
