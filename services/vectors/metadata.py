@@ -72,9 +72,7 @@ NO_METADATA = Metadata("{}", len("{}"))
 
 
 def _check(value: Any, field: str, depth: int) -> None:
-    if isinstance(value, str):
-        check_unicode(field, value)
-    elif isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)):
         if depth > MAX_METADATA_DEPTH:
             raise InvalidInput(field, f"must be at most {MAX_METADATA_DEPTH} levels deep")
         for key in value if isinstance(value, dict) else ():
@@ -82,7 +80,20 @@ def _check(value: Any, field: str, depth: int) -> None:
                 raise InvalidInput(field, f"keys must be text; one is {key!r}")
             check_unicode(field, key)
         for item in value.values() if isinstance(value, dict) else value:
-            _check(item, field, depth + 1)
+            # 16 KiB hold up to 8,000 values, and a call for each takes longer than these looks.
+            kind = type(item)
+            if kind is int:
+                is_plain = -_MAX_INTEGER <= item <= _MAX_INTEGER
+            elif kind is float:
+                is_plain = math.isfinite(item)
+            elif kind is str:
+                is_plain = item.isascii()
+            else:
+                is_plain = item is None or kind is bool
+            if not is_plain:
+                _check(item, field, depth + 1)
+    elif isinstance(value, str):
+        check_unicode(field, value)
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
