@@ -15,7 +15,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -165,8 +165,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._begun(context)
             with self._observed(method, context):
                 try:
-                    async with self._admission.place(caller or _peer(context), left_s=None):
-                        async for response in behaviour(_parsed(contents, parser), context):
+                    async with (
+                        self._admission.place(caller or _peer(context), left_s=None),
+                        contextlib.aclosing(_parsed(contents, parser)) as requests,
+                    ):
+                        async for response in behaviour(requests, context):
                             yield response
                 except grpc.aio.AbortError:
                     raise
@@ -263,9 +266,15 @@ def _peer(context: Any) -> str:
     return address.rpartition(":")[0] or address
 
 
-async def _parsed(contents: AsyncIterator[bytes], parser: Parser) -> AsyncIterator[Any]:
-    async for content in contents:
-        yield await parser(content)
+async def _parsed(contents: Any, parser: Parser) -> AsyncGenerator[Any, None]:
+    """A stream's messages, until it is closed.
+
+    gRPC's own generator has to be closed as well: it refers to itself, and keeps the last message
+    for the garbage collector, which comes after millions of objects.
+    """
+    async with contextlib.aclosing(aiter(contents)) as received:
+        async for content in received:
+            yield await parser(content)
 
 
 def _stopping() -> errors.Unavailable:

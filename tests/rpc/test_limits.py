@@ -18,6 +18,7 @@ from glimpse.transport.host_port import is_loopback
 from glimpse.transport.status import from_rpc_error
 from services.common.admission import Admission
 from tests.authority import Authority, write
+from tests.rpc.test_indexer import opened
 from tests.small_service import SmallSettings, small_service
 from tests.waiting import until
 
@@ -122,6 +123,33 @@ async def test_failed_calls_leave_nothing_to_the_garbage_collector():
             gc.enable()
         for call in running:
             call.cancel()
+
+
+async def test_stream_that_is_not_read_to_its_end_leaves_no_message_to_the_garbage_collector():
+    size = 2**20
+
+    def holders():
+        return [
+            type(each).__name__
+            for each in gc.get_objects()
+            for held in gc.get_referents(each)
+            if isinstance(held, bytes) and len(held) > size
+        ]
+
+    async def requests():
+        yield bytes(2 * size)
+
+    async with opened() as indexer:
+        index = indexer.channel.stream_stream("/glimpse.indexer.v1.Indexer/IndexImages")
+        gc.collect()
+        earlier = holders()  # what other tests hold
+        gc.disable()
+        try:
+            with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
+                await index(requests(), timeout=T).read()
+            await until(lambda: holders() == earlier)
+        finally:
+            gc.enable()
 
 
 async def test_call_past_the_bound_is_refused_before_its_message_has_arrived():
