@@ -15,7 +15,7 @@ import torch
 
 from services.common.cpus import usable_cpus
 from services.encoder.hardware import Precision, cpu_has_bf16, cpu_has_int8
-from services.encoder.int8_linear import Int8Product
+from services.encoder.int8_linear import Int8Product, round_to_int8
 
 # Those that decide how fast a CPU multiplies matrices.
 _INSTRUCTION_SETS = (
@@ -59,7 +59,7 @@ def matrix_gflops(precision: Precision, seconds: float = 1.0) -> float:
     a, b = torch.randn(2, _SIDE, _SIDE).to(torch.bfloat16 if precision == "bf16" else torch.float32)
     product = partial(torch.mm, a, b)
     if precision == "int8":
-        product = partial(Int8Product(b), (a * 16 + 128).to(torch.uint8), 128)
+        product = partial(Int8Product(*round_to_int8(b)), (a * 16 + 128).to(torch.uint8), 128)
     with torch.inference_mode():
         product()
         started_s, count = time.perf_counter(), 0

@@ -11,6 +11,12 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def models_made_int8(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Encoders of tests keep theirs here, and find none of the person's who runs them."""
+    os.environ["ENCODER_CACHE_DIR"] = str(tmp_path_factory.mktemp("encoder-cache"))
+
+
 class Scheduling(LoadScopeScheduling):
     """What runs in one process, where several run tests: a file's tests, which may share a stack;
     the contract's tests of one store; and all on a Milvus server, as a machine can run only one."""

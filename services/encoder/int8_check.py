@@ -2,8 +2,8 @@
 that is precisions.py's.
 
 Random weights say nothing about the outliers that trained ones have, so both are done on the
-weights that are loaded. fp32 is computed once: it shows what comes into each layer, for which int8
-is made, and gives the vectors that int8's are held against.
+weights that are loaded. fp32 is computed once, a layer at a time: it shows what comes into each
+layer, for which int8 is made, and gives the vectors that int8's are held against.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from services.encoder.checkpoint import Checkpoint
 from services.encoder.drawn_pictures import draw
 from services.encoder.inputs import Inputs
 from services.encoder.model import ClipModel
 
-_PICTURES, _TEXTS, _BATCH = 64, 64, 8
+_PICTURES, _TEXTS = 64, 64
+_MOST_ROWS, _ROWS_OF_RESNET = 4096, 512  # of a batch's images
 # The more pictures, the nearer they lie, and the smaller the differences that change their order.
 # With three times the difference to fp32, the few here keep what a thousand photographs do.
 _DIFFERENCES = 3.0
@@ -123,12 +125,15 @@ def reference(checkpoint: Checkpoint, threads: int = 0) -> Reference:
 
 
 def in_int8(
-    checkpoint: Checkpoint, threads: int = 0, exact: Reference | None = None
+    checkpoint: Checkpoint,
+    threads: int = 0,
+    exact: Reference | None = None,
+    made: dict[str, Tensor] | None = None,
 ) -> tuple[ClipModel, Agreement]:
     """The model in int8 on the CPU, and how it agrees with itself in fp32, which is computed first
-    unless it is given. Raises as ClipModel does."""
+    unless it is given. `made` is as of ClipModel, which also says what is raised."""
     exact = exact or reference(checkpoint, threads)
-    model = ClipModel(checkpoint, "cpu", "int8", threads, exact.inputs)
+    model = ClipModel(checkpoint, "cpu", "int8", threads, exact.inputs, made)
     return model, agreement(_vectors(model, exact.pictures), exact.vectors)
 
 
@@ -172,7 +177,8 @@ def neighbours_kept(
 
 
 def _vectors(model: ClipModel, pictures: Sequence[NDArray[np.uint8]]) -> tuple[Vectors, Vectors]:
-    batches = [pictures[first : first + _BATCH] for first in range(0, len(pictures), _BATCH)]
+    count = max(1, _MOST_ROWS // (model.shape.image_rows or _ROWS_OF_RESNET))
+    batches = [pictures[first : first + count] for first in range(0, len(pictures), count)]
     vectors = np.concatenate([model.encode_pixels(batch) for batch in batches])
     return vectors, model.encode_texts(_texts())[0]
 

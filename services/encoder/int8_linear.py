@@ -40,31 +40,39 @@ _LEAST_SHARE = 1e-2  # of the usual magnitude, that a channel is taken to have
 _WHOLE = 2.0**23
 
 
+class Int8Tensors(NamedTuple):
+    """All of a layer in int8 that depends on the model; the layer norm before it sees to its inputs
+    being (x - centre) / divisor."""
+
+    rounded: Tensor  # int8 [out, in], 0 in the channels apart
+    scale: Tensor  # float32 [out], what the weight was divided by
+    bias: Tensor  # float32 [out]
+    apart: Tensor  # int64 [k], the channels that are computed in fp32
+    weight_apart: Tensor  # float32 [k, out]
+    centre: Tensor  # float32 [in]
+    divisor: Tensor  # float32 [in]
+
+
 class Int8Linear:
     """The layer in int8, between activations in fp32."""
 
     def __init__(
         self,
-        weight: Tensor,
-        bias: Tensor,
+        tensors: Int8Tensors,
         activation: FoldedActivation = NO_ACTIVATION,
         is_lopsided: bool = False,
-        apart: Tensor | None = None,
     ) -> None:
-        """Weight [out, in] and bias [out], float32. `is_lopsided`: inputs come from an activation.
-        `apart`: the channels [k] that are computed in fp32."""
-        levels = _LEVELS if cpu_has_int8() else _LEVELS_IN_16_BITS
+        """`is_lopsided`: inputs come from an activation."""
+        levels = _levels()
         self._zero_point = round(levels * (_LOW if is_lopsided else _MIDDLE))
         above = levels - self._zero_point
         self._below_to_above, self._step = -above / self._zero_point, 1 / above
-        self._apart = apart
-        if apart is not None:
-            self._weight_apart = weight[:, apart].t().contiguous()  # [k, out]
-            weight = weight.index_fill(1, apart, 0)
-        self._product = Int8Product(weight, levels)
-        self._bias, self._activation = bias, activation
+        self._apart = tensors.apart if len(tensors.apart) else None
+        self._weight_apart = tensors.weight_apart
+        self._product = Int8Product(tensors.rounded, tensors.scale)
+        self._bias, self._activation = tensors.bias, activation
         # As long as a row: torch has no fast operation for a row, a column and a number.
-        self._whole = torch.full((weight.shape[1],), _WHOLE + self._zero_point)
+        self._whole = torch.full((tensors.rounded.shape[1],), _WHOLE + self._zero_point)
         self._least = torch.tensor(_LEAST)
 
     def __call__(self, x: Tensor, onto: Tensor | None = None, /) -> Tensor:
@@ -88,16 +96,11 @@ class Int8Linear:
 class Int8Product:
     """x W' with W in int8 and x in uint8, which is what oneDNN has a fast product for."""
 
-    def __init__(self, weight: Tensor, levels: int = _LEVELS) -> None:
-        """Weight [out, in], float32, for x up to `levels`."""
-        largest = weight.abs().amax(1).div_(_WEIGHT_LEVELS)
-        if not cpu_has_int8():
-            # As each of the two may be rounded up, one less.
-            largest = torch.maximum(largest, _pairs(weight) / (_MOST_IN_16_BITS // levels - 1))
-        self._scale = largest.clamp_(min=_LEAST)  # [out]
-        rounded = weight.div(self._scale[:, None]).round_().to(torch.int8)
+    def __init__(self, rounded: Tensor, scale: Tensor) -> None:
+        """W ÷ its scale: int8 [out, in], float32 [out]."""
+        self._scale = scale
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._zero_points = torch.zeros(len(weight), dtype=torch.int64)  # W has none
+        self._zero_points = torch.zeros(len(rounded), dtype=torch.int64)  # W has none
 
     def __call__(self, x: Tensor, zero_point: int) -> Tensor:
         """(x - zero_point) W': uint8 [T, in] -> float32 [T, out]."""
@@ -118,6 +121,21 @@ class Int8Product:
         )
 
 
+def round_to_int8(weight: Tensor, levels: int = _LEVELS) -> tuple[Tensor, Tensor]:
+    """A weight, float32 [out, in], for inputs up to `levels`: int8 [out, in], and its scale,
+    float32 [out]."""
+    largest = weight.abs().amax(1).div_(_WEIGHT_LEVELS)
+    if not cpu_has_int8():
+        # As each of the two may be rounded up, one less.
+        largest = torch.maximum(largest, _pairs(weight) / (_MOST_IN_16_BITS // levels - 1))
+    scale = largest.clamp_(min=_LEAST)
+    return weight.div(scale[:, None]).round_().to(torch.int8), scale
+
+
+def _levels() -> int:
+    return _LEVELS if cpu_has_int8() else _LEVELS_IN_16_BITS
+
+
 def _pairs(weight: Tensor) -> Tensor:
     """[out]: the largest magnitude that the sum of two neighbours' share in a product can have."""
     pairs = F.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
@@ -130,28 +148,39 @@ class Fit(NamedTuple):
 
     centre: Tensor  # [in]
     divisor: Tensor  # [in]
-    apart: Tensor | None  # [k]
+    apart: Tensor  # [k]
 
 
-def fit(weight: Tensor, inputs: Inputs, is_free: bool) -> Fit:
+def fit(weight: Tensor, inputs: Inputs | None, is_free: bool) -> Fit:
     """Of a weight [out, in], for inputs like those seen. `is_free`: whether the layer before can
-    take up centre and divisor; else they are 0 and 1."""
+    take up centre and divisor; else, and where nothing was seen, they are 0 and 1."""
+    width, nowhere = weight.shape[1], torch.zeros(0, dtype=torch.int64)
+    unchanged = Fit(torch.zeros(width), torch.ones(width), nowhere)
+    if inputs is None:
+        return unchanged
     reach = _not_too_small(inputs.deviation)
-    columns = _not_too_small(weight.square().mean(0).sqrt())
     if not is_free:
-        ones = torch.ones_like(reach)
-        return Fit(torch.zeros_like(reach), ones, _apart(reach))
+        return unchanged._replace(apart=_apart(reach))
+    columns = _not_too_small(weight.square().mean(0).sqrt())
     # Both get what both have: neither rounds more than the other.
     return Fit(inputs.mean, (reach / columns).sqrt(), _apart((reach * columns).sqrt()))
+
+
+def to_int8(weight: Tensor, bias: Tensor, fit: Fit) -> Int8Tensors:
+    """A layer of weight [out, in] and bias [out], float32, for inputs that fit."""
+    bias = bias + weight @ fit.centre
+    weight = weight * fit.divisor
+    weight_apart = weight[:, fit.apart].t().contiguous()
+    rounded, scale = round_to_int8(weight.index_fill_(1, fit.apart, 0), _levels())
+    return Int8Tensors(rounded, scale, bias, fit.apart, weight_apart, fit.centre, fit.divisor)
 
 
 def _not_too_small(magnitudes: Tensor) -> Tensor:
     return magnitudes.clamp(min=float(magnitudes.square().mean().sqrt()) * _LEAST_SHARE + _LEAST)
 
 
-def _apart(magnitudes: Tensor) -> Tensor | None:
-    """The channels [k] that stand out, the largest of them if they are many; None: none do."""
+def _apart(magnitudes: Tensor) -> Tensor:
+    """The channels [k] that stand out, the largest of them if they are many."""
     most = max(1, len(magnitudes) // _CHANNELS_FOR_ONE_APART)
     largest, places = magnitudes.topk(most)
-    found = places[largest > _APART_PAST * magnitudes.median()]
-    return found if len(found) else None
+    return places[largest > _APART_PAST * magnitudes.median()]

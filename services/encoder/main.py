@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
 
 _MAX_BATCH_IMAGES = {"cpu": 32, "cuda": 256}
+# A CPU takes larger batches in parts like those of so many.
+_MAX_WARM_UP_ITEMS = {"cpu": 16, "cuda": 10_000}
 _WARM_UP_TIMEOUT_S = 600.0
 _SAME = 1e-6  # between unit vectors; in bf16, those of different inputs differ by a thousandth
 _TELL_S = 60.0  # between the lines about a model that is still loading
@@ -146,11 +148,12 @@ def build(
     return Loaded(description, model.tokenizer, batcher, decoder)
 
 
-async def warm_up(batcher: Batcher, shape: Shape, limits: Limits) -> None:
+async def warm_up(batcher: Batcher, shape: Shape, limits: Limits, device_type: str) -> None:
     """Run the largest batches once, on the worker; raises StartFailure where they fail."""
-    texts = [np.arange(shape.context_length) + i for i in range(limits.max_batch_texts)]
+    most = _MAX_WARM_UP_ITEMS[device_type]
+    texts = [np.arange(shape.context_length) + i for i in range(min(limits.max_batch_texts, most))]
     black = np.zeros((shape.image_size, shape.image_size, 3), np.uint8)
-    images = [black] * limits.max_batch_images
+    images = [black] * min(limits.max_batch_images, most)
     deadline = Deadline(_WARM_UP_TIMEOUT_S)
     outcomes = [
         *await batcher.encode(Lane.TEXT, texts[: limits.max_queued_texts], deadline),
@@ -173,7 +176,8 @@ async def start(settings: EncoderSettings, server: Server, servicer: EncoderServ
     )
     REGISTRY.register(EncoderCollector(loaded.batcher, description))
     loaded.decoder.start()
-    await warm_up(loaded.batcher, model.shape, batch_limits(settings, model.device.type))
+    limits = batch_limits(settings, model.device.type)
+    await warm_up(loaded.batcher, model.shape, limits, model.device.type)
     servicer.begin(loaded)
     await server.set_serving(True)
     log.info("serving %s on %s in %s", description.name, description.device, description.precision)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.common.cpus import usable_cpus
+from services.encoder.blocks import Between, nothing
 from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.clip_tokenizer import ClipTokenizer
 from services.encoder.cpu_workers import CpuWorkers
@@ -27,7 +28,7 @@ from services.encoder.inputs import Inputs
 from services.encoder.recorded import CudaGraphs, RecordedImages, RecordedTexts
 from services.encoder.shape import Shape
 from services.encoder.tokenizer import Tokenizer
-from services.encoder.towers import Between, ImageTower, ResNetTower, TextTower
+from services.encoder.towers import ImageTower, ResNetTower, TextTower
 from services.encoder.vocabulary import VocabularyFile
 from services.encoder.weights import Weights
 
@@ -38,10 +39,6 @@ _MOST_ROWS = 300
 _MAX_OFF_UNIT = 1e-3
 # With fewer for each worker, sharing out every single operation is faster.
 _LEAST_IMAGES, _LEAST_TEXTS = 3, 8
-
-
-def _nothing() -> None:
-    return
 
 
 class ClipModel:
@@ -57,16 +54,18 @@ class ClipModel:
         precision: RequestedPrecision = "auto",
         threads: int = 0,
         inputs: dict[str, Inputs] | None = None,
+        made: dict[str, Tensor] | None = None,
     ) -> None:
         """Put the weights on the device ("auto": the GPU if there is one) in the precision.
 
         `threads` is how many CPUs torch uses, in the whole process; 0: those that it may use.
         `inputs` of the linear layers, by their weights: in int8, what the layers are made for;
-        otherwise they note there what comes in.
+        otherwise they note there what comes in. `made`: where tensors are noted that were made for
+        int8, and may stand in the checkpoint in the place of the weights.
 
         Raises DeviceUnusable, PrecisionUnusable for a precision that the device does not have,
-        CheckpointError where the parts of the checkpoint are not of one model, and MemoryError or
-        DeviceLost as encode_tokens does.
+        CheckpointError where the parts of the checkpoint are not of one model or weights are not
+        finite, and MemoryError or DeviceLost as encode_tokens does.
         """
         self.shape, self.preprocessing = checkpoint.shape, checkpoint.preprocessing
         self.device = choose_device(device)
@@ -74,7 +73,8 @@ class ClipModel:
         self.precision = choose_precision(precision, self.device.type)
         self.tokenizer = _tokenizer(checkpoint)
         with _translated_errors():
-            weights = Weights(checkpoint.weights, self.device, self.precision, inputs)
+            weights = Weights(checkpoint, self.device, self.precision, inputs, made)
+            self._is_whole = weights.are_observed  # each part of a batch would make the layers anew
             self._text_tower = TextTower(weights, self.shape)
             self._image_tower = _image_tower(weights, self.shape)
             self._recorded = self._record() if self.device.type == "cuda" else None
@@ -86,7 +86,7 @@ class ClipModel:
         return (
             RecordedTexts(self._text_tower, self.device, text),
             RecordedImages(
-                lambda pixels: self._image_tower(pixels, _nothing),
+                lambda pixels: self._image_tower(pixels, nothing),
                 self.shape.image_size,
                 self.device,
                 image,
@@ -110,7 +110,7 @@ class ClipModel:
 
     @torch.inference_mode()
     def encode_pixels(
-        self, pixels: Sequence[NDArray[np.uint8]], between: Between = _nothing
+        self, pixels: Sequence[NDArray[np.uint8]], between: Between = nothing
     ) -> NDArray[np.float32]:
         """Return unit vectors, float32 [N, D], of N preprocessed images, uint8 RGB [S, S, 3].
 
@@ -130,7 +130,7 @@ class ClipModel:
     def _parts(self, items: int, rows: int, least: int) -> int:
         """Into how many parts a batch is split, of which a worker has at least `least` items."""
         workers = self._workers.count
-        if items < workers * least:
+        if self._is_whole or items < workers * least:
             return 1
         return max(1, min(items, workers * math.ceil(rows / (workers * _MOST_ROWS))))
 

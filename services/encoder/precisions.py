@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
+
+from torch import Tensor
 
 from services.encoder.checkpoint import Checkpoint
 from services.encoder.hardware import PrecisionUnusable, cpu_multiplies_int8_fastest
 from services.encoder.int8_check import Agreement, in_int8
+from services.encoder.int8_file import FileUnusable, Int8File
 from services.encoder.model import ClipModel, choose_device
 from services.encoder.settings import EncoderSettings
 from services.encoder.shape import Shape
@@ -31,8 +35,7 @@ def load(checkpoint: Checkpoint, settings: EncoderSettings) -> tuple[ClipModel, 
     try:
         if wanted == "auto":
             _check_speed(checkpoint.shape)
-        model, agreement = in_int8(checkpoint, settings.threads)
-        check_agreement(agreement, settings)
+        model, agreement = _load_int8(checkpoint, settings)
     except PrecisionUnusable as error:
         if wanted == "int8":
             raise PrecisionUnusable(f"{error}; take auto") from error
@@ -40,7 +43,31 @@ def load(checkpoint: Checkpoint, settings: EncoderSettings) -> tuple[ClipModel, 
         log.info("auto: %s, since %s", model.precision, error)
         return model, None
     why = "auto: int8, the fastest here," if wanted == "auto" else "int8"
-    log.info("%s %s; found out in %.1f s", why, agreement, time.monotonic() - started_s)
+    log.info("%s %s; loaded in %.1f s", why, agreement, time.monotonic() - started_s)
+    return model, agreement
+
+
+def _load_int8(checkpoint: Checkpoint, settings: EncoderSettings) -> tuple[ClipModel, Agreement]:
+    """As an earlier start found it, or made and compared now. Raises PrecisionUnusable where it
+    agrees too little."""
+    file = Int8File(settings.cache_dir, checkpoint)
+    try:
+        if kept := file.read():
+            check_agreement(kept.agreement, settings)
+            if kept.tensors:
+                in_file = replace(checkpoint, weights=kept.tensors)
+                return ClipModel(in_file, "cpu", "int8", settings.threads), kept.agreement
+    except FileUnusable as error:
+        log.info("%s; int8 is made anew", error)
+    made: dict[str, Tensor] = {}
+    model, agreement = in_int8(checkpoint, settings.threads, made=made)
+    try:
+        check_agreement(agreement, settings)
+    except PrecisionUnusable:
+        made.clear()  # not worth the room
+        raise
+    finally:
+        file.write(agreement, made if checkpoint.shape.image else {})  # a ResNet takes no others
     return model, agreement
 
 

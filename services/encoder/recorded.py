@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.encoder.towers import Between, TextTower
+from services.encoder.blocks import Between
+from services.encoder.towers import TextTower
 
 # What is left of a batch after parts of the last size is filled up to the next one.
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)

@@ -44,7 +44,10 @@ class EncoderSettings(DecodeSettings):
             "(OpenCLIP); empty: such a checkpoint is refused"
         ),
     )
-    cache_dir: Path = Field(Path("~/.cache/glimpse"), description="folder for downloaded weights")
+    cache_dir: Path = Field(
+        Path("~/.cache/glimpse"),
+        description="folder for downloaded weights, and for models that were made int8",
+    )
     weights_url: str = Field(
         "",
         pattern=r"^(https?://.+)?$",

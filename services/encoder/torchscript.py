@@ -9,7 +9,9 @@ tensor, a list) and refuses every other name, so a file from a stranger can only
 
 from __future__ import annotations
 
+import mmap
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+# Of what comes before each file in a zip archive, and in it the lengths of what comes in between.
+_HEADER_BYTES, _LENGTHS_AT = 30, 26
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def read(path: Path) -> Archive:
     Raises pickle.UnpicklingError for an archive that asks for anything but modules and tensors, and
     KeyError, ValueError, RuntimeError or zipfile.BadZipFile for a damaged one.
     """
-    with zipfile.ZipFile(path) as archive:
+    with _Files(path) as archive:
         root = next(n for n in archive.namelist() if n.endswith("/data.pkl"))[: -len("data.pkl")]
         with archive.open(f"{root}data.pkl") as listing:
             unpickler = _Unpickler(listing, archive, root)
@@ -62,6 +67,27 @@ def read(path: Path) -> Archive:
     tensors: dict[str, torch.Tensor] = {}
     _collect(module, (), tensors)
     return Archive(tensors, frozenset(unpickler.classes))
+
+
+class _Files(zipfile.ZipFile):
+    """An archive's files; those that are not compressed can be had where they are in it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with path.open("rb") as file:
+            # As long as a tensor lies in it, it stays. What is written to it stays in this process.
+            self._mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+    def content(self, name: str) -> memoryview | bytearray:
+        info = self.getinfo(name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            return bytearray(self.read(info))
+        # The length of what lies between a file's header and its content stands in the header.
+        name_bytes, extra_bytes = struct.unpack_from(
+            "<HH", self._mapped, info.header_offset + _LENGTHS_AT
+        )
+        start = info.header_offset + _HEADER_BYTES + name_bytes + extra_bytes
+        return self._mapped[start : start + info.file_size]
 
 
 class _Module:
@@ -74,7 +100,7 @@ class _Module:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, listing: Any, archive: zipfile.ZipFile, root: str) -> None:
+    def __init__(self, listing: Any, archive: _Files, root: str) -> None:
         super().__init__(listing)
         self._archive = archive
         self._root = root
@@ -102,7 +128,7 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not str(key).isdigit():
             raise pickle.UnpicklingError("refers to something that is not a storage")
         if key not in self._storages:
-            numbers = bytearray(self._archive.read(f"{self._root}data/{key}"))
+            numbers = self._archive.content(f"{self._root}data/{key}")
             if len(numbers) != count * dtype.itemsize:
                 raise ValueError(f"storage {key} has {len(numbers)} bytes, not {count} numbers")
             empty = torch.empty(0, dtype=dtype)

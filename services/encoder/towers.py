@@ -14,8 +14,7 @@ compute (ResNets by openai's very class), with these differences, all exact but 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,107 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.encoder import openai_clip
-from services.encoder.linear import ACTIVATIONS, Linear
+from services.encoder.blocks import Between, Blocks, Mlp, PackedRows, nothing
 from services.encoder.shape import Shape, Tower
 from services.encoder.weights import PIXEL_CENTRE, LinearNames, Operation, Weights
-
-# Waiting texts are let in before every other layer of an image batch. A caller who asks without a
-# pause takes a quarter of a CPU's images/s; before every fourth layer, he waits twice as long.
-_LAYERS_BETWEEN = 2
-
-Between = Callable[[], None]
-
-
-class _Mlp:
-    """What follows attention in a block, x + f(norm(x)): [T, W] -> [T, W]."""
-
-    def __init__(self, weights: Weights, norm: str, name: str, tower: Tower) -> None:
-        fc, proj = f"{name}.c_fc", f"{name}.c_proj"
-        activation = ACTIVATIONS[tower.activation]
-        scale = activation.scale
-        self._norm, self._fc = weights.normed(  # W -> 4W
-            norm,
-            tower.epsilon,
-            LinearNames(f"{fc}.weight", f"{fc}.bias", scale, scale),
-            activation,
-        )
-        self._proj = weights.linear(
-            LinearNames(f"{proj}.weight", f"{proj}.bias", 1 / scale), is_behind_activation=True
-        )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._proj(self._fc(self._norm(x)), x)
-
-
-class _Layer(NamedTuple):
-    """One residual attention block; W is the tower's width."""
-
-    norm: Operation
-    qkv: Linear  # W -> 3W
-    out: Linear  # W -> W
-    mlp: _Mlp
-
-
-def _layers(weights: Weights, prefix: str, tower: Tower) -> list[_Layer]:
-    """In int8, what the first block rounds off does a third of all harm, and past the attention of
-    the last one there are few rows: both are in floating point."""
-    finer, last = weights.in_floating_point(), tower.layers - 1
-    return [
-        _layer(
-            weights if number else finer,
-            weights if 0 < number < last else finer,
-            f"{prefix}.resblocks.{number}",
-            tower,
-        )
-        for number in range(tower.layers)
-    ]
-
-
-def _layer(attention: Weights, rest: Weights, block: str, tower: Tower) -> _Layer:
-    """One block, of the weights for attention's inputs and for what follows."""
-    attn = f"{block}.attn"
-    norm, qkv = attention.normed(
-        f"{block}.ln_1",
-        tower.epsilon,
-        LinearNames(f"{attn}.in_proj_weight", f"{attn}.in_proj_bias"),
-    )
-    out = rest.linear(LinearNames(f"{attn}.out_proj.weight", f"{attn}.out_proj.bias"))
-    return _Layer(norm, qkv, out, _Mlp(rest, f"{block}.ln_2", f"{block}.mlp", tower))
-
-
-class _Rows:
-    """How the packed rows [T, W] of N sequences stand in a table of N x L positions."""
-
-    def __init__(self, lengths: Sequence[int], head_width: int, device: torch.device) -> None:
-        self._count, self._longest, self._head_width = len(lengths), max(lengths), head_width
-        self._places: Tensor | None = None
-        if min(lengths) < self._longest:  # otherwise rows and table are the same
-            table = np.arange(self._longest) < np.array(lengths)[:, None]  # [N, L]
-            self._places = torch.from_numpy(np.flatnonzero(table)).to(device)
-
-    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[T, 3W] -> three of [N, heads, L, head width], zeros where a sequence has ended."""
-        if self._places is not None:
-            table = qkv.new_zeros(self._count * self._longest, qkv.shape[1])
-            qkv = table.index_copy_(0, self._places, qkv)
-        q, k, v = qkv.view(self._count, self._longest, 3, -1, self._head_width).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-
-    def join(self, attended: Tensor) -> Tensor:
-        """[N, heads, L, head width] -> [T, W]."""
-        table = attended.transpose(1, 2).reshape(self._count * self._longest, -1)
-        return table if self._places is None else table[self._places]
-
-
-def _attend(
-    x: Tensor, layer: _Layer, rows: _Rows, causal: bool, read: Tensor | None = None
-) -> Tensor:
-    """One residual attention block, [T, W] -> [T, W]; only of the rows `read` if they are given."""
-    q, k, v = rows.split(layer.qkv(layer.norm(x)))
-    attended = rows.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
-    if read is not None:
-        x, attended = x[read], attended[read]
-    return layer.mlp(layer.out(attended, x))
 
 
 def _fillers(lengths: Sequence[int]) -> list[int]:
@@ -149,7 +50,7 @@ class TextTower:
         self._head_width = shape.text.head_width
         self._embeddings = weights.one("token_embedding.weight")  # [vocabulary, W]
         self._positions = weights.one("positional_embedding")  # [context, W]
-        self._layers = _layers(weights, "transformer", shape.text)
+        self._blocks = Blocks(weights, "transformer", shape.text)
         self._ln_final = weights.norm("ln_final", shape.text.epsilon)
         self._projection = weights.one("text_projection")  # [W, D]
         self._bias = weights.one("text_projection_bias") if shape.has_projection_bias else None
@@ -174,10 +75,8 @@ class TextTower:
         return self._through(x.flatten(0, 1), [ids.shape[1]] * len(ids), ends)
 
     def _through(self, x: Tensor, lengths: Sequence[int], ends: Tensor) -> Tensor:
-        rows = _Rows(lengths, self._head_width, self._device)
-        for layer in self._layers[:-1]:
-            x = _attend(x, layer, rows, self.is_causal)
-        x = _attend(x, self._layers[-1], rows, self.is_causal, read=ends)  # [N, W]
+        rows = PackedRows(lengths, self._head_width, self._device)
+        x = self._blocks(x, rows, self.is_causal, ends, nothing)  # [N, W]
         x = self._ln_final(x) @ self._projection  # [N, D]
         return _unit(x if self._bias is None else x + self._bias)
 
@@ -210,18 +109,14 @@ class ImageTower:
         self._ln_pre: Operation = lambda x: x
         if shape.has_ln_pre:
             self._ln_pre = weights.norm("visual.ln_pre", tower.epsilon)
-        self._layers = _layers(weights, "visual.transformer", tower)
+        self._blocks = Blocks(weights, "visual.transformer", tower)
 
     def __call__(self, pixels: Tensor, between: Between) -> Tensor:
         x = self._embed(pixels)
         length = len(x) // len(pixels)
-        rows = _Rows([length] * len(pixels), self._head_width, x.device)
-        for number, layer in enumerate(self._layers[:-1]):
-            if number % _LAYERS_BETWEEN == 0:
-                between()
-            x = _attend(x, layer, rows, causal=False)
+        rows = PackedRows([length] * len(pixels), self._head_width, x.device)
         read = self._pool.rows_read(x, length)
-        x = _attend(x, self._layers[-1], rows, causal=False, read=read)
+        x = self._blocks(x, rows, False, read, between)
         return _unit(self._pool(x, len(pixels)))
 
     def _embed(self, pixels: Tensor) -> Tensor:
@@ -272,7 +167,7 @@ class _AttentionPooling:
         self._value_bias = v_bias.to(weights.dtype)
         out = f"{pool}.attn.out_proj"
         self._out = weights.linear(LinearNames(f"{out}.weight", f"{out}.bias"))
-        self._mlp = _Mlp(weights, f"{pool}.ln", f"{pool}.mlp", tower)
+        self._mlp = Mlp(weights, f"{pool}.ln", f"{pool}.mlp", tower)
 
     def rows_read(self, x: Tensor, length: int) -> Tensor | None:
         return None  # all
@@ -290,7 +185,7 @@ class ResNetTower:
     """CLIP's own ModifiedResNet, unoptimised; takes and gives what ImageTower does."""
 
     def __init__(self, weights: Weights, shape: Shape) -> None:
-        network = openai_clip.build_model(weights.tensors).get_submodule("visual")
+        network = openai_clip.build_model(weights.stored()).get_submodule("visual")
         self._network = network.to(weights.device, weights.dtype)
         self._dtype = weights.dtype
         colours = torch.tensor([shape.mean, shape.deviation], device=weights.device)

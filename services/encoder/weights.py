@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.hardware import Precision, cpu_has_bf16
 from services.encoder.inputs import Inputs, ObservedLinear
-from services.encoder.int8_linear import Fit, Int8Linear, fit
+from services.encoder.int8_linear import Int8Linear, Int8Tensors, fit, to_int8
 from services.encoder.linear import (
     NO_ACTIVATION,
     Bf16InFp32,
@@ -50,22 +51,32 @@ class LinearNames:
 class Weights:
     """Hands out weights by their names in openai/CLIP, computed in fp32, in the precision.
 
-    That they are there, checkpoint.py has checked. `inputs`, by the names of the weights: in int8,
-    the layers are made for those; in another precision, they note theirs there.
+    That they are there, checkpoint.py has checked; that they are finite is checked here, where they
+    are read. In int8, layers whose Int8Tensors are among them are taken as they are (a layer's are
+    named as its weight, a dot, and the field); those of the others are noted in `made`, if given.
+    `inputs`, by the names of the weights: in int8, the layers are made for those; in another
+    precision, they note theirs there.
     """
 
     def __init__(
         self,
-        tensors: Mapping[str, Tensor],
+        checkpoint: Checkpoint,
         device: torch.device,
         precision: Precision,
         inputs: dict[str, Inputs] | None = None,
+        made: dict[str, Tensor] | None = None,
     ) -> None:
-        self.tensors, self.device, self.dtype = tensors, device, _DTYPES[precision]
-        self._is_int8, self._inputs = precision == "int8", inputs
+        self._tensors, self._model = checkpoint.weights, checkpoint.name
+        self.device, self.dtype = device, _DTYPES[precision]
+        self._is_int8, self._inputs, self._made = precision == "int8", inputs, made
         self._layer_dtype = self.dtype
         is_packed = device.type == "cpu" and PackedLinear.is_possible(self.dtype)
         self._float_layer = PackedLinear if is_packed else FloatLinear
+
+    @property
+    def are_observed(self) -> bool:
+        """Whether layers note their inputs."""
+        return self._inputs is not None and not self._is_int8
 
     def in_floating_point(self) -> Weights:
         """These, for linear layers that int8 would cost most: in bf16 where the CPU has it."""
@@ -77,18 +88,31 @@ class Weights:
             weights._layer_dtype = torch.bfloat16
         return weights
 
+    def stored(self) -> dict[str, Tensor]:
+        """All of them, in the dtype in which they are stored, on the CPU."""
+        return {name: self._finite(name) for name in self._tensors}
+
     def exact(self, name: str) -> Tensor:
-        return self.tensors[name].to(self.device, torch.float32)
+        # A copy: what is mapped from a file changes when somebody writes to that.
+        return self._finite(name).to(self.device, torch.float32, copy=True)
+
+    def _finite(self, name: str) -> Tensor:
+        tensor = self._tensors[name]
+        # A sum shows it in a tenth of the time, but may itself be too large.
+        is_finite = tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all()
+        if not is_finite:
+            raise CheckpointError(f"{self._model}: {name} holds a number that is not finite")
+        return tensor
 
     def one(self, name: str, scale: float = 1.0) -> Tensor:
         exact = self.exact(name)
         return (exact if scale == 1 else exact * scale).to(self.dtype)
 
-    def norm(self, name: str, epsilon: float, fit: Fit | None = None) -> Operation:
-        """A layer norm over the last dimension."""
+    def norm(self, name: str, epsilon: float, behind: Int8Tensors | None = None) -> Operation:
+        """A layer norm over the last dimension, for the layer that alone takes what it gives."""
         weight, bias = self.one(f"{name}.weight"), self.one(f"{name}.bias")
-        if fit is not None:
-            weight, bias = weight / fit.divisor, (bias - fit.centre) / fit.divisor
+        if behind is not None:
+            weight, bias = weight / behind.divisor, (bias - behind.centre) / behind.divisor
         width = weight.shape
         return lambda x: F.layer_norm(x, width, weight, bias, epsilon)
 
@@ -99,12 +123,9 @@ class Weights:
         is_behind_activation: bool = False,
     ) -> Linear:
         """A layer whose inputs are what they are."""
-        weight, bias = self._tensors_of(names)
         if not self._is_int8:
-            return self._float(names, weight, bias, activation)
-        found = self._fit(names, weight, is_free=False)
-        apart = found.apart if found else None
-        return Int8Linear(weight, bias, activation, is_behind_activation, apart)
+            return self._float(names, activation)
+        return Int8Linear(self._int8(names, is_free=False), activation, is_behind_activation)
 
     def normed(
         self,
@@ -115,24 +136,16 @@ class Weights:
     ) -> tuple[Operation, Linear]:
         """A layer norm, and the layer that alone takes what it gives: they may share out factors
         among each other."""
-        weight, bias = self._tensors_of(names)
         if not self._is_int8:
-            return self.norm(norm, epsilon), self._float(names, weight, bias, activation)
-        found = self._fit(names, weight, is_free=True)
-        if found is None:
-            return self.norm(norm, epsilon), Int8Linear(weight, bias, activation)
-        layer = Int8Linear(
-            weight * found.divisor, bias + weight @ found.centre, activation, apart=found.apart
-        )
-        return self.norm(norm, epsilon, found), layer
+            return self.norm(norm, epsilon), self._float(names, activation)
+        tensors = self._int8(names, is_free=True)
+        return self.norm(norm, epsilon, tensors), Int8Linear(tensors, activation)
 
     def _tensors_of(self, names: LinearNames) -> tuple[Tensor, Tensor]:
         return self.one(names.weight, names.weight_scale), self.one(names.bias, names.bias_scale)
 
-    def _float(
-        self, names: LinearNames, weight: Tensor, bias: Tensor, activation: FoldedActivation
-    ) -> Linear:
-        dtype = self._layer_dtype
+    def _float(self, names: LinearNames, activation: FoldedActivation) -> Linear:
+        (weight, bias), dtype = self._tensors_of(names), self._layer_dtype
         layer: Linear = self._float_layer(weight.to(dtype), bias.to(dtype), activation)
         if dtype != self.dtype:
             layer = Bf16InFp32(layer)
@@ -140,9 +153,16 @@ class Weights:
             return layer
         return ObservedLinear(layer, self._inputs.setdefault(names.weight, Inputs()))
 
-    def _fit(self, names: LinearNames, weight: Tensor, is_free: bool) -> Fit | None:
+    def _int8(self, names: LinearNames, is_free: bool) -> Int8Tensors:
+        kept = {field: f"{names.weight}.{field}" for field in Int8Tensors._fields}
+        if kept["rounded"] in self._tensors:
+            return Int8Tensors(**{field: self._tensors[name] for field, name in kept.items()})
+        weight, bias = self._tensors_of(names)
         inputs = (self._inputs or {}).get(names.weight)
-        return fit(weight, inputs, is_free) if inputs else None
+        tensors = to_int8(weight, bias, fit(weight, inputs, is_free))
+        if self._made is not None:
+            self._made |= {name: getattr(tensors, field) for field, name in kept.items()}
+        return tensors
 
     def patches(self, kernel: Tensor) -> Operation:
         """(x - PIXEL_CENTRE) K' for the kernel K, float32 [W, n], and pixels x, uint8 [T, n]."""

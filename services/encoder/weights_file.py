@@ -1,11 +1,13 @@
 """A file's tensors by their names, in any format that is read here; nothing in it is executed.
 
 Plain state dicts are read with `weights_only`, TorchScript archives by torchscript.py; safetensors
-hold nothing but numbers. What the names mean is services.encoder.formats' job.
+hold nothing but numbers. Files are mapped: of a tensor that nobody computes with, nothing is read.
+What the names mean is services.encoder.formats' job.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,8 @@ _ACTIVATIONS: dict[str, Activation] = {"QuickGELU": "quick_gelu", "GELU": "gelu"
 class WeightsOfFile:
     """What a file holds."""
 
-    tensors: dict[str, torch.Tensor]  # in the dtype in which they are stored, on the CPU
+    # In the dtype in which they are stored, on the CPU; whoever changes the file changes them.
+    tensors: dict[str, torch.Tensor]
     activation: Activation | None = None  # where the file says it
 
 
@@ -47,7 +50,8 @@ def read_file(path: Path) -> WeightsOfFile:
         activation = said[0] if len(said) == 1 else None
     else:
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            is_mapped = zipfile.is_zipfile(path)  # files of very old releases cannot be
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
         except (EOFError, LookupError) as error:  # of a text, say, that is taken for a pickle
             raise ValueError("it is no file of weights") from error
     return WeightsOfFile(_tensors(found), activation)

@@ -164,11 +164,6 @@ def test_files_that_are_no_checkpoint_are_refused_by_name(tiny, tmp_path) -> Non
         (lambda w: w.pop("ln_final.bias"), r"ln_final\.bias is missing"),
         (lambda w: w.update({"ln_final.bias": torch.zeros(3)}), "has dimensions 3, not 64"),
         (lambda w: w.update({"visual.adapter.weight": torch.zeros(3)}), "is no part of such"),
-        (lambda w: w["ln_final.bias"].fill_(float("nan")), "ln_final.bias holds a number that is"),
-        (
-            lambda w: w["visual.proj"].view(-1)[5:6].fill_(float("inf")),
-            "visual.proj holds a number",
-        ),
     ],
 )
 def test_weights_that_are_no_clip_are_refused_with_the_reason(

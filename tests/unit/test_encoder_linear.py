@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from services.encoder.int8_linear import Int8Linear
+from services.encoder.int8_linear import Int8Linear, fit, to_int8
 from services.encoder.linear import (
     ACTIVATIONS,
     NO_ACTIVATION,
@@ -19,6 +19,11 @@ from services.encoder.linear import (
 )
 from services.encoder.model import ClipModel
 from tests.clip_models import TINY, read, saved
+
+
+def int8_linear(weight, bias, activation=NO_ACTIVATION) -> Int8Linear:
+    return Int8Linear(to_int8(weight, bias, fit(weight, None, is_free=False)), activation)
+
 
 # Each kind, and how far it may be off: int8 keeps two digits.
 KINDS = [
@@ -30,7 +35,7 @@ KINDS = [
             not PackedLinear.is_possible(torch.float32), reason="this torch has no oneDNN"
         ),
     ),
-    (Int8Linear, 0.2),
+    (int8_linear, 0.2),
 ]
 FORMULAS = {
     "none": lambda x: x,

@@ -221,6 +221,22 @@ def test_a_missing_weight_is_named(tmp_path) -> None:
         read(tmp_path / "odd.pt", "odd")
 
 
+@pytest.mark.parametrize(
+    ("shape", "value", "name"),
+    [
+        (TINY, float("nan"), "ln_final.bias"),
+        (TINY, float("inf"), "visual.conv1.weight"),
+        (TINY_RESNET, float("inf"), "visual.conv1.weight"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_named(shape, value, name, tmp_path) -> None:
+    weights = dict(untrained(**shape).state_dict())
+    weights[name].view(-1)[-1:].fill_(value)
+    torch.save(weights, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=rf"odd: {name} holds a number that is not finite"):
+        ClipModel(read(tmp_path / "odd.pt", "odd"), "cpu", "fp32")
+
+
 @pytest.mark.parametrize("scale", [0, 1e-38, 1e30], ids=["zeros", "underflow", "overflow"])
 def test_a_vector_without_a_direction_is_an_error_and_no_vector(scale, tmp_path) -> None:
     weights = dict(untrained().state_dict())

@@ -25,7 +25,7 @@ from services.encoder.download import BUNDLED
 from services.encoder.drawn_pictures import draw
 from services.encoder.hardware import PrecisionUnusable, cpu_has_bf16, cpu_has_int8
 from services.encoder.int8_check import Agreement, Reference, in_int8, reference
-from services.encoder.int8_linear import Int8Linear, Int8Product
+from services.encoder.int8_linear import Int8Linear, Int8Product, fit, round_to_int8, to_int8
 from services.encoder.main import load_model
 from services.encoder.model import ClipModel
 from services.encoder.precisions import check_agreement
@@ -111,6 +111,12 @@ def bundled_reference() -> Reference:
     return reference(bundled())
 
 
+def test_a_layer_at_a_time_computes_what_the_whole_model_does() -> None:
+    exact = bundled_reference()
+    images = ClipModel(bundled(), "cpu", "fp32").encode_pixels(exact.pictures)
+    assert np.abs(exact.vectors[0] - images).max() < 1e-5
+
+
 @pytest.mark.parametrize("bits", BITS_OF_MODELS)
 def test_photographs_and_texts_of_1_to_77_tokens_hardly_change_in_int8(bits, processor) -> None:
     processor(FLAGS_OF_BITS[bits])
@@ -176,19 +182,23 @@ def int8_weight(*shape: int) -> torch.Tensor:
     return weight
 
 
+def int8_linear(weight: torch.Tensor, bias: torch.Tensor) -> Int8Linear:
+    return Int8Linear(to_int8(weight, bias, fit(weight, None, is_free=False)))
+
+
 @pytest.mark.parametrize(("bits", "levels"), [(7, 107), (8, 127)])
 def test_what_int8_holds_exactly_comes_out_exactly(bits, levels, processor) -> None:
     processor(FLAGS_OF_BITS[bits])
     weight, bias, x = int8_weight(40, 64), torch.arange(40.0), whole_numbers(levels, 5, 64)
     exact = x @ weight.T + bias
-    layer = Int8Linear(weight, bias)
+    layer = int8_linear(weight, bias)
     np.testing.assert_allclose(layer(x), exact, rtol=1e-5, atol=0.01)
 
 
 @pytest.mark.parametrize("bits", BITS)
 def test_rows_of_zeros_pass_an_int8_layer(bits, processor) -> None:
     processor(FLAGS_OF_BITS[bits])
-    layer = Int8Linear(torch.eye(64), torch.full((64,), 0.5))
+    layer = int8_linear(torch.eye(64), torch.full((64,), 0.5))
     assert (layer(torch.zeros(2, 64)) == 0.5).all()
 
 
@@ -206,7 +216,7 @@ def test_products_that_are_added_in_16_bits_fit_there(processor) -> None:
     weight[4:] *= -1
     x = torch.full((3, 64), 215, dtype=torch.uint8)
     exact = 215.0 * weight.sum(1)
-    assert (Int8Product(weight, 215)(x, 0) / exact - 1).abs().max() < 0.01
+    assert (Int8Product(*round_to_int8(weight, 215))(x, 0) / exact - 1).abs().max() < 0.01
 
 
 def without_inputs(checkpoint: Checkpoint, exact: Reference) -> Agreement:
