@@ -48,10 +48,10 @@ class Job:
     """One load. `per_s` 0: a closed loop of `callers`; otherwise an open loop at that rate.
 
     what: search, batch_search or encode_texts (of `size` texts in a call), or encode_pixels or
-    encode_files (of `size` images); vectors: searches by vector, through query; bare_vectors: the
-    same, from pymilvus. `popular` 0: every text is new; otherwise so many texts, by Zipf's law.
-    collection "": the generator's. `filter`, `offset` and `parameters`, those of Milvus, are of
-    vectors only.
+    encode_files (of `size` images, in bulk unless they are `interactive`); vectors: searches by
+    vector, through query; bare_vectors: the same, from pymilvus. `popular` 0: every text is new;
+    otherwise so many texts, by Zipf's law. collection "": the generator's. `filter`, `offset` and
+    `parameters`, those of Milvus, are of vectors only.
     """
 
     what: str
@@ -59,6 +59,7 @@ class Job:
     callers: int = 1
     per_s: float = 0.0
     size: int = 1
+    interactive: bool = False
     popular: int = 0
     deadline_s: float = 30.0
     max_calls: int = 0  # of a closed loop of one caller; 0: as many as fit
@@ -134,7 +135,7 @@ class _Calls:
         self._collection = collection
         self._seed = seed
         self._new = new_texts(seed)
-        self._images: dict[tuple[str, int], encoder_pb2.EncodeImagesRequest] = {}
+        self._images: dict[tuple[str, int, bool], encoder_pb2.EncodeImagesRequest] = {}
 
     async def run(self, job: Job) -> Answers:
         ask = self.ask(job)
@@ -173,7 +174,7 @@ class _Calls:
     def _request(self, job: Job, texts: Iterator[str]) -> Any:
         if job.what in ("encode_pixels", "encode_files"):
             # Made once: copying them takes the encoder's processor.
-            key = job.what, job.size
+            key = job.what, job.size, job.interactive
             if key not in self._images:
                 self._images[key] = self._image_request(*key)
             return self._images[key]
@@ -228,7 +229,9 @@ class _Calls:
         answers.seconds = time.perf_counter() - started_s
         return answers
 
-    def _image_request(self, what: str, count: int) -> encoder_pb2.EncodeImagesRequest:
+    def _image_request(
+        self, what: str, count: int, interactive: bool
+    ) -> encoder_pb2.EncodeImagesRequest:
         if what == "encode_files":
             files = itertools.islice(itertools.cycle(_photographs()), count)
             images = [encoder_pb2.Image(file=file) for file in files]
@@ -236,7 +239,10 @@ class _Calls:
             generator = np.random.default_rng(self._seed)
             pixels = generator.integers(0, 256, (count, _IMAGE_BYTES), dtype=np.uint8)
             images = [encoder_pb2.Image(pixels=image.tobytes()) for image in pixels]
-        return encoder_pb2.EncodeImagesRequest(images=images, priority=encoder_pb2.PRIORITY_BULK)
+        priority = encoder_pb2.PRIORITY_BULK
+        if interactive:
+            priority = encoder_pb2.PRIORITY_INTERACTIVE
+        return encoder_pb2.EncodeImagesRequest(images=images, priority=priority)
 
 
 def _photographs() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Single texts beside a stream of images at the encoder: what each costs the other."""
+"""Single texts and pictures beside a stream of images at the encoder: what each costs the other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from benchmarks.generator import Generator, Job
 from benchmarks.report import Bar, Figure
 
 _TEXTS_PER_S = 10.0
+_PICTURES_PER_S = 3.0
 
 
 class Mixed:
-    """The measurements, each of texts alone, images alone, and both; each returns figures."""
+    """The measurements, each of queries alone, images alone, and both; each returns figures."""
 
     def __init__(
         self, generator: Generator, background: Generator, images: Job, seconds: float
@@ -57,13 +58,31 @@ class Mixed:
             ),
         ]
 
-    def _measure(self, name: str, texts: Job) -> tuple[float, float]:
-        """The texts' p99 ÷ that of the same texts alone; the share that the images keep."""
-        texts = replace(texts, seconds=self._seconds)
-        idle = self._generator.run(texts).whole()
+    def pictures(self) -> list[Figure]:
+        """Single pictures at a steady rate, as people search by them."""
+        job = Job("encode_pixels", 0, per_s=_PICTURES_PER_S, interactive=True)
+        ratio, share = self._measure("picture", job)
+        return [
+            Figure(
+                "picture.p99_beside_bulk",
+                f"p99 of single pictures, {_PICTURES_PER_S:g}/s, beside bulk ÷ p99 idle",
+                ratio,
+                Bar("at most", 5),
+            ),
+            Figure(
+                "picture.bulk_share",
+                "bulk images/s meanwhile ÷ images/s alone, before and after",
+                share,
+            ),
+        ]
+
+    def _measure(self, name: str, queries: Job) -> tuple[float, float]:
+        """The queries' p99 ÷ that of the same ones alone; the share that the images keep."""
+        queries = replace(queries, seconds=self._seconds)
+        idle = self._generator.run(queries).whole()
         before = self._generator.run(self._images).whole().per_s
         self._background.start(replace(self._images, seconds=self._seconds))
-        busy = self._generator.run(texts).whole()
+        busy = self._generator.run(queries).whole()
         beside = self._background.finish().whole().per_s
         after = self._generator.run(self._images).whole().per_s
         self.details |= {

@@ -4,7 +4,7 @@ It knows neither gRPC nor torch. There is no fixed wait: alone, a text goes at o
 batches grow by themselves.
 
 Who owns what: the worker thread owns the device, and lends it to the threads on which the device
-lets texts in; the event loop's thread owns everything else here (cache, waiters, figures). Between
+lets others in; the event loop's thread owns everything else here (cache, waiters, figures). Between
 them stand the WorkQueue and, back, call_soon_threadsafe. Stop order: close the queue, let the
 running batch end, join the worker, fail whoever still waits.
 """
@@ -266,14 +266,15 @@ class Batcher:
         if batch.lane is Lane.TEXT:
             vectors = self._device.encode_tokens(payloads)
         else:
-            vectors = self._device.encode_pixels(payloads, partial(self._let_texts_in, batch))
+            vectors = self._device.encode_pixels(payloads, partial(self._let_others_in, batch))
         vectors.flags.writeable = False
         return vectors
 
-    def _let_texts_in(self, beside: Batch) -> None:
-        """Between two layers of an image batch: a text need not wait for the rest of them."""
-        if batch := self._queue.take_texts(beside):
-            self._run(batch)
+    def _let_others_in(self, batch: Batch) -> None:
+        """Between two layers of an image batch: a text need not wait for the rest of them, nor a
+        searched picture for the rest of a bulk batch."""
+        if beside := self._queue.take_beside(batch):
+            self._run(beside)
 
     def _call_loop(self, function: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and all callers with it

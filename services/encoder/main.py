@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SERVICE = pb.DESCRIPTOR.services_by_name["Encoder"].full_name
 
 _MAX_BATCH_IMAGES = {"cpu": 32, "cuda": 256}
+# A GPU's recorded image tower has one place for what it is given.
+_LET_IN = {"cpu": frozenset({Lane.TEXT, Lane.IMAGE}), "cuda": frozenset({Lane.TEXT})}
 # A CPU takes larger batches in parts like those of so many.
 _MAX_WARM_UP_ITEMS = {"cpu": 16, "cuda": 10_000}
 _WARM_UP_TIMEOUT_S = 600.0
@@ -130,6 +132,7 @@ def batch_limits(settings: EncoderSettings, device_type: str) -> Limits:
         max_batch_bytes=settings.max_batch_bytes,
         max_queued_texts=settings.max_queued_texts,
         max_queued_images=settings.max_queued_images,
+        let_in=_LET_IN[device_type],
     )
 
 

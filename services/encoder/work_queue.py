@@ -16,7 +16,7 @@ import asyncio
 import enum
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,9 +40,10 @@ SHARES = {Lane.TEXT: 8, Lane.IMAGE: 4, Lane.BULK: 1}
 _GROW_AFTER_BATCHES = 64
 _GROWTH = 1 / 16
 
-# A batch that has begun is waited for by everybody: long texts beyond so many, which keep a device
-# busy, share one only as far as it computes them within this time at its best.
-_FEW_TEXTS, _MAX_TEXTS_S = 16, 0.1
+# A batch that has begun is waited for: long texts beyond so many, which keep a device busy, and
+# images that are let in beside bulk share one only as far as it computes them within this time at
+# its best.
+_FEW_TEXTS, _MAX_BATCH_S = 16, 0.1
 
 _MIN_RETRY_AFTER_S, _MAX_RETRY_AFTER_S = 0.05, 5.0
 
@@ -56,6 +57,9 @@ class Limits:
     max_batch_bytes: int = 256 * 2**20
     max_queued_texts: int = 2048
     max_queued_images: int = 256  # for interactive and for bulk images, each
+    # Who may be let in while images are computed; those of a device that computes images only one
+    # batch after the other are texts.
+    let_in: frozenset[Lane] = frozenset({Lane.TEXT, Lane.IMAGE})
 
     def max_batch(self, lane: Lane) -> int:
         return self.max_batch_texts if lane is Lane.TEXT else self.max_batch_images
@@ -166,19 +170,22 @@ class WorkQueue:
         """Wait for work and return the next batch; None once the queue is closed."""
         with self._changed:
             while not self._closed:
-                lane = self._next_lane()
+                lane = self._next_lane(Lane)
                 if lane is not None:
                     return self._pop(lane)
                 self._changed.wait()
             return None
 
-    def take_texts(self, beside: Batch) -> Batch | None:
-        """Return texts whose turn it is while `beside` is computed; None if there are none."""
+    def take_beside(self, batch: Batch) -> Batch | None:
+        """Return items whose turn it is while `batch` is computed, of a lane with a larger share;
+        None if there are none."""
         with self._changed:
-            beside_s = self._lane_clocks_s[beside.lane] + self._had_s(beside) / SHARES[beside.lane]
-            if self._lanes[Lane.TEXT] and self._lane_clocks_s[Lane.TEXT] <= beside_s:
-                return self._pop(Lane.TEXT)
-            return None
+            share = SHARES[batch.lane]
+            batch_s = self._lane_clocks_s[batch.lane] + self._had_s(batch) / share
+            lane = self._next_lane([each for each in self._limits.let_in if SHARES[each] > share])
+            if lane is None or self._lane_clocks_s[lane] > batch_s:
+                return None
+            return self._pop(lane, is_beside=True)
 
     def observe(self, batch: Batch) -> float:
         """Learn from a batch that has been computed; returns the seconds since it was taken."""
@@ -222,14 +229,14 @@ class WorkQueue:
             self._changed.notify_all()
 
     def _had_s(self, batch: Batch) -> float:
-        """The seconds that a batch had so far, without those of texts that were let in."""
+        """The seconds that a batch had so far, without those of others that were let in."""
         return self._clock() - batch.taken_s - (self._served_s - batch.served_s)
 
-    def _next_lane(self) -> Lane | None:
-        waiting = [lane for lane, line in self._lanes.items() if line]
+    def _next_lane(self, lanes: Iterable[Lane]) -> Lane | None:
+        waiting = [lane for lane in lanes if self._lanes[lane]]
         return min(waiting, key=self._lane_clocks_s.__getitem__, default=None)
 
-    def _pop(self, lane: Lane) -> Batch:
+    def _pop(self, lane: Lane, is_beside: bool = False) -> Batch:
         batch = Batch(lane, [], [], self._clock(), self._served_s)
         self._front_s = max(self._front_s, self._lane_clocks_s[lane])
         too_late_s = batch.taken_s + self._least_batch_s.get(lane, 0.0)
@@ -239,14 +246,18 @@ class WorkQueue:
             item.expired = item.deadline.at_s <= too_late_s
             if not item.expired:
                 size_bytes += item.size_bytes
-                if batch.items and self._is_too_much(batch, size_bytes):
+                if batch.items and self._is_too_much(batch, size_bytes, is_beside):
                     break
             waiting.take()
             (batch.expired if item.expired else batch.items).append(item)
         return batch
 
-    def _is_too_much(self, batch: Batch, size_bytes: int) -> bool:
-        """Whether a batch that has some items is full with so many bytes."""
-        if batch.lane is Lane.TEXT and len(batch.items) >= _FEW_TEXTS:
-            return size_bytes * self._least_text_byte_s > _MAX_TEXTS_S
-        return size_bytes > self._limits.max_batch_bytes
+    def _is_too_much(self, batch: Batch, size_bytes: int, is_beside: bool) -> bool:
+        """Whether a batch that has some items would have too many with one more, and so many
+        bytes."""
+        count, seconds = len(batch.items), 0.0
+        if batch.lane is not Lane.TEXT:
+            seconds = (count + 1) * self._least_item_s.get(batch.lane, 0.0) * is_beside
+        elif count >= _FEW_TEXTS:
+            seconds = size_bytes * self._least_text_byte_s
+        return seconds > _MAX_BATCH_S or size_bytes > self._limits.max_batch_bytes

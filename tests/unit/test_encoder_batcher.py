@@ -172,6 +172,19 @@ async def test_texts_are_let_in_between_two_layers_of_an_image_batch(device, bat
     assert device.batches == [("text", [3]), ("image", [1, 2])]
 
 
+async def test_a_picture_is_let_in_between_two_layers_of_a_bulk_batch(device, batchers) -> None:
+    batcher = batchers(device)
+    device.layers = 2
+    device.gate.clear()
+    bulk = await started(batcher.encode(Lane.BULK, [image(1), image(2)], later()))
+    await device.until_busy()
+    picture = await started(batcher.encode(Lane.IMAGE, [image(3)], later()))
+    device.gate.set()
+    assert values(await picture) == [3]
+    assert values(await bulk) == [1, 2]
+    assert device.batches == [("image", [3]), ("image", [1, 2])]
+
+
 async def test_a_full_lane_refuses_at_once_and_takes_nothing_of_the_call(device, batchers) -> None:
     batcher = batchers(device, max_queued_texts=3)
     first = await occupy(device, batcher)

@@ -110,6 +110,20 @@ def test_a_vector_does_not_depend_on_who_shares_its_batch(tiny) -> None:
         assert np.abs(tiny.encode_pixels(pixels[:count]) - alone[:count]).max() < 1e-5
 
 
+def test_pictures_and_texts_that_are_let_in_between_layers_disturb_nothing(tiny) -> None:
+    pixels, text = noise(50, 32), TEXTS[:1]
+    alone, alone_text = tiny.encode_pixels(pixels), tiny.encode_texts(text)[0]
+    off = []
+
+    def let_in() -> None:  # by several threads at once
+        off.append(np.abs(tiny.encode_pixels(pixels[:9]) - alone[:9]).max())
+        off.append(np.abs(tiny.encode_texts(text)[0] - alone_text).max())
+
+    off.append(np.abs(tiny.encode_pixels(pixels, let_in) - alone).max())
+    assert len(off) > 2
+    assert max(off) < 1e-5
+
+
 def test_an_image_may_be_more_than_a_part_should_hold(tmp_path) -> None:
     path = saved(tmp_path / "fine.pt", seed=4, **(TINY | {"image_resolution": 160}))
     model = ClipModel(read(path, "fine"), "cpu", "fp32")

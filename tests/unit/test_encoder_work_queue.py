@@ -99,11 +99,38 @@ def test_texts_are_let_in_beside_images_until_they_had_their_share(clock) -> Non
     put(queue, clock, Lane.BULK, "bulk")
     bulk = queue.take()
     put_call(queue, clock, Lane.TEXT, "abcdefgh")
-    texts = queue.take_texts(bulk)
+    texts = queue.take_beside(bulk)
     compute(queue, clock, 0.8, texts)
-    assert queue.take_texts(bulk) is None, "the images have had nothing of the device yet"
+    assert queue.take_beside(bulk) is None, "the images have had nothing of the device yet"
     clock.now_s += 0.2  # more than 1/8 of 0.8
-    assert queue.take_texts(bulk) is not None
+    assert queue.take_beside(bulk) is not None
+
+
+def test_pictures_are_let_in_beside_bulk_images_a_few_at_a_time(clock) -> None:
+    queue = WorkQueue(Limits(), clock)
+    put(queue, clock, Lane.IMAGE, "picture")
+    compute(queue, clock, 0.03)
+    put_call(queue, clock, Lane.BULK, "abcd")
+    bulk = queue.take()
+    clock.now_s += 0.1
+    put_call(queue, clock, Lane.IMAGE, "efghijkl")
+    beside = queue.take_beside(bulk)
+    assert [each.payload for each in beside.items] == ["e", "f", "g"], "0.1 s at 0.03 s each"
+    put(queue, clock, Lane.BULK, "bulk")
+    assert queue.take_beside(beside) is None, "neither images nor bulk are let in beside images"
+    put(queue, clock, Lane.TEXT, "text")
+    assert queue.take_beside(beside).lane is Lane.TEXT
+
+
+def test_a_device_that_computes_one_batch_of_images_at_a_time_lets_texts_in_only(clock) -> None:
+    queue = WorkQueue(Limits(let_in=frozenset({Lane.TEXT})), clock)
+    put(queue, clock, Lane.BULK, "bulk")
+    bulk = queue.take()
+    clock.now_s += 0.1
+    put(queue, clock, Lane.IMAGE, "picture")
+    assert queue.take_beside(bulk) is None
+    put(queue, clock, Lane.TEXT, "text")
+    assert queue.take_beside(bulk).lane is Lane.TEXT
 
 
 def test_calls_of_a_lane_take_turns(clock) -> None:
