@@ -19,8 +19,17 @@ _COLLECTION_SEED = 7  # the demo's own
 _BATCH = 50
 
 
+Vectors = NDArray[np.float32]
+
+
 def neighbours_kept(precision: Precision) -> float:
-    """The share of fp32's neighbours, 0 to 1, on the bundled model and the demo's 1,000 pictures.
+    """As kept(), of our own model in a precision."""
+    return kept(*_encoded(precision))
+
+
+def kept(images: Vectors, texts: Vectors) -> float:
+    """The share of fp32's neighbours, 0 to 1, on the bundled model and the demo's 1,000 pictures,
+    by their vectors [1000, D] and those of the 100 queries [100, D].
 
     Neighbours are the 10 nearest images of each image but itself and of each of the 100 queries;
     of these two shares it is the lesser.
@@ -28,31 +37,35 @@ def neighbours_kept(precision: Precision) -> float:
     return min(
         float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(ours, theirs, strict=True)]))
         / _NEIGHBOURS
-        for ours, theirs in zip(_neighbours(precision), _exact_neighbours(), strict=True)
+        for ours, theirs in zip(_neighbours(images, texts), _exact_neighbours(), strict=True)
     )
 
 
 @cache
-def _exact_neighbours() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    return _neighbours("fp32")
-
-
-def _neighbours(precision: Precision) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Places of the nearest images, [1000, 10] of images and [100, 10] of queries."""
-    read = checkpoint.read(BUNDLED)
-    model = in_int8(read)[0] if precision == "int8" else ClipModel(read, "cpu", precision)
-    pixels = _pixels(model.shape.image_size)
-    parts = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
-    images = np.concatenate([model.encode_pixels(list(part)) for part in parts])  # [1000, D]
-    between = images @ images.T
-    np.fill_diagonal(between, -np.inf)
-    asked = model.encode_texts(queries())[0] @ images.T
-    return _nearest(between), _nearest(asked)
+def pixels(side: int) -> NDArray[np.uint8]:
+    """Of the pictures, uint8 [1000, side, side, 3]."""
+    return collection(_COLLECTION_SEED, side)
 
 
 @cache
-def _pixels(side: int) -> NDArray[np.uint8]:
-    return collection(_COLLECTION_SEED, side)
+def _exact_neighbours() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return _neighbours(*_encoded("fp32"))
+
+
+def _encoded(precision: Precision) -> tuple[Vectors, Vectors]:
+    read = checkpoint.read(BUNDLED)
+    model = in_int8(read)[0] if precision == "int8" else ClipModel(read, "cpu", precision)
+    whole = pixels(model.shape.image_size)
+    parts = [whole[start : start + _BATCH] for start in range(0, len(whole), _BATCH)]
+    images = np.concatenate([model.encode_pixels(list(part)) for part in parts])
+    return images, model.encode_texts(queries())[0]
+
+
+def _neighbours(images: Vectors, texts: Vectors) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of the nearest images, [1000, 10] of images and [100, 10] of queries."""
+    between = images @ images.T
+    np.fill_diagonal(between, -np.inf)
+    return _nearest(between), _nearest(texts @ images.T)
 
 
 def _nearest(scores: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -44,11 +44,15 @@ class Backend(ABC):
 
     @abstractmethod
     def encode_images(self, pixels: Pixels) -> Any:
-        """Vectors of uint8 RGB pixels [N, 224, 224, 3]."""
+        """An answer with the vectors of uint8 RGB pixels [N, S, S, 3]."""
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str]) -> Any:
-        """Vectors of texts."""
+        """An answer with the vectors of texts."""
+
+    def vectors(self, answer: Any) -> NDArray[np.float32]:
+        """Those of an answer, [N, D]."""
+        return np.asarray(answer, np.float32)
 
     def close(self) -> None:  # noqa: B027 (most have nothing to end)
         """Ends what it started."""

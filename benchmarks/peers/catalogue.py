@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.backend import Backend
 
 FOLDER = Path("build/peers").absolute()
-MODELS = FOLDER / "models"
 ROOT = Path(__file__).parents[2]
 
 # clip-anytorch asks for torch and torchvision; who wants its tokenizer alone needs neither.
@@ -23,13 +22,14 @@ _NO_TORCH = (*_NO_TORCHVISION, "torch; python_version < '0'")
 @dataclass(frozen=True)
 class Environment:
     """A virtual environment under build/peers. `overrides` are packages that it shall not have;
-    what constraints.txt pins is pinned by it. `prepare`: a module that is run once, with the
-    weights and MODELS as far as `prepare_with` names them."""
+    what constraints.txt pins is pinned by it. `prepare`: a module, and arguments with which it is
+    run once each."""
 
     name: str
     packages: tuple[str, ...]
     overrides: tuple[str, ...] = _NO_TORCHVISION
-    prepare: tuple[str, ...] = field(default=())
+    prepare: str = ""
+    prepared: tuple[tuple[str, ...], ...] = ()
 
     @property
     def python(self) -> Path:
@@ -38,12 +38,10 @@ class Environment:
 
     def install(self) -> None:
         """Makes it; what is there already stays. Raises RuntimeError with the installer's words."""
-        done = FOLDER / self.name / ".done"
-        if self.name == "glimpse" or (
-            done.exists() and done.read_text() == "\n".join(self.packages)
-        ):
+        done, made_of = FOLDER / self.name / ".done", f"{self.packages} {self.prepared}"
+        if self.name == "glimpse" or (done.exists() and done.read_text() == made_of):
             return
-        MODELS.mkdir(parents=True, exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
         overrides = FOLDER / f"{self.name}-overrides.txt"
         overrides.write_text("\n".join(self.overrides) + "\n")
         uv = str(Path(sys.executable).parent / "uv")
@@ -53,24 +51,48 @@ class Environment:
             *(uv, "pip", "install", "--quiet", "--python", str(self.python)),
             *("-c", str(ROOT / "constraints.txt"), "--override", str(overrides), *self.packages),
         )
-        if self.prepare:
-            _call(str(self.python), "-m", *self.prepare)
-        done.write_text("\n".join(self.packages))
+        for arguments in self.prepared:
+            _call(str(self.python), "-m", self.prepare, *arguments)
+        done.write_text(made_of)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The same weights as a file, and as what peers make of them."""
+
+    weights: Path
+    folder: Path
+    image_size: int
+
+
+BUNDLED = Model(ROOT / "demo/model/clip-drawn-world.pt", FOLDER / "bundled", 64)
+"""Whose vectors mean something."""
+
+
+def random_model(weights: Path) -> Model:
+    """That of the rates: random weights in the shape of ViT-B/32."""
+    return Model(weights, FOLDER / "random", 224)
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One row of the table. `load` is called in the peer's own environment, with the weights and
-    the number of threads."""
+    """One row of the table. `load` is called in the peer's own environment, with the model and the
+    number of threads; `takes_any`: any model."""
 
     name: str
     what: str
     environment: str
-    load: Callable[[Path, int], Backend]
+    load: Callable[[Model, int], Backend]
+    takes_any: bool = True
+
+    @property
+    def needs_bf16(self) -> bool:
+        return self.name.endswith("-bf16")
 
 
-def environments(weights: Path) -> dict[str, Environment]:
+def environments(models: Sequence[Model]) -> dict[str, Environment]:
     """By name; those later in order use what those before have prepared."""
+    exported = tuple((str(model.weights), str(model.folder)) for model in models)
     return {
         environment.name: environment
         for environment in (
@@ -78,7 +100,8 @@ def environments(weights: Path) -> dict[str, Environment]:
             Environment(
                 "clip",
                 ("torch", *_TOKENIZER, "pillow", "pymilvus", "onnx==1.23.2", "onnxscript==0.7.2"),
-                prepare=("benchmarks.peers.torch_clip", str(weights), str(MODELS)),
+                prepare="benchmarks.peers.torch_clip",
+                prepared=exported,
             ),
             Environment(
                 "transformers",
@@ -95,50 +118,51 @@ def environments(weights: Path) -> dict[str, Environment]:
                 "openvino",
                 ("openvino==2026.4.1", "nncf==3.4.0", *_TOKENIZER),
                 _NO_TORCH,
-                prepare=("benchmarks.peers.open_vino", str(MODELS)),
+                prepare="benchmarks.peers.open_vino",
+                prepared=tuple((folder,) for _, folder in exported),
             ),
         )
     }
 
 
-def _tutorial(weights: Path, threads: int) -> Backend:
+def _tutorial(model: Model, threads: int) -> Backend:
     from benchmarks.peers.torch_clip import TutorialLoop
 
-    return TutorialLoop(weights, threads)
+    return TutorialLoop(model.weights, threads)
 
 
-def _batches(weights: Path, threads: int) -> Backend:
+def _batches(model: Model, threads: int) -> Backend:
     from benchmarks.peers.torch_clip import Batches
 
-    return Batches(weights, threads)
+    return Batches(model.weights, threads)
 
 
-def _transformers(weights: Path, threads: int) -> Backend:
+def _transformers(model: Model, threads: int) -> Backend:
     from benchmarks.peers.transformers_service import TransformersService
 
     return TransformersService(threads)
 
 
-def _onnx_runtime(weights: Path, threads: int) -> Backend:
+def _onnx_runtime(model: Model, threads: int) -> Backend:
     from benchmarks.peers.onnx_runtime import OnnxRuntime
 
-    return OnnxRuntime(MODELS, threads)
+    return OnnxRuntime(model.folder, threads)
 
 
-def _open_vino(precision: str) -> Callable[[Path, int], Backend]:
-    def load(weights: Path, threads: int) -> Backend:
+def _open_vino(precision: str) -> Callable[[Model, int], Backend]:
+    def load(model: Model, threads: int) -> Backend:
         from benchmarks.peers.open_vino import OpenVino
 
-        return OpenVino(MODELS, threads, precision)
+        return OpenVino(model.folder, threads, precision)
 
     return load
 
 
-def _glimpse(precision: str) -> Callable[[Path, int], Backend]:
-    def load(weights: Path, threads: int) -> Backend:
+def _glimpse(precision: str) -> Callable[[Model, int], Backend]:
+    def load(model: Model, threads: int) -> Backend:
         from benchmarks.peers.glimpse_encoder import GlimpseEncoder
 
-        return GlimpseEncoder(weights, threads, precision)
+        return GlimpseEncoder(model.weights, threads, precision)
 
     return load
 
@@ -149,13 +173,15 @@ PEERS = {
         Peer("glimpse-fp32", "glimpse's encoder through gRPC, fp32", "glimpse", _glimpse("fp32")),
         Peer("glimpse-bf16", "glimpse's encoder through gRPC, bf16", "glimpse", _glimpse("bf16")),
         Peer("glimpse-int8", "glimpse's encoder through gRPC, int8", "glimpse", _glimpse("int8")),
-        Peer("tutorial", "the tutorial's loop, one at a time, fp32", "clip", _tutorial),
+        # Those two see pictures of 224 pixels, whatever the model does.
+        Peer("tutorial", "the tutorial's loop, one at a time, fp32", "clip", _tutorial, False),
         Peer("clip", "openai/CLIP in batches of 32, fp32", "clip", _batches),
         Peer(
             "transformers",
             "transformers' CLIPModel behind FastAPI, fp32",
             "transformers",
             _transformers,
+            takes_any=False,
         ),
         Peer("onnxruntime", "ONNX Runtime in batches of 32, fp32", "onnxruntime", _onnx_runtime),
         Peer("openvino-fp32", "OpenVINO in batches of 32, fp32", "openvino", _open_vino("fp32")),

@@ -26,7 +26,7 @@ class OnnxRuntime(Backend):
         )
 
     def encode_images(self, pixels: Pixels) -> Any:
-        return self._images.run(None, {"input": pixels})
+        return self._images.run(None, {"input": pixels})[0]
 
     def encode_texts(self, texts: Sequence[str]) -> Any:
-        return self._texts.run(None, {"input": tokenize(texts)})
+        return self._texts.run(None, {"input": tokenize(texts)})[0]

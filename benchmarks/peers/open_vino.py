@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino  # pyright: ignore[reportMissingImports]
 
-from benchmarks.peers.backend import IMAGE_SIZE, Backend, Pixels, tokenize
+from benchmarks.peers.backend import Backend, Pixels, tokenize
 from benchmarks.texts import new_texts
+from services.encoder.drawn_pictures import draw
 
 _CALIBRATION_SAMPLES = 32
 
@@ -44,14 +44,12 @@ def quantise(models: Path) -> None:
     """Writes images-int8.xml and texts-int8.xml beside the exported towers."""
     import nncf  # pyright: ignore[reportMissingImports]
 
-    rng = np.random.default_rng(1)
     texts = new_texts(seed=1)
-    shape = (1, IMAGE_SIZE, IMAGE_SIZE, 3)
-    samples = {
-        "images": [
-            rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(_CALIBRATION_SAMPLES)
-        ],
-        "texts": [tokenize([next(texts)]) for _ in range(_CALIBRATION_SAMPLES)],
+    side = openvino.Core().read_model(models / "images.onnx").inputs[0].partial_shape[1]
+    numbers = range(_CALIBRATION_SAMPLES)
+    samples = {  # as glimpse's own int8 is made for
+        "images": [draw(number, side.get_length())[None] for number in numbers],
+        "texts": [tokenize([next(texts)]) for _ in numbers],
     }
     for name, inputs in samples.items():
         model = openvino.Core().read_model(models / f"{name}.onnx")

@@ -13,17 +13,30 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, stacks
-from benchmarks.peers.catalogue import PEERS, ROOT, Peer, environments
+import numpy as np
+
+from benchmarks import machine, recall, stacks
+from benchmarks.peers.catalogue import (
+    BUNDLED,
+    PEERS,
+    ROOT,
+    Environment,
+    Model,
+    Peer,
+    environments,
+    random_model,
+)
 from benchmarks.report import Figure, Report, Spread, percentile, shown
 from benchmarks.weights import random_vit_b_32
+from demo.evaluate import queries
 from glimpse.cli.console import say
 from services.common.cpus import usable_cpus
+from services.encoder.hardware import cpu_has_bf16
 
 _OURS = "glimpse"
 _COLUMNS = {
@@ -33,8 +46,10 @@ _COLUMNS = {
     "p99_ms": "p99 ms",
     "rss_mb": "memory MB",
     "start_s": "start s",
+    "kept": "neighbours kept",
 }
-_HIGHER_IS_BETTER = frozenset({"images_per_s", "texts_per_s"})
+_HIGHER_IS_BETTER = frozenset({"images_per_s", "texts_per_s", "kept"})
+_MIN_KEPT = 0.98  # with less, a peer is ahead of nobody
 
 
 @dataclass
@@ -48,20 +63,30 @@ class Measured:
     p99_ms: list[float] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
     start_s: list[float] = field(default_factory=list)
+    kept: list[float] = field(default_factory=list)
 
     def median(self, column: str) -> float | None:
         values = getattr(self, column)
         return statistics.median(values) if values else None
 
+    @property
+    def keeps_enough(self) -> bool:
+        """Of fp32's neighbours, as far as that was measured."""
+        kept = self.median("kept")
+        return kept is None or kept >= _MIN_KEPT
+
 
 class Loaded:
     """A peer's process. Raises RuntimeError, with what it wrote last, wherever it ends early."""
 
-    def __init__(self, peer: Peer, python: Path, weights: Path, threads: int) -> None:
+    def __init__(self, peer: Peer, python: Path, model: Model, threads: int) -> None:
         self._log = (stacks.OUTPUT / f"peer-{peer.name}.log").open("w+", encoding="utf-8")
         started_s = time.perf_counter()
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.peers.worker", peer.name, weights, str(threads)],
+            [
+                *(python, "-m", "benchmarks.peers.worker", peer.name),
+                *map(str, (model.weights, model.folder, model.image_size, threads)),
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.PIPE,
@@ -69,13 +94,24 @@ class Loaded:
             stderr=self._log,
             text=True,
         )
-        ready = self._answer()
+        try:
+            ready = self._answer()
+        except BaseException:  # an interrupt, too: nobody else would end it
+            self.close()
+            raise
         self.start_s: float = ready["start_s"] or time.perf_counter() - started_s
         self._pid: int = ready["pid"]
 
     def run(self, what: str, seconds: float) -> dict[str, Any]:
+        return self._ask({"what": what, "seconds": seconds})
+
+    def encode_all(self, folder: Path) -> None:
+        """As Worker.encode_all."""
+        self._ask({"what": "all", "folder": str(folder)})
+
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"what": what, "seconds": seconds}) + "\n")
+        self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
@@ -104,11 +140,17 @@ class Loaded:
 def measure(options: argparse.Namespace, weights: Path) -> dict[str, Measured]:
     """By name, in the table's order."""
     measured = {name: Measured() for name in options.only or PEERS}
+    model = random_model(weights)
+    kinds = environments([model, BUNDLED])
     loaded: dict[str, Loaded] = {}
     try:
         for name in measured:
             try:
-                loaded[name] = _load(PEERS[name], weights, options.threads)
+                say(f"  {name}")
+                if PEERS[name].needs_bf16 and not cpu_has_bf16():  # emulated, it takes for ever
+                    raise RuntimeError("the processor has no bf16 instructions")
+                kinds[PEERS[name].environment].install()
+                loaded[name] = _load(PEERS[name], model, kinds, options.threads)
             except RuntimeError as error:
                 measured[name].reason = str(error)
                 say(f"  {name}: {error}")
@@ -126,14 +168,32 @@ def measure(options: argparse.Namespace, weights: Path) -> dict[str, Measured]:
     finally:
         for peer in loaded.values():
             peer.close()
+    for name in loaded:
+        if PEERS[name].takes_any:
+            say(f"Neighbours of {name} ...")
+            try:
+                measured[name].kept.append(_kept(PEERS[name], kinds, options.threads))
+            except RuntimeError as error:
+                say(f"  {error}")
     return measured
 
 
-def _load(peer: Peer, weights: Path, threads: int) -> Loaded:
-    environment = environments(weights)[peer.environment]
-    say(f"  {peer.name}")
-    environment.install()
-    return Loaded(peer, environment.python, weights, threads)
+def _load(peer: Peer, model: Model, kinds: Mapping[str, Environment], threads: int) -> Loaded:
+    return Loaded(peer, kinds[peer.environment].python, model, threads)
+
+
+def _kept(peer: Peer, kinds: Mapping[str, Environment], threads: int) -> float:
+    """The share of fp32's nearest pictures that it keeps on the bundled model."""
+    folder = stacks.OUTPUT / "peer-vectors"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "pixels.npy", recall.pixels(BUNDLED.image_size))
+    (folder / "texts.json").write_text(json.dumps(queries()))
+    loaded = _load(peer, BUNDLED, kinds, threads)
+    try:
+        loaded.encode_all(folder)
+    finally:
+        loaded.close()
+    return recall.kept(np.load(folder / "images.npy"), np.load(folder / "texts.npy"))
 
 
 def _round(peer: Loaded, measured: Measured, seconds: float) -> None:
@@ -145,16 +205,21 @@ def _round(peer: Loaded, measured: Measured, seconds: float) -> None:
 
 
 def ahead(name: str, measured: dict[str, Measured]) -> list[str]:
-    """The columns in which a peer beats the best of glimpse's rows."""
-    found = []
+    """The columns in which a peer beats the best of glimpse's rows; none where it keeps too few of
+    fp32's neighbours, and only rows of glimpse count that keep enough."""
+    found: list[str] = []
+    if not measured[name].keeps_enough:
+        return found
     for column in _COLUMNS:
         ours = [
             value
             for other, row in measured.items()
-            if other.startswith(_OURS) and (value := row.median(column)) is not None
+            if other.startswith(_OURS)
+            and row.keeps_enough
+            and (value := row.median(column)) is not None
         ]
         theirs = measured[name].median(column)
-        if not ours or theirs is None or name.startswith(_OURS):
+        if not ours or theirs is None or name.startswith(_OURS) or column == "kept":
             continue
         if theirs > max(ours) if column in _HIGHER_IS_BETTER else theirs < min(ours):
             found.append(column)
@@ -165,12 +230,12 @@ def table(measured: dict[str, Measured]) -> str:
     """Markdown: a row for each peer; where one is ahead, its last column says in what."""
     lines = [
         f"| | {' | '.join(_COLUMNS.values())} | better than glimpse's best in |",
-        "|---|---|---|---|---|---|---|---|",
+        f"|---|{'---|' * len(_COLUMNS)}---|",
     ]
     for name, row in measured.items():
         what = PEERS[name].what
         if row.reason:
-            lines.append(f"| {what} | not run: {row.reason} | | | | | | |")
+            lines.append(f"| {what} | not run: {row.reason} |{' |' * len(_COLUMNS)}")
             continue
         values = [shown(row.median(column)) for column in _COLUMNS]
         words = ", ".join(_COLUMNS[column].split()[0] for column in ahead(name, measured))

@@ -28,14 +28,17 @@ class ServerProcess:
             env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
         )
-        while not is_ready():
-            if (
-                self._process.poll() is not None
-                or time.perf_counter() - started_s > _START_TIMEOUT_S
-            ):
-                self.stop()
-                raise RuntimeError(f"{' '.join(arguments[:2])} did not start")
-            time.sleep(_LOOK_S)
+        try:
+            while not is_ready():
+                if (
+                    self._process.poll() is not None
+                    or time.perf_counter() - started_s > _START_TIMEOUT_S
+                ):
+                    raise RuntimeError(f"{' '.join(arguments[:2])} did not start")
+                time.sleep(_LOOK_S)
+        except BaseException:  # an interrupt, too: nobody else would end it
+            self.stop()
+            raise
         self.start_s = time.perf_counter() - started_s
         self.pid = self._process.pid
 

@@ -14,7 +14,6 @@ from benchmarks import tutorial
 from benchmarks.peers.backend import (
     CONTEXT_TOKENS,
     DEVIATION,
-    IMAGE_SIZE,
     MEAN,
     Backend,
     Pixels,
@@ -59,7 +58,7 @@ class Batches(Backend):
 
 
 class ImageTower(torch.nn.Module):
-    """uint8 pixels [N, 224, 224, 3] to unit vectors [N, 512]."""
+    """uint8 pixels [N, S, S, 3] to unit vectors [N, 512]."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -89,8 +88,10 @@ def export(weights: Path, folder: Path) -> None:
     """Writes images.onnx and texts.onnx, in fp32, for any batch size."""
     model = openai_clip.build_model(torch.load(weights, weights_only=True))
     torch.backends.mha.set_fastpath_enabled(False)  # its one fused operator has no counterpart
+    side: Any = model.get_submodule("visual").input_resolution
+    folder.mkdir(parents=True, exist_ok=True)
     examples = {
-        "images": (ImageTower(model), torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)),
+        "images": (ImageTower(model), torch.zeros(2, side, side, 3, dtype=torch.uint8)),
         "texts": (TextTower(model), torch.ones(2, CONTEXT_TOKENS, dtype=torch.int64)),
     }
     for name, (tower, example) in examples.items():

@@ -1,6 +1,7 @@
-"""One peer in its own environment, measured when the parent asks: `… worker PEER WEIGHTS THREADS`.
+"""One peer in its own environment, measured when the parent asks: `… worker PEER MODEL THREADS`.
 
 Reads one job per line, as JSON, and answers each with a line; the first line says that it is ready.
+MODEL is three arguments: weights, the folder of what was made of them, the side of its pictures.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.peers.backend import IMAGE_SIZE, Backend
-from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.backend import Backend
+from benchmarks.peers.catalogue import PEERS, Model
 from benchmarks.texts import new_texts
 
 
@@ -42,11 +43,11 @@ class Result:
 class Worker:
     """The peer, and what it is sent: always new texts, the same few batches of noise."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, image_size: int) -> None:
         self._backend = backend
         self._texts = new_texts(seed=11)
         self._lock = threading.Lock()
-        shape = (backend.images_per_call, IMAGE_SIZE, IMAGE_SIZE, 3)
+        shape = (backend.images_per_call, image_size, image_size, 3)
         self._pixels = np.random.default_rng(12).integers(0, 256, shape, dtype=np.uint8)
 
     def run(self, job: Job) -> Result:
@@ -64,6 +65,17 @@ class Worker:
         return self._measure(
             lambda: backend.encode_texts(self._some_texts(count)), count, callers, job.seconds
         )
+
+    def encode_all(self, folder: Path) -> None:
+        """Vectors of the folder's pixels.npy and texts.json, as images.npy and texts.npy there."""
+        backend, size = self._backend, self._backend.images_per_call
+        pixels = np.load(folder / "pixels.npy")
+        texts = json.loads((folder / "texts.json").read_text())
+        parts = [pixels[first : first + size] for first in range(0, len(pixels), size)]
+        images = [backend.vectors(backend.encode_images(part)) for part in parts]
+        np.save(folder / "images.npy", np.concatenate(images))
+        found = [backend.vectors(backend.encode_texts([text])) for text in texts]
+        np.save(folder / "texts.npy", np.concatenate(found))
 
     def _some_texts(self, count: int) -> list[str]:
         with self._lock:
@@ -103,18 +115,25 @@ def _lines() -> Iterator[str]:
 
 def main() -> None:
     """Loads the peer named on the command line, and serves jobs until standard input ends."""
-    name, weights, threads = sys.argv[1:]
+    name, weights, folder, image_size, threads = sys.argv[1:]
     output = sys.stdout
     sys.stdout = sys.stderr  # some packages print
-    backend = PEERS[name].load(Path(weights), int(threads))
+    model = Model(Path(weights), Path(folder), int(image_size))
+    backend = PEERS[name].load(model, int(threads))
     try:
-        worker = Worker(backend)
+        worker = Worker(backend, model.image_size)
         for what in ("images", "texts"):
             worker.run(Job(what, 0.01))
         ready = {"pid": backend.server_pid or os.getpid(), "start_s": backend.start_s}
         print(json.dumps(ready), file=output, flush=True)
         for line in _lines():
-            print(json.dumps(asdict(worker.run(Job(**json.loads(line))))), file=output, flush=True)
+            job = json.loads(line)
+            if job["what"] == "all":
+                worker.encode_all(Path(job["folder"]))
+                result = {}
+            else:
+                result = asdict(worker.run(Job(**job)))
+            print(json.dumps(result), file=output, flush=True)
     finally:
         backend.close()
 
