@@ -15,6 +15,7 @@ class NameServer:
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
+        self.asked = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve)
@@ -41,6 +42,7 @@ class NameServer:
             if not asked:
                 return
             self._socket.sendto(self._answer(asked), caller)
+            self.asked += 1
 
     def _answer(self, asked: bytes) -> bytes:
         """Header, question and answers as in RFC 1035, section 4; a record lives for 0 s."""

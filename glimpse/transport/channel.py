@@ -14,6 +14,12 @@ from glimpse.transport.reloading_channel import ReloadingAioChannel, ReloadingCh
 MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message that a channel takes or sends unless told otherwise, in bytes."""
 
+# A connection that is not there by then is tried again, after the name has been resolved anew: the
+# address of a pod that has gone may swallow what is sent there, and where a caller knows no other,
+# calls wait for it. Otherwise that takes 10 s, by the time-out of keep-alive, in which most calls
+# end by their deadline. A connection with TLS takes up to four round trips.
+_MAX_CONNECT_S = 2.0
+
 # A service that refuses says after how long to come back, or that it is too late for that. gRPC's
 # own RESOURCE_EXHAUSTED, for messages that are too large, says neither: tries end with the fifth.
 _RETRY = {
@@ -35,7 +41,10 @@ _STREAMS = [
 
 
 def channel_options(
-    target: str, max_message_bytes: int = MAX_MESSAGE_BYTES, retry: bool = True
+    target: str,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    retry: bool = True,
+    max_connect_s: float = _MAX_CONNECT_S,
 ) -> list[tuple[str, int | str]]:
     """Round robin over a name's addresses, keep-alive, message limits, and retries if wanted.
 
@@ -63,6 +72,7 @@ def channel_options(
         # A peer that comes back is noticed within a second, not after gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.min_reconnect_backoff_ms", int(max_connect_s * 1000)),  # of one try, by its name
         # Nor after half a minute where it comes back under another address, as a pod does.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         *proxy_options(target),
@@ -79,12 +89,13 @@ def open_aio_channel(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     retry: bool = True,
     credentials: Credentials = PLAINTEXT,
+    max_connect_s: float = _MAX_CONNECT_S,
 ) -> grpc.aio.Channel:
     """An asyncio channel to `target`: HOST:PORT, or dns:///NAME:PORT for all of a name.
 
     Raises UnusableCredentials.
     """
-    options = channel_options(target, max_message_bytes, retry)
+    options = channel_options(target, max_message_bytes, retry, max_connect_s)
 
     def open_one(tls: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
         if tls is None:

@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 _PEER = "the encoder"
 _ENCODE_IMAGES = "/glimpse.encoder.v1.Encoder/EncodeImages"
 _MAX_LOST_S = 2.0
+_LOOK_S = 2.0
 # Calls go to all replicas in turn, but other calls take turns, too: of two, one that loads may come
 # several times.
 _MAX_PASSED_OVER = 3
 _MAX_CALL_S = 600.0  # what calls on an old channel get to end: far more than any takes
+# It is near, and who waits for a connection to an address that swallows it waits for this long.
+_MAX_CONNECT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,10 @@ class EncoderClient:
     """One channel to the encoder. Every call raises a domain error of glimpse.errors.
 
     While a name has no address, as that of a pod that is being replaced, gRPC asks for one ever
-    more rarely, every two minutes in the end. So a channel on which nothing but UNAVAILABLE came
-    back for `_MAX_LOST_S` is replaced: a new one asks at once. Owned by the event loop of its first
-    call. The constructor raises UnusableCredentials of glimpse.errors.
+    more rarely, every two minutes in the end. So where nothing but UNAVAILABLE came back for
+    `_MAX_LOST_S`, a new channel, which asks at once, is tried beside the old one, and takes its
+    place when it is answered: calls do not wait for that, they go on failing at once. Owned by the
+    event loop of its first call. The constructor raises UnusableCredentials of glimpse.errors.
     """
 
     def __init__(
@@ -106,15 +110,24 @@ class EncoderClient:
     ) -> None:
         # Back-off is the caller's decision here: a search fails fast, an ingest waits longer.
         self._open = partial(
-            open_aio_channel, target, max_message_bytes, retry=False, credentials=credentials
+            open_aio_channel,
+            target,
+            max_message_bytes,
+            retry=False,
+            credentials=credentials,
+            max_connect_s=_MAX_CONNECT_S,
         )
         self._diagnosis = Diagnosis(_PEER, target, credentials)
         self._channel = self._open()
         self._stub = _stub(self._channel)
         self._lost_at_s: float | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         for closing in self._closing:
             closing.cancel()
         await asyncio.gather(self._channel.close(), *self._closing, return_exceptions=True)
@@ -129,9 +142,11 @@ class EncoderClient:
                     raise
         return await self._call(method, request, deadline)
 
-    async def model(self, deadline: Deadline) -> EncoderModel:
-        """Asks for the model that is loaded now."""
-        response = await self._call("GetModel", pb.GetModelRequest(), deadline)
+    async def model(self, deadline: Deadline, explained: bool = True) -> EncoderModel:
+        """Asks for the model that is loaded now; a failure that is to be explained may take a
+        second longer, for a look at why the encoder is away."""
+        request = pb.GetModelRequest()
+        response = await self._call("GetModel", request, deadline, explained=explained)
         model, limits = response.model, response.limits
         return EncoderModel(
             name=model.name,
@@ -189,7 +204,12 @@ class EncoderClient:
         return _batch(await self._call("EncodeImages", request, deadline, raw))
 
     async def _call(
-        self, method: str, request: Message, deadline: Deadline, raw: bytes | None = None
+        self,
+        method: str,
+        request: Message,
+        deadline: Deadline,
+        raw: bytes | None = None,
+        explained: bool = False,
     ) -> Any:
         """The answer; `raw` is sent instead of a request of the same kind."""
         identity = request_id.get()
@@ -204,31 +224,48 @@ class EncoderClient:
                 )
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    self._renew_if_lost()
-                raise await self._explained(error, method) from error
+                    self._look_anew_if_lost()
+                raise await self._told(error, explained) from error
         self._lost_at_s = None
         return answer
 
-    async def _explained(self, raw: grpc.aio.AioRpcError, method: str) -> errors.GlimpseError:
-        """What this service's callers are told, and its log: GetModel is asked by who waits for the
-        encoder, and is given the time for a look at why it is away."""
+    async def _told(self, raw: grpc.aio.AioRpcError, explained: bool) -> errors.GlimpseError:
+        """What this service's callers are told, and its log."""
         error = from_rpc_error(raw, _PEER)
-        if method == "GetModel":
+        if explained:
             error = await asyncio.to_thread(self._diagnosis.explained, error)
         return _ours(error, raw)
 
-    def _renew_if_lost(self) -> None:
+    def _look_anew_if_lost(self) -> None:
         now_s = time.monotonic()
         if self._lost_at_s is None:
             self._lost_at_s = now_s
-        if now_s - self._lost_at_s < _MAX_LOST_S:
-            return
-        self._lost_at_s = None
-        closing = asyncio.create_task(self._channel.close(grace=_MAX_CALL_S))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-        self._channel = self._open()
-        self._stub = _stub(self._channel)
+        is_looking = self._looking is not None and not self._looking.done()
+        if now_s - self._lost_at_s >= _MAX_LOST_S and not is_looking:
+            self._looking = asyncio.create_task(self._look_anew())
+
+    async def _look_anew(self) -> None:
+        """Tries a new channel; the next call that fails has another one tried."""
+        unused, grace_s = self._open(), 0.0
+        try:
+            if await _is_answered(unused) and self._lost_at_s is not None:
+                unused, self._channel = self._channel, unused
+                self._stub = _stub(self._channel)
+                self._lost_at_s, grace_s = None, _MAX_CALL_S
+        finally:
+            closing = asyncio.create_task(unused.close(grace=grace_s))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+
+async def _is_answered(channel: grpc.aio.Channel) -> bool:
+    """Whether somebody is there, be it with an error."""
+    call = _stub(channel).GetModel
+    try:
+        await call(pb.GetModelRequest(), timeout=_LOOK_S, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        return bool(from_rpc_error(error, _PEER).reason)
+    return True
 
 
 def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderStub:

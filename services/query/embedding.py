@@ -249,7 +249,7 @@ class Embedder:
     async def _current_model(self, deadline: Deadline) -> EncoderModel:
         """The encoder's model and limits, asked for once."""
         if self._model is None:
-            self._model = await self._encoder.model(deadline)
+            self._model = await self._encoder.model(deadline, explained=False)
         return self._model
 
     async def _mismatch(

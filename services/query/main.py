@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
-from glimpse.errors import GlimpseError
+from glimpse.errors import DeadlineExceeded, GlimpseError
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
@@ -23,6 +24,7 @@ from services.vectors.store import VectorStore
 
 # One slow answer of a busy store must not take all replicas out at once.
 _MAX_FAILURES = 3
+_MEETING_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ async def serve(settings: QuerySettings, store: VectorStore) -> int:
     servicer = build(settings, store, encoder, QueryMetrics())
     query_pb2_grpc.add_QueryServicer_to_server(servicer, server.grpc)
     await server.start()
-    server.supervise(_watch_store(server, store, settings), "watching Milvus")
+    server.supervise(_watch_store(server, store, encoder, settings), "watching Milvus")
     return await server.run(encoder.close, store.close)
 
 
@@ -63,11 +65,29 @@ def main() -> int:
     return run_service(settings, lambda: serve(settings, MilvusStore.of(settings)))
 
 
-async def _watch_store(server: Server, store: VectorStore, settings: QuerySettings) -> None:
+async def _meet(encoder: EncoderClient) -> None:
+    """Returns once the encoder has answered, so that the first search finds a connection to it, or
+    has not for a while: a pod may be ready before the network lets it through."""
+    deadline = Deadline(_MEETING_S)
+    with contextlib.suppress(DeadlineExceeded):
+        while True:
+            try:
+                await encoder.model(deadline)
+                return
+            except DeadlineExceeded:
+                raise
+            except GlimpseError:
+                await asyncio.sleep(_MEETING_S / 10)
+
+
+async def _watch_store(
+    server: Server, store: VectorStore, encoder: EncoderClient, settings: QuerySettings
+) -> None:
     """Sets health until cancelled: SERVING once the store answers, NOT_SERVING once it is silent.
 
     The encoder does not count: without it, searches by id and by vector are still answered.
     """
+    await _meet(encoder)
     wait = Wait(f"Milvus at {settings.milvus_address}", log)
     serving, failures = False, _MAX_FAILURES
     while True:

@@ -15,20 +15,21 @@ from glimpse import Client
 from glimpse.cli.ports import free_ports
 from glimpse.cli.probes import is_serving
 from glimpse.errors import NotFound
+from tests.fakes import FakeEncoder
 from tests.names import NameServer
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 DRAIN_S = 3
 CALLS = 10
 
 
 @contextlib.contextmanager
-def pod(address: str) -> Iterator[subprocess.Popen[bytes]]:
+def pod(address: str, encoder: str = "127.0.0.1:1") -> Iterator[subprocess.Popen[bytes]]:
     """The query service on a store of its own."""
     settings = {
         "QUERY_LISTEN": address,
         "QUERY_METRICS_LISTEN": "127.0.0.1:0",
-        "QUERY_ENCODER": "127.0.0.1:1",
+        "QUERY_ENCODER": encoder,
         "QUERY_MILVUS_URI": "http://127.0.0.1:1",
         "QUERY_DRAIN_S": str(DRAIN_S),
     }
@@ -79,3 +80,19 @@ def test_pod_that_stops_answers_until_dns_names_another_one(names):
         for _ in range(CALLS):
             call(client)
     assert old.returncode == 0
+
+
+async def test_pod_has_found_the_encoder_before_it_is_ready():
+    class Encoder(FakeEncoder):
+        has_answered = False
+
+        async def GetModel(self, request, context):
+            self.has_answered = True
+            return await super().GetModel(request, context)
+
+    encoder, (port,) = Encoder(), free_ports(1)
+    address = f"127.0.0.1:{port}"
+    async with encoder.serve() as target:
+        with pod(address, target):
+            await until(lambda: is_serving(address) or encoder.has_answered)
+            assert encoder.has_answered

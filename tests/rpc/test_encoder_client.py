@@ -11,12 +11,18 @@ import pytest
 
 from glimpse import errors
 from glimpse.cli.ports import free_ports
+from services.common import encoder_client
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
 from tests.fakes import FakeEncoder
+from tests.swallowing import swallowing
 from tests.waiting import until, until_answered
 
 _A, _IN = 1, 1
+
+ON_LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="127.0.0.2 is the machine's own, and a full queue swallows"
+)
 
 
 class NameServer(asyncio.DatagramProtocol):
@@ -63,7 +69,7 @@ async def answered(peer):
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is the machine's own on Linux only")
+@ON_LINUX
 async def test_encoder_that_comes_back_under_another_address_is_found_within_seconds(names):
     encoder, (port,) = FakeEncoder(), free_ports(1)
     peer = EncoderClient(names.target(port), 2**20)
@@ -86,6 +92,33 @@ async def test_encoder_that_had_no_address_for_long_is_found_within_seconds(name
         names.address = "127.0.0.1"
         await asyncio.wait_for(answered(peer), 6)
     await peer.close()
+
+
+@ON_LINUX
+async def test_address_that_swallows_connections_is_given_up_long_before_the_deadline():
+    with swallowing() as port:
+        peer = EncoderClient(f"127.0.0.1:{port}", 2**20)
+        with pytest.raises(errors.Unavailable):
+            await peer.model(Deadline(8))
+        await peer.close()
+
+
+@ON_LINUX
+async def test_calls_fail_at_once_while_a_lost_encoder_is_looked_for(names, monkeypatch):
+    monkeypatch.setattr(encoder_client, "_MAX_LOST_S", 0.1)
+    monkeypatch.setattr(encoder_client, "_MAX_CONNECT_S", 30)  # who waits for that is late
+    encoder, (port,) = FakeEncoder(), free_ports(1)
+    peer = EncoderClient(names.target(port), 2**20)
+    async with encoder.serve(port):
+        names.address = "127.0.0.1"
+        await peer.model(Deadline(10))
+    with swallowing("127.0.0.2", port):
+        names.address = "127.0.0.2"
+        enough = names.questions + 3
+        while names.questions < enough:
+            with pytest.raises(errors.Unavailable):
+                await peer.encode_texts(["dog"], Deadline(5))
+        await peer.close()
 
 
 async def test_texts_go_to_a_replica_that_serves_while_another_loads():

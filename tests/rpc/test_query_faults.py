@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import code_pb2
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
 from glimpse.query.v1 import query_pb2 as pb
+from glimpse.transport.diagnosis import Diagnosis
 from services.query.metrics import QueryMetrics
 from tests.memory_store import MemoryStore
 from tests.query_service import (
@@ -194,3 +196,17 @@ async def test_cancelled_searches_cancel_the_encoding_that_they_share(store, enc
         for call in sharing:
             call.cancel()
         await until(lambda: encoder.in_flight == 0)
+
+
+async def test_searches_do_not_wait_for_a_look_at_why_the_encoder_is_away(monkeypatch):
+    looks = []
+    monkeypatch.setattr(Diagnosis, "cause", looks.append)
+    store = MemoryStore()
+    await fill(store, rows())
+    words = [pb.BatchQuery(text="dog"), pb.BatchQuery(text="cat")]  # for which limits are asked
+    async with query_service(store, "127.0.0.1:1") as query:
+        response = await query.BatchSearch(
+            pb.BatchSearchRequest(collection=COLLECTION, queries=words), timeout=TIMEOUT_S
+        )
+    assert [result.error.code for result in response.results] == [code_pb2.UNAVAILABLE] * 2
+    assert looks == []
