@@ -125,8 +125,20 @@ def dns(manifests: Manifests) -> Iterator[str]:
     for pod in manifests.services:
         found = read(pod.main.service, manifests.environment(pod.main))
         spec = pod.owner["spec"]
-        if isinstance(found, str) or spec.get("strategy", {}).get("type") == "Recreate":
-            continue  # a pod that goes before the next one comes is missed anyway
+        is_named_early = any(
+            service["spec"].get("publishNotReadyAddresses", False)
+            for service in manifests.of("Service")
+            if matches({"matchLabels": service["spec"].get("selector", {})}, pod.labels)
+        )
+        if spec.get("strategy", {}).get("type") == "Recreate":
+            # A pod that goes before the next one comes is missed anyway, but not for longer.
+            if not is_named_early:
+                yield f"{pod.name}: DNS remembers {_DNS_LIFE_S} s too long that there is none"
+            continue
+        if is_named_early:
+            yield f"{pod.name}: callers are sent to pods that stop, or do not serve yet"
+        if isinstance(found, str):
+            continue
         if (ready_s := spec.get("minReadySeconds", 0)) < needed_s:
             yield f"{pod.name}: the next one goes {ready_s} s after a new one is ready: {_UNKNOWN}"
         if found.drain_s < needed_s:
