@@ -24,6 +24,7 @@ CHAOS ?=
 HOSTILE ?=
 FIRST_DAY ?=
 CLUSTER ?=
+IMAGES ?=
 CONTEXT ?=
 CORPUS ?=
 
@@ -214,11 +215,12 @@ cluster-test: $(VENV)/.dev ## hold the manifests against a real Kubernetes with 
 	$(if $(CONTEXT),$(BIN)/python -m tests.cluster --context $(CONTEXT) $(CLUSTER),$(BIN)/python -m tests.cluster.toolchain)
 	$(if $(CONTEXT),,$(BIN)/python -m pytest tests/cluster)
 
-# Takes three quarters of an hour, and the first time as long to build; writes build/bench/cluster.json. Needs root, and
-# Debian's packages that it names. Shorter: CLUSTER="--roll-outs 1 --evictions 1 --scale-downs 1 --kills 1"
+# Takes about 40 minutes, and the first time as long to build; writes build/bench/cluster.json. Needs root, and Debian's
+# packages that it names. Shorter: CLUSTER="--roll-outs 1 --drains 1 --scale-downs 1 --indexer-roll-outs 1 --kills 1
+# --encoder-roll-outs 1 --control-roll-outs 0". IMAGES=--cuda: the encoder's image from its own Dockerfile, 6 GB.
 cluster-pods: $(VENV)/.dev ## replace pods under load, on a node in namespaces of its own; no search may fail
 	$(BIN)/python -m tests.cluster.toolchain --node
-	$(BIN)/python -m tests.cluster.images
+	$(BIN)/python -m tests.cluster.images $(IMAGES)
 	$(BIN)/python -m tests.cluster $(CLUSTER)
 
 # Its module replaces others, which `go install` does not take from afar. Rules need no service discovery.

@@ -3,9 +3,10 @@
     python -m tests.cluster [--context kind-glimpse]
 
 Without a context, the cluster is one of our own: a control plane and a node in namespaces of this
-machine, with Milvus Lite in the place of Milvus. With one, it is whatever cluster kubectl knows by
-that name, with Milvus operator and the images in it (docs/kubernetes.md). Either gets
-overlays/local with two pods of query and indexer each. Writes build/bench/cluster.json.
+machine, with Milvus Lite in the place of Milvus; certificates and tokens come with it. With one, it
+is whatever cluster kubectl knows by that name, with Milvus operator and the images in it
+(docs/kubernetes.md). Either gets overlays/local with two pods of query and indexer each. Writes
+build/bench/cluster.json.
 """
 
 from __future__ import annotations
@@ -15,29 +16,18 @@ import contextlib
 import json
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import machine, stacks
 from benchmarks.report import Report
-from glimpse.cli.console import say
-from tests.cluster import images, isolation, neighbours, node, toolchain, tour
-from tests.cluster.callers import Callers
+from tests.cluster import images, isolation, node, toolchain, tour
 from tests.cluster.control_plane import ControlPlane, started
-from tests.cluster.disturbances import Disturbances
-from tests.cluster.figures import BACK_S, Findings
+from tests.cluster.course import Course
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.reach import wrong_edges
-
-MANIFESTS = Path(__file__).parent / "manifests"
-COUNTS = {"encoder": 1, "indexer": 2, "query": 2}
+from tests.cluster.own_course import OwnCourse
 
 _LAST_LINES = 30
-_CALM_S = 30.0  # what calls take while nothing is replaced
-
-Span = tuple[float, float]  # of the clock
 
 
 @contextlib.contextmanager
@@ -100,102 +90,16 @@ def _show_logs(folder: Path) -> None:
         print(f"{log.parent.name}:", *lines, sep="\n  ", file=sys.stderr)
 
 
-def run(kubectl: Kubectl, overlay: Path, options: argparse.Namespace) -> Findings:
-    """Deploys, and disturbs what is deployed."""
-    findings = Findings(changed_lines=apply_twice(kubectl, overlay))
-    disturbances = Disturbances(kubectl)
-    say("Waiting for pods ...")
-    try:
-        for name, count in COUNTS.items():
-            disturbances.await_settled(name, count)
-    except TimeoutError:
-        print(kubectl("get", "pods,events", "--all-namespaces"), file=sys.stderr)
-        raise
-    with neighbours.running(kubectl):
-        if not options.context:
-            findings.missing_pictures = tour.missing_pictures(kubectl)
-        findings.wrong_edges = wrong_edges(kubectl)
-    callers = Callers(kubectl)
-    callers.remove()
-    try:
-        callers.start()
-        disturbed, back = measure(disturbances, options)
-        callers.stop()
-    finally:
-        callers.remove()
-    findings.calls = {name: callers.between(*span) for name, span in disturbed.items()}
-    findings.late = [call for span in back for call in callers.between(*span) if call.error]
-    findings.acknowledged = callers.acknowledged
-    findings.wrong_pictures = callers.wrong_pictures
-    return findings
-
-
-def apply_twice(kubectl: Kubectl, overlay: Path) -> list[str]:
-    """Deploys; what changes when that is done again. Budgets are said to, and do not:
-    tests/cluster/test_api.py."""
-    kubectl("apply", "-k", str(overlay))
-    lines = kubectl("apply", "-k", str(overlay)).splitlines()
-    budgets = "poddisruptionbudget."
-    return [line for line in lines if not line.endswith(" unchanged") and budgets not in line]
-
-
-def measure(
-    disturbances: Disturbances, options: argparse.Namespace
-) -> tuple[dict[str, Span], list[Span]]:
-    """When what was disturbed, and when the encoder had been back for long enough.
-
-    Query and indexer are disturbed side by side, the encoder after them.
-    """
-
-    def disturb_query() -> None:
-        repeat(options.roll_outs, disturbances.roll_out, "query")
-        repeat(options.evictions, disturbances.evict, "query")
-        repeat(options.scale_downs, disturbances.scale_down, "query")
-
-    def disturb_indexer() -> None:
-        repeat(options.indexer_roll_outs, disturbances.roll_out, "indexer")
-        repeat(options.kills, disturbances.kill, "indexer")
-
-    calm_s = time.time()
-    time.sleep(_CALM_S)
-    say("Replacing pods of query and indexer ...")
-    begun_s = time.time()
-    with ThreadPoolExecutor(2) as pool:
-        for each in [pool.submit(disturb_query), pool.submit(disturb_indexer)]:
-            each.result()
-    # Callers may still know those that have gone.
-    time.sleep(BACK_S)
-    ended_s = time.time()
-    say("Replacing the encoder's pod ...")
-    back: list[Span] = []
-    for _ in range(options.encoder_roll_outs):
-        disturbances.roll_out("encoder")
-        back_s = time.time() + BACK_S
-        time.sleep(BACK_S + 10)
-        back.append((back_s, time.time()))
-    spans = {
-        "nothing": (calm_s, begun_s),
-        "query and indexer": (begun_s, ended_s),
-        "encoder": (ended_s, time.time()),
-    }
-    return spans, back
-
-
-def repeat(times: int, disturb: Callable[[str], None], name: str) -> None:
-    for number in range(times):
-        disturb(name)
-        say(f"{disturb.__name__} of {name}: {number + 1} of {times}")
-
-
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster")
     parser.add_argument("--context", help="of a cluster that kubectl knows; default: our own")
     parser.add_argument("--roll-outs", type=int, default=10, help="of query")
-    parser.add_argument("--evictions", type=int, default=5, help="of query pods")
+    parser.add_argument("--drains", type=int, default=5, help="of the node with query's pods")
     parser.add_argument("--scale-downs", type=int, default=5, help="of query")
     parser.add_argument("--indexer-roll-outs", type=int, default=5)
     parser.add_argument("--kills", type=int, default=5, help="of indexer pods")
     parser.add_argument("--encoder-roll-outs", type=int, default=5)
+    parser.add_argument("--control-roll-outs", type=int, default=5, help="of query, without drain")
     return parser.parse_args(arguments)
 
 
@@ -207,27 +111,30 @@ def main(arguments: list[str]) -> int:
     try:
         if options.context:
             kubectl = Kubectl(toolchain.kubectl(), f"--context={options.context}")
-            return report(run(kubectl, MANIFESTS / "two-pods", options), options)
+            return carry_out(Course(kubectl, options), options)
         if folder is None:
             images.check()
             if isolation.has_other_kubelet():
                 raise toolchain.Unavailable("a kubelet runs on this machine, and one is enough")
             return isolation.run_inside("tests.cluster", arguments)
         with own_cluster(folder) as kubectl:
-            return report(run(kubectl, MANIFESTS / "node", options), options)
+            return carry_out(OwnCourse(kubectl, options, folder / "reader"), options)
     except toolchain.Unavailable as error:
         print(error, file=sys.stderr)
         return toolchain.UNAVAILABLE
 
 
-def report(findings: Findings, options: argparse.Namespace) -> int:
-    """Written down; the exit code."""
+def carry_out(course: Course, options: argparse.Namespace) -> int:
+    """Runs it, and writes down what came of it, also where it was broken off; the exit code."""
     target = f"cluster-test CONTEXT={options.context}" if options.context else "cluster-pods"
     report = Report("cluster", f"make {target}", machine.describe())
-    report.figures = findings.figures(options)
-    report.details = findings.details() | {"options": vars(options)}
-    report.write(stacks.OUTPUT / "cluster.json")
-    print(report.table())
+    try:
+        course.run()
+    finally:
+        report.figures = course.findings.figures(options)
+        report.details = course.findings.details() | {"options": vars(options)}
+        report.write(stacks.OUTPUT / "cluster.json")
+        print(report.table())
     return 0 if all(figure.is_met is not False for figure in report.figures) else 1
 
 

@@ -7,22 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import caller
-from tests.cluster.kubectl import Kubectl
+from tests.cluster import caller, intruder
+from tests.cluster.kubectl import Kubectl, Refused
 from tests.waiting import wait_until
 
+NAMESPACE = "shop"
+
+_HERE = f"--namespace={NAMESPACE}"
 _MANIFEST = Path(__file__).parent / "manifests" / "caller.yaml"
-_NAMESPACE = "--namespace=shop"
 _FIRST = 20  # searches that the callers have made before anything is disturbed
+_SHOWN_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Call:
-    """When a search began, by the clock, how long it took, and its caller's error: "" for hits."""
+    """When a search began, by the clock, how long it took, and its caller's error: "" for hits.
+
+    Of what it took, `service_s` passed in the query service. `machine_late_s`: how much longer than
+    it should the caller's pause took before, for want of a processor.
+    """
 
     begun_s: float
     took_s: float
     error: str = ""
+    caller: str = ""
+    service_s: float = 0.0
+    machine_late_s: float = 0.0
 
     @property
     def ended_s(self) -> float:
@@ -38,12 +48,18 @@ class Callers:
         self.acknowledged = 0
         self.wrong_pictures: list[str] = []
 
+    def make_place(self) -> None:
+        """Their namespace, empty, from which they may index; whether they may search is next."""
+        self.remove()
+        self._kubectl("create", "namespace", NAMESPACE)
+        self._kubectl("label", "namespace", NAMESPACE, "glimpse/may-index=true")
+
     def start(self) -> None:
-        """Returns once it searches."""
+        """Returns once they search."""
+        files = (f"--from-file={module.__file__}" for module in (caller, intruder))
+        self._kubectl("create", "configmap", "caller", _HERE, *files)
         self._kubectl("apply", "-f", str(_MANIFEST))
-        content = f"--from-file={caller.__file__}"
-        self._kubectl("create", "configmap", "caller", _NAMESPACE, content)
-        wait_until(self._searches, "the callers find nothing", look_s=1.0)
+        wait_until(self._searches, "the callers find nothing", 300, _SHOWN_PAUSE_S)
 
     def _searches(self) -> bool:
         """Whether searches succeed: the first ones come while connections are made."""
@@ -52,26 +68,30 @@ class Callers:
 
     def _written(self) -> list[dict[str, Any]]:
         """Raises RuntimeError with everything, if it has failed."""
-        phase = self._kubectl.get("pod/caller", _NAMESPACE)["status"]["phase"]
+        phase = self._kubectl.get("pod/caller", _HERE)["status"]["phase"]
         if phase == "Pending":
             return []
-        log = self._kubectl("logs", "caller", _NAMESPACE)
+        log = self._kubectl("logs", "caller", _HERE)
         if phase == "Failed":
-            raise RuntimeError(f"the callers' pod has failed: {log}")
+            raise RuntimeError(f"the callers' pod has failed: {log[-10_000:]}")
         return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
 
     def stop(self) -> None:
-        self._kubectl("exec", "caller", _NAMESPACE, "--", "touch", str(caller.STOP))
+        self._kubectl("exec", "caller", _HERE, "--", "touch", str(caller.STOP))
         done = "--for=jsonpath={.status.phase}=Succeeded"
-        self._kubectl("wait", "pod/caller", _NAMESPACE, done, "--timeout=5m", timeout_s=360)
+        try:
+            self._kubectl("wait", "pod/caller", _HERE, done, "--timeout=5m", timeout_s=360)
+        except Refused:
+            self._written()  # raises what it failed at
+            raise
         written = self._written()
         self.calls = _calls(written)
-        self.acknowledged = written[-1]["acknowledged"]
-        self.wrong_pictures = written[-1]["wrong"]
+        (pictures,) = (line for line in written if "acknowledged" in line)
+        self.acknowledged, self.wrong_pictures = pictures["acknowledged"], pictures["wrong"]
 
     def remove(self) -> None:
         """With its namespace."""
-        self._kubectl("delete", "--ignore-not-found", "-f", str(_MANIFEST))
+        self._kubectl("delete", "--ignore-not-found", "namespace", NAMESPACE)
 
     def between(self, begun_s: float, ended_s: float) -> list[Call]:
         """Calls that ended between two moments."""

@@ -6,6 +6,7 @@ where their sources have changed.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -53,9 +54,10 @@ def check() -> None:
 
 
 class Images:
-    """Images by name, and their archives."""
+    """Images by name, and their archives; with `cuda`, the encoder's as it is deployed."""
 
-    def __init__(self) -> None:
+    def __init__(self, cuda: bool = False) -> None:
+        self._cuda = cuda
         self._folder = toolchain.cache() / "images"
         self._storage = toolchain.cache() / "buildah"
 
@@ -84,9 +86,11 @@ class Images:
             )
 
     def _dockerfiles(self) -> Iterator[tuple[str, Path]]:
+        deployed = _ROOT / "deploy" / "docker"
         for service in ("query", "indexer"):
-            yield _tagged(service), _ROOT / "deploy" / "docker" / f"{service}.Dockerfile"
-        yield _tagged("encoder"), _DOCKERFILES / "encoder.Dockerfile"
+            yield _tagged(service), deployed / f"{service}.Dockerfile"
+        encoders = deployed if self._cuda else _DOCKERFILES
+        yield _tagged("encoder"), encoders / "encoder.Dockerfile"
 
     def _debian(self) -> Path:
         """The folder of root.tar: Debian with Python, installed once."""
@@ -137,8 +141,10 @@ def _run(*command: str) -> str:
 
 def main() -> int:
     """Builds all; returns UNAVAILABLE, after one line, where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.images")
+    parser.add_argument("--cuda", action="store_true", help="the encoder's image as deployed, 6 GB")
     try:
-        Images().make()
+        Images(parser.parse_args().cuda).make()
     except Unavailable as error:
         print(error, file=sys.stderr)
         return toolchain.UNAVAILABLE

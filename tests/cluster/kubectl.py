@@ -19,8 +19,9 @@ class Kubectl:
     def __init__(
         self, program: str, *options: str, environment: Mapping[str, str] | None = None
     ) -> None:
+        self.program = program
+        self.environment = os.environ | dict(environment or {})
         self._command = [program, *options]
-        self._environment = os.environ | dict(environment or {})
 
     def __call__(self, *words: str, given: str = "", timeout_s: float = 120.0) -> str:
         """What it wrote. Raises Refused."""
@@ -37,7 +38,7 @@ class Kubectl:
         """One that runs."""
         return subprocess.Popen(
             [*self._command, *words],
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -123,6 +123,7 @@ class Node:
             "clusterDNS": [NAME_SERVER],
             "clusterDomain": "cluster.local",
             "resolvConf": "",
+            "syncFrequency": "10s",  # a changed Secret comes to a pod that often
             # The machine's disk is full of other things, and the images cannot be had again.
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,

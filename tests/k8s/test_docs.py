@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.cluster import documented
 from tests.k8s.manifests import K8S, ROOT, render
 
 PAGES = (ROOT / "docs" / "kubernetes.md", K8S / "README.md")
@@ -37,3 +38,11 @@ def test_every_secret_is_in_the_commands():
     )
     made = set(re.findall(r"create secret generic ([a-z-]+)", TEXT))
     assert made == wanted
+
+
+def test_each_command_is_run_on_a_node_of_our_own_or_said_not_to_be():
+    found = documented.commands(TEXT)
+    known = (*documented.ELSEWHERE, *(each for some in documented.RUN.values() for each in some))
+    assert [command for command in found if not command.startswith(known)] == []
+    assert [each for each in known if not any(command.startswith(each) for command in found)] == []
+    assert "name: shop" in documented.certificate(TEXT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tests.cluster.callers import Call
-from tests.cluster.figures import Findings
+from tests.cluster.figures import CALM, CONTROL, ENCODER, PODS, ROTATION, Findings
 
 HITS = Call(begun_s=0.0, took_s=0.1)
 AWAY = Call(begun_s=1.0, took_s=0.5, error="Unavailable: the encoder is away")
@@ -13,7 +13,13 @@ CUT = Call(begun_s=2.0, took_s=3.0, error="Cancelled: somebody hung up")
 
 
 OPTIONS = argparse.Namespace(
-    roll_outs=1, evictions=1, scale_downs=1, indexer_roll_outs=1, kills=1, encoder_roll_outs=1
+    roll_outs=1,
+    drains=1,
+    scale_downs=1,
+    indexer_roll_outs=1,
+    kills=1,
+    encoder_roll_outs=1,
+    control_roll_outs=1,
 )
 
 
@@ -22,15 +28,28 @@ def figures(findings: Findings) -> dict[str, float | None]:
 
 
 def test_searches_may_fail_only_while_there_is_no_encoder():
-    calls = {"nothing": [HITS], "query and indexer": [HITS, CUT, AWAY], "encoder": [AWAY, CUT]}
+    calls = {CALM: [HITS], ROTATION: [AWAY], PODS: [HITS, CUT, AWAY], ENCODER: [AWAY, CUT]}
     found = figures(Findings(calls=calls, late=[AWAY]))
     assert found["failed_searches"] == 2
+    assert found["rotation_failed_searches"] == 1
     assert found["encoder_other_errors"] == 1
     assert found["encoder_late_errors"] == 1
-    assert (found["longest_call_s"], found["calm.longest_call_s"]) == (3.0, 0.1)
+    assert (found["longest_call_s"], found["calm.longest_s"]) == (3.0, 0.1)
+    assert (found["calm.p50_ms"], found["disturbed.p99_ms"]) == (100.0, 3000.0)
 
 
-def test_reach_is_no_figure_where_nothing_enforces_policies():
-    calls = {"nothing": [], "query and indexer": [HITS], "encoder": []}
-    assert figures(Findings(calls=calls))["wrong_edges"] is None
-    assert figures(Findings(calls=calls, wrong_edges=[]))["wrong_edges"] == 0
+def test_control_that_loses_nothing_shows_that_the_callers_see_nothing():
+    met = [
+        figure.is_met
+        for calls in ([HITS], [HITS, CUT])
+        for figure in Findings(calls={CONTROL: calls}).figures(OPTIONS)
+        if figure.key == "control.failed_searches"
+    ]
+    assert met == [False, True]
+
+
+def test_what_was_not_tried_is_no_figure():
+    found = figures(Findings())
+    tried = {key for key, value in found.items() if value is not None}
+    assert tried == {"changed_lines"}
+    assert figures(Findings(wrong_edges=[], calls={PODS: [HITS]}))["wrong_edges"] == 0
