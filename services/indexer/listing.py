@@ -69,12 +69,12 @@ class Lists:
                 after_id=after_id,
                 consistency=consistency,
             )
+            if not rows:
+                return self._end(listing, page, "")
             async for identity, fields in paced(rows):
                 if not page.add(content_of(identity, fields)):
                     return self._end(listing, page, after_id)
                 after_id = identity
-            if len(rows) < read_rows:
-                return self._end(listing, page, "")
             read_rows = min(bounds.MAX_LISTED, max(1, _MAX_READ_BYTES // page.largest_bytes))
             if len(page.contents) == listing.max_rows or page.room_rows < read_rows:
                 return self._end(listing, page, after_id)

@@ -107,8 +107,8 @@ class VectorStore(Protocol):
         after_id: str = "",
         consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
-        """Ids, and the asked fields, of the first `limit` rows behind an id, in the order of ids;
-        metadata as JSON text.
+        """Ids, and the asked fields, of the first rows behind an id, in the order of ids: `limit`
+        at most, and none only where there are no more. Metadata as JSON text.
 
         Strong, the default, sees everything written before the call; bounded, everything written
         before the last strong call on the collection, as its memory has one replica. `limit` is at

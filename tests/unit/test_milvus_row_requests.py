@@ -120,16 +120,30 @@ class Listing:
         return [{"id": identity} for identity in rest[: self.piece]]
 
 
-async def test_a_short_answer_of_a_server_is_not_taken_for_the_end_of_a_list():
+async def listed(server, limit, after_id="", given=None):
+    given = {} if given is None else given
+    rows = await row_requests.list_rows(server, limit, (), after_id, "strong", given)
+    return "".join(identity for identity, _ in rows)
+
+
+async def test_a_server_that_gives_more_than_was_asked_for_is_asked_for_fewer():
+    """Each of its segments gives as many: rows beyond the limit would be read in vain."""
+    given = {}
+    server = Listing(*"abcdefghijkl", piece=9)
+    assert await listed(server, 3, given=given) == "abc"
+    server.piece = 3
+    assert await listed(server, 3, "c", given) == "def"
+    assert server.limits == [3, 1]
+    server.piece = 1  # its segments were merged
+    assert await listed(server, 3, "f", given) == "g"
+    server.piece = 3
+    assert await listed(server, 3, "g", given) == "hij"
+    assert server.limits == [3, 1, 1, 3]
+
+
+async def test_a_short_answer_of_a_server_says_nothing_of_its_segments():
+    given = {}
     server = Listing("a", "b", "c", "d", "e", piece=2)
-    rows = await row_requests.list_rows(server, 4, (), "", "strong")
-    assert [identity for identity, _ in rows] == ["a", "b", "c", "d"]
-    assert server.limits == [4, 2]
-    rows = await row_requests.list_rows(server, 4, (), "c", "strong")
-    assert [identity for identity, _ in rows] == ["d", "e"]
-
-
-async def test_no_more_rows_are_listed_than_were_asked_for():
-    server = Listing("a", "b", "c", "d", "e", piece=4)
-    rows = await row_requests.list_rows(server, 3, (), "", "strong")
-    assert [identity for identity, _ in rows] == ["a", "b", "c"]
+    assert await listed(server, 4, given=given) == "ab"
+    assert await listed(server, 4, "b", given) == "cd"
+    assert server.limits == [4, 4]

@@ -60,7 +60,9 @@ def rows_of(
     taken = {"vector"} if vectors is not None else set()
     taken |= {"metadata"} if texts is not None else set()
     others = [name for name in fields if name not in taken]
-    for number, entity in enumerate(entities):
+    # Where no column is left, pymilvus' own iterator would look for one, row by row.
+    read = entities if getattr(entities, "_lazy_field_data", None) else list.__iter__(entities)
+    for number, entity in enumerate(read):
         values = schema.fields_of(entity, others)
         if vectors is not None:
             values["vector"] = vectors[number].copy()  # or one would keep all of them

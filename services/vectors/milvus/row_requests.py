@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 from pymilvus.client.types import LoadState
@@ -73,25 +74,30 @@ async def fetch(
 
 
 async def list_rows(
-    call: MilvusCall, limit: int, fields: Sequence[str], after_id: str, consistency: Consistency
+    call: MilvusCall,
+    limit: int,
+    fields: Sequence[str],
+    after_id: str,
+    consistency: Consistency,
+    given_per_asked: MutableMapping[str, float],
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The first rows behind an id, in the order of ids; each is read out of the answer in its turn.
+    """The first rows behind an id, in the order of ids, `limit` at most; each is read out of the
+    answer in its turn.
 
     A server gives the first ones where it is told to stop for the best, Milvus Lite where it is
     told that this is an iterator's request; on servers that would put off the latest writes. A
-    server merges what its segments gave and stops where one of them has given all that it was
-    asked for: before the limit and not at the end, which only an empty answer tells, or behind it.
+    server asks each segment for as many rows as it was asked for, and merges what they gave until
+    one of them has no more: its answer may have fewer rows, and is not the end, or that many of
+    every segment. `given_per_asked`, by collection, is what the next request is divided by.
     """
     is_lite = (await call.backend()).kind == "lite"
     ordered = {"iterator": "True"} if is_lite else {"reduce_stop_for_best": True}
     how = {"consistency_level": LEVELS[consistency], **ordered}
-    rows: list[tuple[str, dict[str, Any]]] = []
-    while len(rows) < limit:
-        some = await _first_rows(call, limit - len(rows), fields, after_id, how)
-        rows += some
-        if is_lite or not some:
-            break
-        after_id = some[-1][0]
+    name = call.collection
+    asked = max(math.ceil(limit / given_per_asked.get(name, 1.0)), 1)
+    rows = await _first_rows(call, asked, fields, after_id, how)
+    if len(rows) >= asked:
+        given_per_asked[name] = len(rows) / asked
     return rows[:limit]
 
 

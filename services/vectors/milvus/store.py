@@ -90,6 +90,7 @@ class MilvusStore:
         self._writes: defaultdict[str, int] = defaultdict(lambda: 1)
         self._settled_writes: defaultdict[str, int] = defaultdict(int)
         self._progress = IndexProgress()
+        self._given_per_asked: dict[str, float] = {}  # rows of a list, by collection
         self._settling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Held while a collection is made, and while its index or its place in memory changes.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -219,6 +220,7 @@ class MilvusStore:
         await call("drop_collection", name)
         self._known.forget(name)
         self._progress.forget(name)
+        self._given_per_asked.pop(name, None)
 
     @_bounded
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
@@ -260,7 +262,9 @@ class MilvusStore:
         bounds.check_fields(fields, ALL_FIELDS)
         call = self._call(deadline, name, filters.render(filter))
         await self._recall(call)
-        return await row_requests.list_rows(call, limit, fields, after_id, consistency)
+        return await row_requests.list_rows(
+            call, limit, fields, after_id, consistency, self._given_per_asked
+        )
 
     @_bounded
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
