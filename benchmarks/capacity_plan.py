@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.queueing import Make, Outcome, Pool, Station, knee, simulate
-from benchmarks.report import Figure, Report, shown
+from benchmarks.report import Bar, Figure, Report, shown
 from benchmarks.service_times import ServiceTimes, of_capacity, with_scale
 
 _LOAD = 0.7  # of what a pod can do, as docs/sizing.md plans
@@ -176,8 +176,9 @@ def against(path: Path, objective_ms: float) -> list[Figure]:
         Figure("measured_knee_per_s", f"of {path.name}", measured),
         Figure(
             "simulation_share",
-            "simulated ÷ measured knee; 0.8 to 1.25",
+            "simulated ÷ measured knee",
             edge.per_s / measured,
+            Bar("at least", 0.8, 1.25),
         ),
     ]
 
@@ -201,7 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
     report.details = {"options": given, "service_times": times.describe()}
     report.write(options.output)
     for figure in report.figures:
-        print(f"{shown(figure.value):>10}  {figure.key:22}  {figure.meaning}{figure.reason}")
+        bar = f"; bar {figure.bar}" if figure.bar else ""
+        print(f"{shown(figure.value):>10}  {figure.key:22}  {figure.meaning}{figure.reason}{bar}")
     return 0
 
 

@@ -40,6 +40,7 @@ _START_TIMEOUT_S = 180.0
 _LOOK_S = 0.02
 _IDLE_LOOK_S = 1.0
 _IDLE_SHARE = 0.2  # of one core; a Milvus server without any call takes half of that
+_QUIET_LOOKS = 3  # in a row: a store looks for work every second or two
 
 
 @contextlib.contextmanager
@@ -138,6 +139,20 @@ def wait_until_idle(timeout_s: float = 60.0) -> None:
         time.sleep(_IDLE_LOOK_S)
         if Usage.now({}).machine_s - before.machine_s < _IDLE_SHARE * _IDLE_LOOK_S:
             return
+
+
+def wait_until_quiet(pids: Mapping[str, int], timeout_s: float) -> bool:
+    """Waits until these processes have next to nothing to do, whatever else the machine does; false
+    where they had until then."""
+    ends_at, quiet_looks = time.monotonic() + timeout_s, 0
+    before = Usage.now(pids)
+    while time.monotonic() < ends_at and quiet_looks < _QUIET_LOOKS:
+        time.sleep(_IDLE_LOOK_S)
+        after = Usage.now(pids)
+        spent_s = sum(after.by_process_s.values()) - sum(before.by_process_s.values())
+        quiet_looks = quiet_looks + 1 if spent_s < _IDLE_SHARE * _IDLE_LOOK_S else 0
+        before = after
+    return quiet_looks == _QUIET_LOOKS
 
 
 def compact(milvus_uri: str, collections: Sequence[str]) -> None:

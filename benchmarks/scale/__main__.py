@@ -119,9 +119,10 @@ async def _stage(options: argparse.Namespace, progress: Progress) -> AsyncIterat
         try:
             async with AsyncClient(stack.query, stack.indexer, timeout_s=60) as client:
                 pid, indexer = stack.processes["query"].pid, stack.processes["indexer"].pid
+                indexer_metrics = f"127.0.0.1:{stack.options.ports.indexer_metrics}"
                 yield Stage(
                     *(options, server, store, milvus, client, generator, pid),
-                    *(stack.indexer, indexer),
+                    *(stack.indexer, indexer_metrics, indexer),
                 )
         finally:
             milvus.close()
@@ -162,7 +163,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=200, help="of which recall is measured")
     parser.add_argument("--pictures", type=int, default=10_000, help="indexed again unchanged")
     parser.add_argument(
-        "--transfer-rows", type=int, default=50_000, help="exported and imported, in each round"
+        "--transfer-rows", type=int, default=50_000, help="imported in each round, at least"
     )
     parser.add_argument("--kind-rows", type=int, default=50_000, help="of each kind of index")
     parser.add_argument(

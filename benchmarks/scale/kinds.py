@@ -156,7 +156,7 @@ class Kinds:
                 timeout=_TIMEOUT_S,
             )
             milliseconds.append(1000 * (time.perf_counter() - began_s))
-            answers.append([(str(hit["id"]), hit["distance"]) for hit in hits])
+            answers.append([(world.id_of(hit["id"]), hit["distance"]) for hit in hits])
         quality = world.recall(exact, answers)
         return {
             "parameters": parameters,

@@ -54,6 +54,7 @@ class Stage:
     generator: Generator
     query_pid: int
     indexer: str  # its address
+    indexer_metrics: str
     indexer_pid: int
 
     @property
@@ -282,7 +283,7 @@ class Steps:
 
     async def transfer(self) -> dict[str, Any]:
         """Export and import, each beside bare pymilvus."""
-        return await Transfers(self._stage, self._fresh).measure()
+        return await Transfers(self._stage, LARGE, self._fresh).measure()
 
     async def _fresh(self, name: str) -> None:
         """An empty collection, for the model of the table of vectors."""

@@ -1,10 +1,11 @@
 """`glimpse export` and `import` beside bare pymilvus: its iterator over the same collection, and
-its upserts of the same rows."""
+its upserts of as many rows, each when the server has come to rest."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import resource
 import shutil
@@ -12,112 +13,186 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import stacks
 from benchmarks.cpu_time import Usage
 from benchmarks.scale import world
 from benchmarks.vectors import entity_of
+from glimpse.cli.backup.layout import MANIFEST, part_paths
 from services.common.deadline import Deadline
+from services.vectors.milvus import schema
 from services.vectors.records import ALL_FIELDS
 
 if TYPE_CHECKING:
     from benchmarks.scale.steps import Stage
 
-_FROM, _TO = "scale_from", "scale_to"
+_TO = "scale_to"
 _BATCH_ROWS = 1_000  # of bare pymilvus, both ways
+_FILE_MB = 32  # of an export: some of its files are what is imported
 _TIMEOUT_S = 600.0
 _LOOK_S = 0.2
+_MAX_QUIET_S = 120.0
+_MILVUS_S = "glimpse_milvus_latency_seconds_sum"
 
 
 class Transfers:
-    """Rounds of all four, each on the same rows; `fresh` makes an empty collection."""
+    """Rounds of all four, ours and bare pymilvus' first in turn: a whole collection is exported,
+    and some of its rows are imported into an empty one that `fresh` makes."""
 
-    def __init__(self, stage: Stage, fresh: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, stage: Stage, collection: str, fresh: Callable[[str], Awaitable[None]]
+    ) -> None:
         self._stage = stage
+        self._name = collection
         self._fresh = fresh
-        self._rows = stage.options.transfer_rows
         self._pids = {"milvus": stage.server.pid, "indexer": stage.indexer_pid}
+        self._folder = Path()
 
     async def measure(self) -> dict[str, Any]:
-        """Rows per second of each, by round, the most memory that a command had, and processor
-        milliseconds of a row by process."""
-        rounds = [await self._round() for _ in range(self._stage.options.rounds)]
-        for name in (_FROM, _TO):
-            await self._stage.store.drop_collection(name, deadline=Deadline(_TIMEOUT_S))
-        return {"rows": self._rows, "rounds": rounds}
-
-    async def _round(self) -> dict[str, Any]:
-        await self._fresh(_FROM)
-        await self._fresh(_TO)
-        found: dict[str, Any] = {"processor_ms": {}}
-        found["bare_import_per_s"] = await self._bare(found, "import", self._write_bare, _FROM)
-        await asyncio.to_thread(stacks.wait_until_idle)
-        found["bare_export_per_s"] = await self._bare(found, "export", self._read_bare)
-        folder = Path(tempfile.mkdtemp(dir=stacks.OUTPUT))
+        """Rows per second of each, by round; the most memory that a command had; milliseconds of a
+        row, by process, that the processors took, and that the indexer waited for Milvus; how many
+        rows were moved, of how many."""
+        await self._stage.store.settle(self._name, deadline=self._deadline())
+        rows = await self._stage.store.count(self._name, deadline=self._deadline())
+        self._folder = Path(tempfile.mkdtemp(prefix="transfer-", dir=stacks.OUTPUT))
         try:
-            await self._command(found, "start", "export", _TO, str(folder / "none"))
-            await self._command(found, "export", "export", _FROM, str(folder / "rows"))
-            await self._command(found, "import", "import", str(folder / "rows"), "-c", _TO)
+            rounds = [await self._round(n, rows) for n in range(self._stage.options.rounds)]
         finally:
-            shutil.rmtree(folder)
-        count = await self._stage.store.count(_TO, deadline=Deadline(_TIMEOUT_S))
-        if count != self._rows:
-            raise RuntimeError(f"{count} rows have arrived, not {self._rows}")
+            shutil.rmtree(self._folder)
+        await self._stage.store.drop_collection(_TO, deadline=self._deadline())
+        return {"rows": rows, "imported": rounds[-1]["imported"], "rounds": rounds}
+
+    async def _round(self, number: int, rows: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"processor_ms": {}, "rest": {}, "moved": {}}
+        whole, some = self._folder / "whole", self._folder / "some"
+        for folder in (whole, some):
+            shutil.rmtree(folder, ignore_errors=True)
+        await self._fresh(_TO)
+        await self._command(found, "start", 1, "export", _TO, str(self._folder / f"none-{number}"))
+
+        async def export() -> None:
+            size = ("--file-mb", str(_FILE_MB))
+            await self._command(found, "export", rows, "export", self._name, str(whole), *size)
+            found["moved"]["export"] = [_rows_of(whole), rows]
+
+        async def bare_export() -> None:
+            await self._bare(found, "bare_export", rows, lambda: self._read_bare(found, rows))
+
+        await self._in_turn(found, number, {"export": export, "bare_export": bare_export})
+        imported = _first_files(whole, some, self._stage.options.transfer_rows)
+        found["imported"] = imported
+
+        async def import_() -> None:
+            arguments = ("import", str(some), "-c", _TO, "--incomplete")
+            await self._command(found, "import", imported, *arguments)
+            there = await self._stage.store.count(_TO, deadline=self._deadline())
+            found["moved"]["import"] = [there, imported]
+
+        async def bare_import() -> None:
+            await self._bare(found, "bare_import", imported, lambda: self._write_bare(imported))
+
+        await self._in_turn(found, number, {"import": import_, "bare_import": bare_import})
         return found
 
+    async def _in_turn(
+        self, found: dict[str, Any], number: int, both: dict[str, Callable[[], Awaitable[None]]]
+    ) -> None:
+        """Both, the second one first in every other round, each with an empty collection to write
+        into, and when the server is at rest."""
+        names = list(both)
+        for name in names[::-1] if number % 2 else names:
+            await self._fresh(_TO)
+            found["rest"][name] = await self._rest()
+            await both[name]()
+
+    async def _rest(self) -> dict[str, Any]:
+        """Waits until no segment is without its index, and the server has next to nothing to do."""
+        began_s = time.monotonic()
+        is_indexed = await asyncio.to_thread(self._wait_for_index)
+        is_quiet = await asyncio.to_thread(stacks.wait_until_quiet, self._pids, _MAX_QUIET_S)
+        waited_s = round(time.monotonic() - began_s, 1)
+        return {"s": waited_s, "is_indexed": is_indexed, "is_quiet": is_quiet}
+
+    def _wait_for_index(self) -> bool:
+        if self._stage.options.store == "lite":  # which builds within a request
+            return True
+        ends_s = time.monotonic() + self._stage.options.max_wait_s
+        while time.monotonic() < ends_s:
+            index = self._stage.milvus.describe_index(self._name, schema.INDEX_NAME)
+            if not index["pending_index_rows"]:
+                return True
+            time.sleep(1)
+        return False
+
     async def _bare(
-        self,
-        found: dict[str, Any],
-        way: str,
-        work: Callable[[], tuple[float, float]],
-        written: str = "",
-    ) -> float:
-        """Rows per second; what a row took of the processors goes into `found`, with the index of
-        what was written, which `glimpse import` waits for, too."""
+        self, found: dict[str, Any], name: str, rows: int, work: Callable[[], tuple[float, float]]
+    ) -> None:
+        """Its rate goes into `found`, and what a row took of the processors, with the index of what
+        was written, which `glimpse import` waits for, too."""
         before = Usage.now(self._pids)
         seconds, busy_s = await asyncio.to_thread(work)
-        if written:
-            await self._stage.store.settle(written, deadline=Deadline(_TIMEOUT_S))
-        usage = before.until(Usage.now(self._pids), self._rows)
-        usage["caller"] = round(1000 * busy_s / self._rows, 3)
-        found["processor_ms"][f"bare_{way}"] = usage
-        return round(self._rows / seconds, 1)
+        if name == "bare_import":
+            await self._stage.store.settle(_TO, deadline=self._deadline())
+        usage = before.until(Usage.now(self._pids), rows)
+        usage["caller"] = round(1000 * busy_s / rows, 4)
+        found["processor_ms"][name] = usage
+        found[f"{name}_per_s"] = round(rows / seconds, 1)
 
-    async def _command(self, found: dict[str, Any], name: str, *arguments: str) -> None:
-        """Runs the command; its rate, the most memory that it had, in 10^6 bytes, and what a row
-        took of the processors, with the command's start, go into `found`."""
+    async def _command(self, found: dict[str, Any], name: str, rows: int, *arguments: str) -> None:
+        """Runs the command; its rate, the most memory that it had, in 10^6 bytes, what a row took
+        of the processors, with the command's start, and how long the indexer waited for Milvus' go
+        into `found`. The start itself is measured as one row."""
         before, own_s = Usage.now(self._pids), _of_children_s()
+        waited_s = self._waited_for_milvus_s()
         told, most_mb = await asyncio.to_thread(self._run, *arguments)
-        usage = before.until(Usage.now(self._pids), self._rows)
-        usage["caller"] = round(1000 * (_of_children_s() - own_s) / self._rows, 3)
+        usage = before.until(Usage.now(self._pids), rows)
+        usage["caller"] = round(1000 * (_of_children_s() - own_s) / rows, 4)
         found["processor_ms"][name] = usage
         found |= {f"{name}_per_s": told["rows_per_s"], f"{name}_mb": most_mb}
+        waited_ms = 1000 * (self._waited_for_milvus_s() - waited_s) / rows
+        found[f"{name}_milvus_ms"] = round(waited_ms, 4)
 
-    def _write_bare(self) -> tuple[float, float]:
+    def _waited_for_milvus_s(self) -> float:
+        """All requests of the indexer to Milvus that read or write rows, those at once added."""
+        with urllib.request.urlopen(
+            f"http://{self._stage.indexer_metrics}/metrics", timeout=10
+        ) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        samples = [sample for family in families for sample in family.samples]
+        return sum(
+            sample.value
+            for sample in samples
+            if sample.name == _MILVUS_S and sample.labels["operation"] in ("query", "upsert")
+        )
+
+    def _write_bare(self, rows: int) -> tuple[float, float]:
         seconds = busy_s = 0.0
-        for block in range(self._rows // world.BLOCK_ROWS):
-            entities = [entity_of(row) for row in world.block_rows(block)]
+        for first in range(0, rows, world.BLOCK_ROWS):
+            block = world.block_rows(first // world.BLOCK_ROWS)[: rows - first]
+            entities = [entity_of(row) for row in block]
             began_s, began_busy_s = time.perf_counter(), time.process_time()
             for start in range(0, len(entities), _BATCH_ROWS):
                 some = entities[start : start + _BATCH_ROWS]
-                self._stage.milvus.upsert(_FROM, some, timeout=_TIMEOUT_S)
+                self._stage.milvus.upsert(_TO, some, timeout=_TIMEOUT_S)
             seconds += time.perf_counter() - began_s
             busy_s += time.process_time() - began_busy_s
         return seconds, busy_s
 
-    def _read_bare(self) -> tuple[float, float]:
+    def _read_bare(self, found: dict[str, Any], rows: int) -> tuple[float, float]:
         count, began_s, began_busy_s = 0, time.perf_counter(), time.process_time()
         iterator = self._stage.milvus.query_iterator(
-            _FROM, batch_size=_BATCH_ROWS, output_fields=["id", *ALL_FIELDS]
+            self._name, batch_size=_BATCH_ROWS, output_fields=["id", *ALL_FIELDS]
         )
         while batch := iterator.next():
             count += len(list(batch))
         iterator.close()
-        if count != self._rows:
-            raise RuntimeError(f"the iterator gave {count} rows, not {self._rows}")
+        found["moved"]["bare_export"] = [count, rows]
         return time.perf_counter() - began_s, time.process_time() - began_busy_s
 
     def _run(self, *arguments: str) -> tuple[dict[str, Any], float]:
@@ -134,6 +209,33 @@ class Transfers:
         if process.returncode:
             raise RuntimeError(f"glimpse {arguments[0]} failed")
         return json.loads(process.stdout.read()), most_mb
+
+    @staticmethod
+    def _deadline() -> Deadline:
+        return Deadline(_TIMEOUT_S)
+
+
+def _first_files(whole: Path, some: Path, rows: int) -> int:
+    """Links as many files of an export into another folder as have so many rows together; how many
+    they have."""
+    files = _files(whole)
+    some.mkdir()
+    linked = 0
+    for path in part_paths(whole):
+        if linked < rows:
+            os.link(path, some / path.name)
+            linked += files[path.name]
+    return linked
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Of an export, with their rows."""
+    files: dict[str, int] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    return files
+
+
+def _rows_of(folder: Path) -> int:
+    return sum(_files(folder).values())
 
 
 def _of_children_s() -> float:

@@ -3,6 +3,7 @@ about them: how many a filter takes, and who a query's nearest are."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ METADATA_BYTES = 200
 TENANTS = 100
 
 _SEED = 1_000
+_SPREAD = 2_654_435_761  # odd, and about 2^32 by the golden ratio
+_OURS = re.compile(r"[0-9a-f]{8}")
 _ZIPF = 1 / np.arange(1, TENANTS + 1)
 _TITLE = (
     "a picture of something that somebody took somewhere, and then wrote some words about, "
@@ -81,13 +84,13 @@ def block_attributes(block: int) -> dict[str, NDArray[np.int64]]:
 
 
 def block_rows(block: int) -> list[Row]:
-    """Rows "N" of the block, with a uri and about METADATA_BYTES of metadata."""
+    """The rows of the block, with a uri and about METADATA_BYTES of metadata."""
     attributes = block_attributes(block)
     columns = {key: values.tolist() for key, values in attributes.items()}
     first = block * BLOCK_ROWS
     return [
         Row(
-            id=str(first + i),
+            id=id_of(first + i),
             vector=vector,
             uri=f"s3://pictures/{first + i:09}.jpg",
             content_sha256=f"{first + i:064x}",
@@ -133,12 +136,24 @@ def exact_neighbours(
     return [Exact(*each) for each in zip(ids, best, rows, strict=True)]
 
 
+def id_of(number: int) -> str:
+    """Of a row; as with ids of content, neighbours in their order lie in different segments."""
+    return f"{number * _SPREAD % 2**32:08x}"
+
+
+def number_of(identity: str) -> int:
+    """Of a row by its id; -1 for what is none of ours."""
+    if not _OURS.fullmatch(identity):
+        return -1
+    return int(identity, 16) * pow(_SPREAD, -1, 2**32) % 2**32
+
+
 def recall(exact: Exact, found: Sequence[Sequence[tuple[str, float]]]) -> dict[str, float]:
     """Of found ids and scores, one list per query: the share of the exact ids among them, the sum
     of their scores ÷ the exact ones', and how many came ÷ how many there are."""
     there = exact.ids >= 0
     pairs = list(zip(exact.ids.tolist(), found, strict=True))
-    ids = [len({int(id) for id, _ in hits if id.isdigit()} & set(ids)) for ids, hits in pairs]
+    ids = [len({number_of(id) for id, _ in hits} & set(ids) - {-1}) for ids, hits in pairs]
     scores = sum(score for hits in found for _, score in hits)
     count = max(int(there.sum()), 1)
     return {

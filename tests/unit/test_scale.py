@@ -26,7 +26,8 @@ def small_world(monkeypatch):
 
 def test_a_block_is_the_same_whenever_it_is_made():
     first, again = world.block_rows(3), world.block_rows(3)
-    assert [row.id for row in first] == [str(1_500 + i) for i in range(500)]
+    assert [world.number_of(row.id) for row in first] == [1_500 + i for i in range(500)]
+    assert {world.number_of(identity) for identity in ("", "12", "0000000g", "0" * 9)} == {-1}
     assert all(np.array_equal(a.vector, b.vector) for a, b in zip(first, again, strict=True))
     assert [row.metadata for row in first] == [row.metadata for row in again]
     sizes = [row.metadata.size_bytes for row in first]
@@ -52,13 +53,12 @@ def test_exact_neighbours_are_those_of_all_blocks_that_the_filter_takes():
 
 def test_a_filter_that_takes_too_few_is_full_when_all_of_them_came():
     exact = world.Exact(np.array([[4, 2, -1]]), np.array([[0.9, 0.8, -np.inf]], np.float32), 2)
-    assert world.recall(exact, [[("4", 0.9), ("2", 0.8)]]) == pytest.approx(
+    four, two = world.id_of(4), world.id_of(2)
+    assert world.recall(exact, [[(four, 0.9), (two, 0.8)]]) == pytest.approx(
         {"recall_id": 1, "recall_score": 1, "filled_share": 1}
     )
-    missed = world.recall(exact, [[("4", 0.9)]])
-    assert missed == pytest.approx(
-        {"recall_id": 0.5, "recall_score": 0.9 / 1.7, "filled_share": 0.5}
-    )
+    missed = world.recall(exact, [[(four, 0.9), ("another", 0.0)]])
+    assert missed == pytest.approx({"recall_id": 0.5, "recall_score": 0.9 / 1.7, "filled_share": 1})
 
 
 def test_rates_are_of_the_writes_within():
@@ -96,26 +96,27 @@ def test_a_page_has_what_there_is_so_far(tmp_path):
 
 
 def test_export_and_import_are_held_against_bare_pymilvus_round_by_round():
-    rounds = [
-        {f"{way}_per_s": share * 1_000, f"bare_{way}_per_s": 1_000, f"{way}_mb": 90}
-        for way in ("export", "import")
-        for share in (0.9,)
-    ]
-    both = {key: value for each in rounds for key, value in each.items()}
-    steps = ("start", "export", "import", "bare_export", "bare_import")
     spent = {"caller": 0.02, "indexer": 0.03, "milvus": 0.05}
-    both["processor_ms"] = {step: spent for step in steps} | {
-        "export": {name: ms + 0.01 for name, ms in spent.items()}
-    }
+    names = ("export", "import", "bare_export", "bare_import")
+    both = {"processor_ms": dict.fromkeys(names, spent) | {"start": {"caller": 5, "indexer": 1}}}
+    both["moved"] = {"export": [1_000, 1_000], "import": [500, 500]}
+    for way in ("export", "import"):
+        both |= {f"{way}_per_s": 900, f"bare_{way}_per_s": 1_000, f"{way}_mb": 90}
+        both[f"{way}_milvus_ms"] = 0.04
     slower = both | {"export_per_s": 500, "import_per_s": 500}
     found = figures.figures(20_000, {"transfer": {"rounds": [both, slower, both]}})
     shares = {each.key: (each.value, each.is_met) for each in found if each.key.endswith("share")}
     assert shares == {"export_share": (0.9, True), "import_share": (0.9, True)}
     us = {each.key: each.value for each in found if each.key.startswith("export_us")}
     assert us == pytest.approx(
-        {"export_us.caller": 10, "export_us.indexer": 10, "export_us.milvus": 60}
+        {"export_us.clock": 1e6 / 900, "export_us.milvus_wait": 40, "export_us.bare_clock": 1_000}
+        | {"export_us.caller": 15, "export_us.indexer": 29, "export_us.milvus": 50}
         | {"export_us.bare_caller": 20, "export_us.bare_milvus": 50}
     )
+    assert {each.key: each.value for each in found}["transfer_whole"] is True
+    lost = both | {"moved": {"export": [999, 1_000], "import": [500, 500]}}
+    found = figures.figures(20_000, {"transfer": {"rounds": [both, lost]}})
+    assert {each.key: each.value for each in found}["transfer_whole"] is False
 
 
 def test_one_server_waits_as_theory_has_it():
