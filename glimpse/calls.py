@@ -249,9 +249,9 @@ def create_collection(
 
 @checked
 def get_collection(
-    collection: str, *, exact: bool = True, timeout_s: float | None = None
+    collection: str, *, exact: bool = False, timeout_s: float | None = None
 ) -> UnaryCall[Collection]:
-    """A collection; its rows are counted exactly, or, without `exact`, faster, estimated."""
+    """A collection; its rows are the store's estimate, or, slower, counted if `exact` asks so."""
     request = indexer_pb2.GetCollectionRequest(collection=collection, exact_rows=exact)
     return UnaryCall("indexer", "GetCollection", request, _its_collection, timeout_s)
 

@@ -81,6 +81,8 @@ class Indexer(indexer_pb2_grpc.IndexerServicer):
         self.deleted: list[list[str]] = []
         self.filters: list[str] = []
         self.collection: indexer_pb2.Collection | None = None
+        self.counted = 0
+        """How often the rows were to be counted exactly."""
 
     def IndexImages(self, request_iterator, context):
         seen: list[int] = []
@@ -113,6 +115,7 @@ class Indexer(indexer_pb2_grpc.IndexerServicer):
         return indexer_pb2.CreateCollectionResponse(collection=self.collection)
 
     def GetCollection(self, request, context):
+        self.counted += request.exact_rows
         return indexer_pb2.GetCollectionResponse(collection=self.collection)
 
     def ListCollections(self, request, context):

@@ -57,7 +57,7 @@ def export(
     from glimpse.cli.backup.writer import BackupWriter
 
     with addresses.connect("", indexer, data, _PAGE_TIMEOUT_S) as client:
-        found = client.get_collection(collection)
+        found = client.get_collection(collection, exact=True)
         origin = Origin(
             found.name, found.model.name, found.model.fingerprint, found.dimension, found.metric
         )

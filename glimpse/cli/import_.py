@@ -143,7 +143,7 @@ def import_(
                 raise typer.Exit(130) from None
             raise
         with suppress(GlimpseError, KeyboardInterrupt):  # all is written, whatever is seen of it
-            there = client.get_collection(options.collection)
+            there = client.get_collection(options.collection, exact=True)
             report.collection_rows = there.rows
             index_progress.follow(client, there)
     report.tell(as_json, is_whole=True)

@@ -43,7 +43,7 @@ def follow(client: Client, collection: Collection) -> None:
             left_s = collection.index_left_s
             counter.reach(collection.indexed_rows, f"{duration(left_s)} left" if left_s else "")
             time.sleep(_LOOK_S)
-            collection = client.get_collection(collection.name, exact=False)
+            collection = client.get_collection(collection.name)
 
 
 def duration(seconds: float) -> str:

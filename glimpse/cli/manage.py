@@ -61,7 +61,7 @@ def drop(
         glimpse drop images
     """
     with addresses.connect("", indexer, data, timeout) as client:
-        rows = client.get_collection(name).rows
+        rows = client.get_collection(name, exact=True).rows
         _make_sure(f"Remove the collection {name!r} with {rows:,} images?", yes)
         client.drop_collection(name)
     say(f"{name!r} is removed.")

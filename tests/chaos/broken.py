@@ -129,4 +129,4 @@ def _are_running(processes: list[Process]) -> bool:
 
 def _rows(address: str) -> int:
     with Client(indexer=address) as client:
-        return client.get_collection(_COLLECTION).rows
+        return client.get_collection(_COLLECTION, exact=True).rows

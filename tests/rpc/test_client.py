@@ -119,6 +119,9 @@ def test_collections_are_made_described_listed_and_dropped(connect):
         made = client.create_collection("c", index_kind="hnsw", metric="COSINE")
         assert (made.name, made.index_kind, made.metric) == ("c", "HNSW", "COSINE")
         assert client.get_collection("c") == made
+        assert indexer.counted == 0
+        assert client.get_collection("c", exact=True) == made
+        assert indexer.counted == 1
         assert client.collections() == [made]
         assert client.drop_collection("c") is None
         assert client.collections() == []

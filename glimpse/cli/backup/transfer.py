@@ -74,7 +74,7 @@ class Transfer:
     def _created_at_ms(self) -> int:
         """When the collection was created; 0 where it is not there, or the store does not know."""
         try:
-            return self._client.get_collection(self._options.collection, exact=False).created_at_ms
+            return self._client.get_collection(self._options.collection).created_at_ms
         except NotFound:
             return 0
 
