@@ -53,9 +53,10 @@ def export(
         glimpse export photos backup/photos
     """
     from glimpse.cli.backup.ahead import made_ahead
-    from glimpse.cli.backup.layout import Origin  # pyarrow, which may be missing
+    from glimpse.cli.backup.layout import Origin, keep_pandas_out  # pyarrow, which may be missing
     from glimpse.cli.backup.writer import BackupWriter
 
+    keep_pandas_out()
     with addresses.connect("", indexer, data, _PAGE_TIMEOUT_S) as client:
         found = client.get_collection(collection, exact=True)
         origin = Origin(

@@ -117,10 +117,12 @@ def import_(
         glimpse import embeddings --collection art --model ViT-L/14 --id-column key --normalise
     """
     from glimpse.cli.backup.foreign import Columns  # pyarrow, which may be missing
+    from glimpse.cli.backup.layout import keep_pandas_out
     from glimpse.cli.backup.report import ImportReport
     from glimpse.cli.backup.sources import find
     from glimpse.cli.backup.transfer import Transfer
 
+    keep_pandas_out()
     names = None if metadata_columns is None else _names(metadata_columns)
     columns = Columns(id_column, vector_column, uri_column, names)
     found = find(folder, columns, incomplete=incomplete)

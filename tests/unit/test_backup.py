@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -38,6 +40,23 @@ def table(path, **columns):
 
 def all_rows(found):
     return [image for source in found.sources for rows in source.read(0) for image in rows.images]
+
+
+def test_pandas_is_not_imported_where_it_is_installed():
+    code = """if True:
+        import sys, io
+        import pyarrow as pa, pyarrow.parquet as pq
+        from glimpse.cli.backup.layout import keep_pandas_out
+        keep_pandas_out()
+        file = io.BytesIO()
+        pq.write_table(pa.table({"a": ["x"], "b": [[1.0]]}), file)
+        for batch in pq.ParquetFile(file).iter_batches():
+            batch.column(0).to_pylist()
+            batch.column(1).flatten().to_numpy()
+        assert "pandas" not in sys.modules
+        import pandas
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_source_can_be_read_from_any_row_on(tmp_path):

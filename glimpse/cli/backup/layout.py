@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,25 @@ def _texts(origin: Origin) -> tuple[Any, ...]:
 def vector_type(dimension: int) -> pa.DataType:
     """A fixed number of float32."""
     return pa.list_(pa.float32(), dimension)
+
+
+def keep_pandas_out() -> None:
+    """Has pyarrow find no pandas, for the rest of the process: where it is installed, the first
+    value that pyarrow converts would import it, which takes as long as some 10,000 rows."""
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([""])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    """Keeps the import system from finding it."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("kept out", name=fullname)
 
 
 def part_path(folder: Path, number: int) -> Path:
