@@ -9,15 +9,15 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpse.errors import AlreadyExists, InvalidInput, NotFound
+from glimpse.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from services.common.deadline import Deadline
-from services.vectors import bounds, filters
+from services.vectors import bounds, filters, generation_names
 from services.vectors.filters import (
     And,
     AnyFilter,
@@ -38,6 +38,7 @@ from services.vectors.records import (
     Place,
     Row,
     ScoredRow,
+    StoredGeneration,
     estimated_bytes,
 )
 
@@ -63,8 +64,10 @@ class MemoryStore:
 
     def __init__(self, meanings: Mapping[str, Filter] | None = None) -> None:
         """`meanings` are the filters that are known as text, besides the empty one."""
-        self._collections: dict[str, _Collection] = {}
-        self._meanings = meanings or {}
+        # By name and number; and by name, the number of the one that serves, unless it is 0.
+        self._generations: dict[tuple[str, int], _Collection] = {}
+        self._serving: dict[str, int] = {}
+        self._meanings = {} if meanings is None else meanings
 
     async def ready(self, *, deadline: Deadline) -> None:
         deadline.left_s()
@@ -72,9 +75,36 @@ class MemoryStore:
     async def create_collection(self, spec: CollectionSpec, *, deadline: Deadline) -> None:
         deadline.left_s()
         bounds.check_spec(spec, INDEX_KINDS)
-        if spec.name in self._collections:
+        if (spec.name, self._serving.get(spec.name, 0)) in self._generations:
             raise AlreadyExists(f"collection {spec.name!r} already exists")
-        self._collections[spec.name] = _Collection(spec, time.time_ns() // 1_000_000)
+        self._make(spec, 0)
+
+    async def create_generation(
+        self, spec: CollectionSpec, *, deadline: Deadline
+    ) -> CollectionSpec:
+        bounds.check_spec(spec, INDEX_KINDS)
+        generation_names.check_can_grow(spec.name)
+        self._collection(spec.name, deadline)
+        return self._make(spec, 1 + max(self._numbers(spec.name)))
+
+    async def list_generations(self, name: str, *, deadline: Deadline) -> list[StoredGeneration]:
+        deadline.left_s()
+        bounds.check_name(name)
+        serving = self._serving.get(name, 0)
+        return [
+            StoredGeneration(self._generations[name, number].spec, number == serving)
+            for number in sorted(self._numbers(name))
+        ]
+
+    async def switch_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
+        self._generation(name, number, deadline)
+        self._serving[name] = number
+
+    async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
+        self._generation(name, number, deadline)
+        if number == self._serving.get(name, 0):
+            raise FailedPrecondition(f"generation {number} of collection {name!r} serves it")
+        del self._generations[name, number]
 
     async def describe_collection(
         self, name: str, *, deadline: Deadline, load: bool = True, exact: bool = True
@@ -82,7 +112,7 @@ class MemoryStore:
         collection = self._collection(name, deadline)
         spec, rows = collection.spec, len(collection.rows)
         return CollectionInfo(
-            name=spec.name,
+            name=name,
             dimension=spec.dimension,
             model_name=spec.model_name,
             model_fingerprint=spec.model_fingerprint,
@@ -106,11 +136,16 @@ class MemoryStore:
         self, *, deadline: Deadline, after: str = "", limit: int | None = None
     ) -> list[str]:
         deadline.left_s()
-        return sorted(name for name in self._collections if name > after)[:limit]
+        serving = (
+            name for name, number in self._generations if number == self._serving.get(name, 0)
+        )
+        return sorted(name for name in serving if name > after)[:limit]
 
     async def drop_collection(self, name: str, *, deadline: Deadline) -> None:
-        self._collection(name, deadline)
-        del self._collections[name]
+        self._collection(bounds.check_name(name), deadline)
+        for number in self._numbers(name):
+            del self._generations[name, number]
+        self._serving.pop(name, None)
 
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
         collection = self._collection(name, deadline)
@@ -211,7 +246,7 @@ class MemoryStore:
         self._collection(name, deadline)
 
     async def close(self) -> None:
-        self._collections.clear()
+        self._generations.clear()
 
     def _predicate(self, filter: AnyFilter) -> Callable[[Row], bool]:
         expression = filters.render(filter)  # checks it
@@ -223,10 +258,30 @@ class MemoryStore:
         return lambda row: matches(typed, values_of(row))
 
     def _collection(self, name: str, deadline: Deadline) -> _Collection:
+        """What a name means: the collection that serves, or the generation that it names."""
         deadline.left_s()
-        if bounds.check_name(name) not in self._collections:
+        collection, number = generation_names.parts_of(bounds.check_address(name))
+        serving = self._serving.get(collection, 0)
+        found = self._generations.get((collection, serving if number is None else number))
+        if found is None:
             raise NotFound(f"no collection {name!r}", reason="COLLECTION_NOT_FOUND")
-        return self._collections[name]
+        return found
+
+    def _generation(self, name: str, number: int, deadline: Deadline) -> _Collection:
+        deadline.left_s()
+        found = self._generations.get((bounds.check_name(name), number))
+        if found is None:
+            raise NotFound(f"collection {name!r} has no generation {number}")
+        return found
+
+    def _numbers(self, name: str) -> list[int]:
+        return [number for of, number in self._generations if of == name]
+
+    def _make(self, spec: CollectionSpec, number: int) -> CollectionSpec:
+        created_at_ms = time.time_ns() // 1_000_000
+        made = replace(spec, generation=number, created_at_ms=created_at_ms)
+        self._generations[made.name, number] = _Collection(made, created_at_ms)
+        return made
 
 
 def _delete(collection: _Collection, ids: Sequence[str]) -> int:

@@ -1,4 +1,5 @@
-"""Page tokens: the hit that a page ended with, and the digest of its query, signed."""
+"""Page tokens: the hit that a page ended with, where it came from, and the digest of its query,
+signed."""
 
 from __future__ import annotations
 
@@ -13,13 +14,15 @@ import struct
 from collections.abc import Sequence
 
 from glimpse.errors import InvalidInput
-from services.query.queries import Given, Options, Part, PictureFile, Query, Text
+from services.query.queries import Given, Options, PageOrigin, Part, PictureFile, Query, Text
 from services.vectors.bounds import MAX_WINDOW
 from services.vectors.records import Place
 
 _FIELD = "page_token"
-_VERSION = 1
-_HEAD = struct.Struct(">BId32s")  # version, rank and score of the place, digest; its id follows
+# Version, rank and score of the place, digest, number and time of the generation; its id follows.
+_HEAD = struct.Struct(">BId32sIQ")
+_VERSION = 2
+_FIRST_HEAD = struct.Struct(">BId32s")  # of version 1, when collections had one generation
 _SIGNATURE_BYTES = 16
 _OLD_BYTES = 52  # of a token of offset and digest, whose first byte was 0
 # What is longer is hashed in a thread: 256 KiB take a millisecond.
@@ -33,14 +36,15 @@ class PageTokens:
         # Hashed, so that a key of any length and script gives HMAC's 32 bytes.
         self._key = hashlib.sha256(key.encode()).digest() if key else secrets.token_bytes(32)
 
-    def issue(self, place: Place, digest: bytes) -> str:
+    def issue(self, place: Place, origin: PageOrigin, digest: bytes) -> str:
         """A token for the page behind `place` of the query with this SHA-256 `digest`."""
-        head = _HEAD.pack(_VERSION, place.rank, place.score, digest)
+        generation, created_at_ms = origin.generation, origin.created_at_ms
+        head = _HEAD.pack(_VERSION, place.rank, place.score, digest, generation, created_at_ms)
         body = head + place.id.encode("ascii")
         return base64.urlsafe_b64encode(body + self._signature(body)).decode().rstrip("=")
 
-    def read(self, token: str, digest: bytes) -> Place:
-        """The place in a token that issue() gave for `digest`.
+    def read(self, token: str, digest: bytes) -> tuple[Place, PageOrigin]:
+        """The place in a token that issue() gave for `digest`, and where it came from.
 
         Raises InvalidInput: reason PAGE_TOKEN_MISMATCH for a token of another query,
         PAGE_TOKEN_INVALID for what no replica with this key and of this version issued.
@@ -49,24 +53,26 @@ class PageTokens:
         body, signature = content[:-_SIGNATURE_BYTES], content[-_SIGNATURE_BYTES:]
         if len(content) == _OLD_BYTES and content[0] == 0:
             raise _invalid("is of an earlier version of this service: begin with the first page")
-        if len(body) < _HEAD.size or not hmac.compare_digest(signature, self._signature(body)):
+        form = _HEAD if body[:1] == bytes((_VERSION,)) else _FIRST_HEAD
+        if len(body) < form.size or not hmac.compare_digest(signature, self._signature(body)):
             raise _invalid("is not a token of this service")
-        _, rank, score, issued_for = _HEAD.unpack_from(body)
+        _, rank, score, issued_for, *of = form.unpack_from(body)
         if not hmac.compare_digest(issued_for, digest):
             raise InvalidInput(
                 _FIELD,
                 "belongs to another query: only options.limit may change between pages",
                 reason="PAGE_TOKEN_MISMATCH",
             )
-        return Place(rank, score, body[_HEAD.size :].decode("ascii"))
+        place = Place(rank, score, body[form.size :].decode("ascii"))
+        return place, PageOrigin(*of) if of else PageOrigin(0, 0)
 
     def resume(self, token: str, digest: bytes, options: Options) -> Options:
         """The options of the page that the token stands for; raises InvalidInput as read() does."""
         if options.offset:
             raise InvalidInput("options.offset", f"must be 0 where {_FIELD} is set")
-        place = self.read(token, digest)
+        place, origin = self.read(token, digest)
         limit = min(options.limit, MAX_WINDOW - place.rank)
-        return dataclasses.replace(options, after=place, limit=limit)
+        return dataclasses.replace(options, after=place, origin=origin, limit=limit)
 
     def _signature(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
@@ -83,7 +89,7 @@ async def digest_of(collection: str, query: Query, options: Options) -> bytes:
 def _digest(
     collection: str, query: Query, options: Options, contents: Sequence[bytes | memoryview]
 ) -> bytes:
-    same = dataclasses.replace(options, limit=1, offset=0, after=None)
+    same = dataclasses.replace(options, limit=1, offset=0, after=None, origin=None)
     digest = hashlib.sha256(repr((collection, same)).encode())
     for term, content in zip(query.terms, contents, strict=True):
         digest.update(repr((term.part.field, term.weight)).encode())

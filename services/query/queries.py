@@ -6,7 +6,7 @@ Each part knows its `field`, the path in the request that errors name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from glimpse.errors import InvalidImage, InvalidInput
 from services.common.text_bounds import check_template, check_text, in_template
 from services.query.bounds import DEFAULT_LIMIT, check_page
 from services.vectors.filters import AnyFilter
-from services.vectors.records import ALL_FIELDS, Place
+from services.vectors.records import ALL_FIELDS, CollectionSpec, Place
 
 Vector = npt.NDArray[np.float32]
 
@@ -128,12 +128,26 @@ class Query:
 
 
 @dataclass(frozen=True)
+class PageOrigin:
+    """The generation of the collection that a page came from."""
+
+    generation: int
+    created_at_ms: int  # 0: not known
+
+    @classmethod
+    def of(cls, collection: CollectionSpec) -> PageOrigin:
+        return cls(collection.generation, collection.created_at_ms)
+
+
+@dataclass(frozen=True)
 class Options:
     """How many hits, which, and what of them."""
 
     limit: int = DEFAULT_LIMIT
     offset: int = 0
     after: Place | None = None  # the end of the page before, in place of an offset
+    # Where that page came from; no part of what tokens are compared by, which is made of this.
+    origin: PageOrigin | None = field(default=None, repr=False)
     filter: AnyFilter = ""  # which images may be hits; empty: all
     min_score: float | None = None
     fields: tuple[str, ...] = DEFAULT_FIELDS

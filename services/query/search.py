@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from glimpse.errors import GlimpseError, InvalidInput, Unavailable
+from glimpse.errors import GlimpseError, InvalidInput, NotFound, Unavailable
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncoderModel
 from services.common.event_loop import paced
 from services.query.embedding import Embedder
 from services.query.metrics import QueryMetrics, SearchTiming
-from services.query.queries import Options, Query, Vector, check_fields
+from services.query.queries import Options, PageOrigin, Query, Vector, check_fields
 from services.query.request_coalescer import RequestCoalescer
 from services.vectors import bounds
 from services.vectors.filters import AnyFilter
+from services.vectors.generation_names import address_of, parts_of
 from services.vectors.records import CollectionSpec, Consistency, Place, ScoredRow
 from services.vectors.store import VectorStore, find_rows
+
+Result = TypeVar("Result")
 
 # Of one answer of the store with small attributes; reading it takes a turn of the event loop.
 _MAX_CARRIED_ROWS = 2_048
@@ -98,23 +102,33 @@ class Searcher:
         (name, options), NotFound (collection), and the store's Unavailable, Overloaded and
         DeadlineExceeded.
         """
-        collection = await self._store.get_spec(name, deadline=deadline, max_age_s=self._trust_s)
         valid = [query for query in queries if isinstance(query, Query)]
-        timing = SearchTiming()
-        try:
-            outcomes = await self._outcomes(collection, valid, options, timing, deadline)
-        except GlimpseError as error:
-            raise _in_request(error, options) from None
-        following = iter(outcomes)
-        results = [next(following) if isinstance(query, Query) else query for query in queries]
-        return Answers(results, collection, timing)
+
+        async def answer(collection: CollectionSpec) -> Answers:
+            timing = SearchTiming()
+            try:
+                outcomes = await self._outcomes(collection, valid, options, timing, deadline)
+            except GlimpseError as error:
+                raise _in_request(error, options) from None
+            following = iter(outcomes)
+            results = [next(following) if isinstance(query, Query) else query for query in queries]
+            return Answers(results, collection, timing)
+
+        if options.origin is not None:
+            return await self._in_origin(name, options.origin, answer, deadline)
+        return await self._in_one_generation(name, answer, deadline)
 
     async def get_images(
         self, name: str, ids: Sequence[str], fields: Sequence[str], deadline: Deadline
     ) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
         """Ids with the asked fields, and the ids that are not there; both in the order of `ids`."""
         check_fields("output_fields", fields)
-        rows = await find_rows(self._store, name, list(dict.fromkeys(ids)), fields, deadline)
+        unique = list(dict.fromkeys(ids))
+        rows = await self._in_one_generation(
+            name,
+            lambda found: find_rows(self._store, found.address, unique, fields, deadline),
+            deadline,
+        )
         present = [(identity, rows[identity]) for identity in ids if identity in rows]
         return present, [identity for identity in ids if identity not in rows]
 
@@ -122,6 +136,43 @@ class Searcher:
         """The model of a collection, which is the encoder's; raises what a search raises."""
         collection = await self._store.get_spec(name, deadline=deadline, max_age_s=self._trust_s)
         return await self._embedder.model_of(collection, deadline)
+
+    async def _in_one_generation(
+        self,
+        name: str,
+        work: Callable[[CollectionSpec], Awaitable[Result]],
+        deadline: Deadline,
+    ) -> Result:
+        """Work on what serves the collection, all of it on one generation: vectors of two never
+        meet. Once more on its successor where it was dropped meanwhile."""
+        trust_s = self._trust_s
+        collection = await self._store.get_spec(name, deadline=deadline, max_age_s=trust_s)
+        try:
+            return await work(collection)
+        except NotFound:
+            successor = await self._store.get_spec(name, deadline=deadline)
+            if PageOrigin.of(successor) == PageOrigin.of(collection):
+                raise
+        return await work(successor)
+
+    async def _in_origin(
+        self,
+        name: str,
+        origin: PageOrigin,
+        work: Callable[[CollectionSpec], Awaitable[Result]],
+        deadline: Deadline,
+    ) -> Result:
+        """Work on the generation that a page came from; raises InvalidInput if that is gone."""
+        address, trust_s = address_of(parts_of(name)[0], origin.generation), self._trust_s
+        with contextlib.suppress(NotFound):
+            found = await self._store.get_spec(address, deadline=deadline, max_age_s=trust_s)
+            if origin.created_at_ms in (0, found.created_at_ms):
+                return await work(found)
+        raise InvalidInput(
+            "page_token",
+            "is of what is no longer there of the collection: begin with the first page",
+            reason="PAGE_TOKEN_OUTDATED",
+        )
 
     async def _outcomes(
         self,
@@ -138,7 +189,7 @@ class Searcher:
             for query, each in zip(queries, embedded, strict=True)
             if each.vector is not None
         ]
-        pages = iter(await self._pages(collection.name, good, options, deadline))
+        pages = iter(await self._pages(collection.address, good, options, deadline))
         timing.search_us = int((time.perf_counter() - started_s) * 1e6)
         self._metrics.observe(timing)
         return [each.error or next(pages) for each in embedded]

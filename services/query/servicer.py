@@ -14,6 +14,7 @@ from services.common.interceptors import deadline_of
 from services.common.raw_messages import joined
 from services.query import answers, bounds, converters
 from services.query.page_tokens import PageTokens, digest_of
+from services.query.queries import PageOrigin
 from services.query.search import Searcher
 from services.query.settings import QuerySettings
 
@@ -47,7 +48,8 @@ class QueryServicer(query_pb2_grpc.QueryServicer):
         hits, rest = await answers.search_response(found, page, self._room("options.limit"))
         if page.end is not None:
             digest = digest or await digest_of(request.collection, query, options)
-            rest.next_page_token = self._tokens.issue(page.end, digest)
+            origin = PageOrigin.of(found.collection)
+            rest.next_page_token = self._tokens.issue(page.end, origin, digest)
         rest.timing.total_us = _us_since(started_s)
         return await joined(hits, rest)
 

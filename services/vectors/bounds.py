@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from glimpse.errors import InvalidInput
 from services.common.event_loop import paced
 from services.common.text_bounds import check_unicode
+from services.vectors.generation_names import check_unreserved, parts_of
 from services.vectors.records import CollectionSpec, Row
 
 COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -35,9 +36,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_address(name: str) -> str:
+    """A collection's name, or the address of one of its generations."""
+    check_name(parts_of(name)[0])
+    return name
+
+
 def check_spec(spec: CollectionSpec, index_kinds: Sequence[str]) -> None:
-    """`index_kinds` are those that the backend has."""
-    check_name(spec.name)
+    """Of a new collection; `index_kinds` are those that the backend has."""
+    check_unreserved(check_name(spec.name))
     if not 1 <= spec.dimension <= MAX_DIMENSION:
         raise InvalidInput("dimension", f"must be 1 to {MAX_DIMENSION}; it is {spec.dimension}")
     if spec.index_kind not in index_kinds:

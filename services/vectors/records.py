@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.vectors.generation_names import address_of
 from services.vectors.metadata import NO_METADATA, Metadata
 
 IndexKind = Literal["AUTO", "FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
@@ -40,7 +41,7 @@ class CollectionSpec:
     """What a collection is made of.
 
     `index_kind` AUTO leaves the choice to the backend. Vectors have unit length, so the metrics
-    IP and COSINE give the same scores.
+    IP and COSINE give the same scores. `generation` and `created_at_ms` are the store's to say.
     """
 
     name: str
@@ -49,6 +50,21 @@ class CollectionSpec:
     model_fingerprint: str
     index_kind: IndexKind = "AUTO"
     metric: Metric = "IP"
+    generation: int = 0
+    created_at_ms: int = field(default=0, compare=False)
+
+    @property
+    def address(self) -> str:
+        """The name for calls that mean this generation, whichever serves when they come."""
+        return address_of(self.name, self.generation)
+
+
+@dataclass(frozen=True)
+class StoredGeneration:
+    """One of a collection's generations; one of them serves."""
+
+    spec: CollectionSpec
+    is_serving: bool
 
 
 @dataclass(frozen=True)

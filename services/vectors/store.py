@@ -17,6 +17,7 @@ from services.vectors.records import (
     Place,
     Row,
     ScoredRow,
+    StoredGeneration,
 )
 
 
@@ -32,6 +33,10 @@ class VectorStore(Protocol):
     `filter` is a typed filter or a Milvus expression over uri, width, height, format,
     indexed_at_ms, content_sha256, id and metadata["…"]; a wrong one raises InvalidInput("filter")
     with the reason. `fields` are names of ALL_FIELDS; the id always comes.
+
+    A collection has generations, of which one serves: the one that its name means. Calls that
+    belong together, such as a vector's and its search's, go to one by CollectionSpec.address,
+    which means it whichever serves when they come.
     """
 
     async def ready(self, *, deadline: Deadline) -> None:
@@ -40,6 +45,33 @@ class VectorStore(Protocol):
 
     async def create_collection(self, spec: CollectionSpec, *, deadline: Deadline) -> None:
         """Makes a collection that can be searched at once; AlreadyExists if the name is taken."""
+        ...
+
+    async def create_generation(
+        self, spec: CollectionSpec, *, deadline: Deadline
+    ) -> CollectionSpec:
+        """Makes a further, empty generation of a collection; it does not serve.
+
+        `spec` is as of a new collection; the number of what was made is behind those of all that
+        are there. AlreadyExists where the name of another collection is in the way.
+        """
+        ...
+
+    async def list_generations(self, name: str, *, deadline: Deadline) -> list[StoredGeneration]:
+        """A collection's generations, by their numbers; none if there is no such collection."""
+        ...
+
+    async def switch_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
+        """Has a generation serve from now on, in one step; it is in memory then.
+
+        NotFound if it is not there. Other processes go on with the one that
+        served for as long as they trust what they know, see get_spec.
+        """
+        ...
+
+    async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
+        """Drops a generation; FailedPrecondition for the one that serves,
+        NotFound if it is not there."""
         ...
 
     async def describe_collection(
@@ -52,7 +84,7 @@ class VectorStore(Protocol):
     async def get_spec(
         self, name: str, *, deadline: Deadline, max_age_s: float = 0.0
     ) -> CollectionSpec:
-        """What the collection was made of; far cheaper than describe_collection, which counts.
+        """What serves was made of; far cheaper than describe_collection, which counts.
 
         The backend was asked at most `max_age_s` before this call; callers whom that suits share a
         question that is under way. A call on the collection whose answer shows that it was dropped,
@@ -63,14 +95,17 @@ class VectorStore(Protocol):
     async def list_collections(
         self, *, deadline: Deadline, after: str = "", limit: int | None = None
     ) -> list[str]:
-        """The names of our collections, sorted; those that others made are left out.
+        """The names of our collections, sorted, each once, however many generations it has; those
+        that others made are left out.
 
         Of those that come after the name `after`, the first `limit`. One of which the backend
         cannot say whose it is counts as ours.
         """
         ...
 
-    async def drop_collection(self, name: str, *, deadline: Deadline) -> None: ...
+    async def drop_collection(self, name: str, *, deadline: Deadline) -> None:
+        """Drops a collection with all its generations."""
+        ...
 
     async def upsert(self, name: str, rows: Sequence[Row], *, deadline: Deadline) -> None:
         """Writes rows, replacing those of the same id; of one id given twice, the last stays.

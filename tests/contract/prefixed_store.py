@@ -8,7 +8,8 @@ from typing import Any
 
 from services.common.deadline import Deadline
 from services.vectors.bounds import COLLECTION_NAME
-from services.vectors.records import CollectionInfo, CollectionSpec
+from services.vectors.generation_names import parts_of
+from services.vectors.records import CollectionInfo, CollectionSpec, StoredGeneration
 from services.vectors.store import VectorStore
 
 
@@ -29,12 +30,24 @@ class PrefixedStore:
         spec = replace(spec, name=self._full(spec.name))
         await self._store.create_collection(spec, deadline=deadline)
 
+    async def create_generation(
+        self, spec: CollectionSpec, *, deadline: Deadline
+    ) -> CollectionSpec:
+        full = replace(spec, name=self._full(spec.name))
+        made = await self._store.create_generation(full, deadline=deadline)
+        return replace(made, name=spec.name)
+
+    async def list_generations(self, name: str, **options: Any) -> list[StoredGeneration]:
+        listed = await self._store.list_generations(self._full(name), **options)
+        return [replace(each, spec=replace(each.spec, name=name)) for each in listed]
+
     async def describe_collection(self, name: str, **options: Any) -> CollectionInfo:
         info = await self._store.describe_collection(self._full(name), **options)
         return replace(info, name=name)
 
     async def get_spec(self, name: str, **options: Any) -> CollectionSpec:
-        return replace(await self._store.get_spec(self._full(name), **options), name=name)
+        spec = await self._store.get_spec(self._full(name), **options)
+        return replace(spec, name=spec.name.removeprefix(self._prefix))
 
     async def list_collections(self, *, after: str = "", **options: Any) -> list[str]:
         """Names with the prefix stand together: what comes after them in a page is others'."""
@@ -44,4 +57,5 @@ class PrefixedStore:
         return [name.removeprefix(self._prefix) for name in ours]
 
     def _full(self, name: str) -> str:
-        return self._prefix + name if COLLECTION_NAME.fullmatch(name) else name
+        is_name = COLLECTION_NAME.fullmatch(parts_of(name)[0])
+        return self._prefix + name if is_name else name

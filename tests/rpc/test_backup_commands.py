@@ -82,7 +82,7 @@ class Store(MemoryStore):
         await super().upsert(name, rows(count), deadline=Deadline(T))
 
     async def all_rows(self, name):
-        ids = [row.id for row in self._collections[name].rows.values()]
+        ids = list(self._collection(name, Deadline(T)).rows)
         return await self.fetch(name, ids, ALL_FIELDS, deadline=Deadline(T))
 
 

@@ -227,7 +227,7 @@ async def test_a_repeated_creation_takes_only_what_its_first_attempt_can_have_ma
     service, store, difference
 ):
     await store.fill(NAME)
-    collection = store._collections[NAME]
+    collection = store._generations[NAME, 0]
     if difference == "age":
         collection.created_at_ms -= 3_600_000
     if difference == "rows":

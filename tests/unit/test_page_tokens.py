@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import struct
 
 import numpy as np
@@ -16,6 +17,7 @@ from services.query.queries import (
     Given,
     IndexedImage,
     Options,
+    PageOrigin,
     PictureFile,
     Query,
     Text,
@@ -24,6 +26,7 @@ from services.query.queries import (
 from services.vectors.records import Place
 
 PLACE = Place(10, 0.123456, "a/picture.jpg")
+ORIGIN = PageOrigin(3, 1_700_000_000_000)
 DIGEST = hashlib.sha256(b"a query").digest()
 OTHER = hashlib.sha256(b"another query").digest()
 
@@ -40,8 +43,8 @@ def refusal(tokens, token, digest=DIGEST):
 )
 def test_token_gives_back_its_place_and_is_no_longer_than_is_taken(place):
     tokens = PageTokens("a key")
-    token = tokens.issue(place, DIGEST)
-    assert tokens.read(token, DIGEST) == place
+    token = tokens.issue(place, ORIGIN, DIGEST)
+    assert tokens.read(token, DIGEST) == (place, ORIGIN)
     assert len(token) <= MAX_PAGE_TOKEN_CHARACTERS
 
 
@@ -54,22 +57,30 @@ def test_token_of_an_offset_is_refused_as_one_of_an_earlier_version():
 
 def test_token_of_another_query_is_refused():
     tokens = PageTokens("a key")
-    assert refusal(tokens, tokens.issue(PLACE, OTHER)) == "PAGE_TOKEN_MISMATCH"
+    assert refusal(tokens, tokens.issue(PLACE, ORIGIN, OTHER)) == "PAGE_TOKEN_MISMATCH"
 
 
 def test_replicas_with_one_key_read_each_others_tokens():
-    assert PageTokens("a key").read(PageTokens("a key").issue(PLACE, DIGEST), DIGEST) == PLACE
+    token = PageTokens("a key").issue(PLACE, ORIGIN, DIGEST)
+    assert PageTokens("a key").read(token, DIGEST) == (PLACE, ORIGIN)
+
+
+def test_token_of_a_release_without_generations_is_one_of_the_first_generation():
+    body = struct.pack(">BId32s", 1, PLACE.rank, PLACE.score, DIGEST) + PLACE.id.encode()
+    signature = hmac.digest(hashlib.sha256(b"a key").digest(), body, "sha256")[:16]
+    token = base64.urlsafe_b64encode(body + signature).decode().rstrip("=")
+    assert PageTokens("a key").read(token, DIGEST) == (PLACE, PageOrigin(0, 0))
 
 
 @pytest.mark.parametrize(("one", "another"), [("a key", "another key"), ("", "")])
 def test_token_of_another_key_is_refused(one, another):
-    token = PageTokens(one).issue(PLACE, DIGEST)
+    token = PageTokens(one).issue(PLACE, ORIGIN, DIGEST)
     assert refusal(PageTokens(another), token) == "PAGE_TOKEN_INVALID"
 
 
 def test_token_changed_in_any_place_is_refused():
     tokens = PageTokens("a key")
-    token = tokens.issue(PLACE, DIGEST)
+    token = tokens.issue(PLACE, ORIGIN, DIGEST)
     for place, character in enumerate(token[:-1]):
         changed = token[:place] + ("A" if character != "A" else "B") + token[place + 1 :]
         assert refusal(tokens, changed) == "PAGE_TOKEN_INVALID"
@@ -114,5 +125,6 @@ async def test_different_queries_have_different_digests_and_equal_ones_the_same(
 
 async def test_a_digest_holds_for_every_page_of_a_query():
     query = one(Text("text", "dog"))
-    pages = [Options(), Options(limit=5), Options(limit=7, offset=300), Options(after=PLACE)]
+    pages = [Options(), Options(limit=5), Options(limit=7, offset=300)]
+    pages += [Options(after=PLACE), Options(after=PLACE, origin=ORIGIN)]
     assert len({await digest_of("c", query, page) for page in pages}) == 1

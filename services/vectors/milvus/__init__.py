@@ -4,6 +4,7 @@ store.py         the store's calls, each made of requests
 connection.py    the connection, and requests within a deadline
 errors.py        how Milvus' errors become ours
 schema.py        how our records lie in a Milvus collection
+generations.py   which Milvus collection a name means, and which there are of it
 known_collections.py  what Milvus said of its collections
 vector_index.py  building the index and loading it
 index_progress.py  how long that will take

@@ -201,32 +201,36 @@ def _backend(client: AsyncMilvusClient, version: str) -> Backend:
 class MilvusCall:
     """One call of the store: its requests to Milvus share a deadline, a collection, a filter.
 
-    A collection that Milvus does not hold in memory (after a restart) is loaded by `load`, and the
-    request sent once more. `forget` is told the collection's name when an answer shows that it may
-    not be what it was.
+    Errors speak of the collection by the name that the caller gave; requests go to `collection`,
+    which is Milvus' own name of it. One that Milvus does not hold in memory (after a restart) is
+    loaded by `load`, and the request sent once more. `forget` is called when an answer shows that
+    the collection may not be what it was.
     """
 
     def __init__(
         self,
         connection: Connection,
         deadline: Deadline,
-        collection: str = "",
+        name: str = "",
         expression: str = "",
         load: Callable[[MilvusCall], Awaitable[None]] | None = None,
-        forget: Callable[[str], None] = lambda _: None,
+        forget: Callable[[], None] = lambda: None,
+        collection: str = "",
     ) -> None:
+        """Without `collection`, the name is Milvus' own."""
         self._connection = connection
         self._deadline = deadline
         self._load = load
         self._forget = forget
-        self.collection = collection
+        self.name = name
+        self.collection = collection or name
         self.expression = expression
 
     async def backend(self) -> Backend:
         try:
             return (await self._connection.get())[1]
         except errors.FOREIGN as error:
-            raise errors.translate(error, self._connection.database, self.collection) from error
+            raise errors.translate(error, self._connection.database, self.name) from error
 
     async def __call__(self, method: str, *args: Any, **options: Any) -> Any:
         """The result of AsyncMilvusClient's `method`; raises GlimpseError."""
@@ -239,23 +243,49 @@ class MilvusCall:
             if self.expression and await self._answers_without_filter():
                 raise errors.invalid_filter(str(error)) from error
             raise
-        await self._load(MilvusCall(self._connection, self._deadline, self.collection))
+        await self._load(self.on(self.collection))
         return await self._send(method, *args, **options)
+
+    def on(
+        self,
+        collection: str,
+        expression: str = "",
+        load: Callable[[MilvusCall], Awaitable[None]] | None = None,
+        forget: Callable[[], None] = lambda: None,
+    ) -> MilvusCall:
+        """The same for requests to one of Milvus' collections."""
+        return MilvusCall(
+            self._connection, self._deadline, self.name, expression, load, forget, collection
+        )
+
+    async def find(self, method: str, name: str) -> Any:
+        """The result of `method` for a collection that may not be there; None if it is not, which
+        is no failure, in metrics neither."""
+        connection = self._connection
+        with connection.metrics.request(method, connection.database, name):
+            try:
+                return await self._answer(method, name)
+            except NotFound:
+                return None
 
     async def _send(self, method: str, *args: Any, **options: Any) -> Any:
         connection = self._connection
         with connection.metrics.request(method, connection.database, self.collection):
             try:
-                left_s = self._deadline.left_s()
-                # Here as well, because pymilvus connects anew outside the timeout it is given.
-                return await run_within(left_s, self._request(method, *args, **options))
-            except errors.FOREIGN as error:
-                ours = errors.translate(
-                    error, connection.database, self.collection, self.expression
-                )
-                if isinstance(ours, _TELL_OF_CHANGE):
-                    self._forget(self.collection)
-                raise ours from error
+                return await self._answer(method, *args, **options)
+            except GlimpseError as error:
+                if isinstance(error, _TELL_OF_CHANGE):
+                    self._forget()
+                raise
+
+    async def _answer(self, method: str, *args: Any, **options: Any) -> Any:
+        try:
+            left_s = self._deadline.left_s()
+            # Here as well, because pymilvus connects anew outside the timeout it is given.
+            return await run_within(left_s, self._request(method, *args, **options))
+        except errors.FOREIGN as error:
+            database = self._connection.database
+            raise errors.translate(error, database, self.name, self.expression) from error
 
     async def _request(self, method: str, *args: Any, **options: Any) -> Any:
         client, backend = await self._connection.get()

@@ -7,8 +7,8 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from glimpse.errors import DeadlineExceeded, FailedPrecondition
-from services.vectors.milvus import schema
+from glimpse.errors import DeadlineExceeded, FailedPrecondition, NotFound
+from services.vectors.milvus import generations, schema
 from services.vectors.milvus.connection import MilvusCall
 
 _MAX_COLLECTIONS = 1_024  # remembered; the least recently used goes
@@ -26,6 +26,8 @@ class _LookUp:
 class KnownCollections:
     """Remembers collections and shares look-ups; owned by the event loop.
 
+    A collection that was looked up by its own name is also known by that of its generation.
+
     A look-up has the deadline of the caller who starts it. It is cancelled when nobody waits for it
     any more; as long as somebody does, one who leaves disturbs nobody.
     """
@@ -35,12 +37,12 @@ class KnownCollections:
         self._under_way: dict[str, _LookUp] = {}
 
     async def get(self, call: MilvusCall, max_age_s: float) -> schema.Known:
-        """The call's collection, by a look-up that began at most `max_age_s` before.
+        """What the call's name means, by a look-up that began at most `max_age_s` before.
 
         Raises NotFound, FailedPrecondition (FOREIGN_COLLECTION) and what else Milvus answers. To be
         cancelled at the call's deadline.
         """
-        name, oldest_s = call.collection, time.monotonic() - max_age_s
+        name, oldest_s = call.name, time.monotonic() - max_age_s
         look_up = self._remembered.get(name)
         if look_up is not None and look_up.started_s > oldest_s:
             self._remembered.move_to_end(name)
@@ -50,14 +52,25 @@ class KnownCollections:
                 return await self._answer(name, look_up)
             except DeadlineExceeded:  # that of the one who started it
                 self._leave(name, look_up)
-        self._under_way[name] = look_up = _LookUp(asyncio.create_task(_describe(call)))
+        self._under_way[name] = look_up = _LookUp(
+            asyncio.create_task(generations.resolve(call, name))
+        )
         look_up.answer.add_done_callback(lambda _: self._end(name, look_up))
         return await self._answer(name, look_up)
 
+    def knows(self, name: str) -> bool:
+        """Whether get() may answer without asking Milvus."""
+        return name in self._remembered
+
     def forget(self, name: str) -> None:
         """Makes the next get() ask Milvus, whatever is under way."""
-        self._remembered.pop(name, None)
         self._under_way.pop(name, None)
+        look_up = self._remembered.pop(name, None)
+        if look_up is not None:
+            spec = look_up.answer.result().spec
+            for other in (spec.name, spec.address):
+                if self._remembered.get(other) is look_up:
+                    del self._remembered[other]
 
     async def _answer(self, name: str, look_up: _LookUp) -> schema.Known:
         look_up.waiting += 1
@@ -80,19 +93,15 @@ class KnownCollections:
 
     def _end(self, name: str, look_up: _LookUp) -> None:
         is_current = self._leave(name, look_up)
-        if look_up.answer.cancelled() or look_up.answer.exception() is not None or not is_current:
+        error = None if look_up.answer.cancelled() else look_up.answer.exception()
+        if look_up.answer.cancelled() or not is_current:
             return
-        self._remembered[name] = look_up
-        self._remembered.move_to_end(name)
+        if error is not None:
+            if isinstance(error, (NotFound, FailedPrecondition)):
+                self.forget(name)
+            return
+        for known_as in (look_up.answer.result().spec.address, name):
+            self._remembered[known_as] = look_up
+            self._remembered.move_to_end(known_as)
         while len(self._remembered) > _MAX_COLLECTIONS:
             self._remembered.popitem(last=False)
-
-
-async def _describe(call: MilvusCall) -> schema.Known:
-    known = schema.known_of(await call("describe_collection", call.collection))
-    if known is None:
-        raise FailedPrecondition(
-            f"collection {call.collection!r} was not created by glimpse",
-            reason="FOREIGN_COLLECTION",
-        )
-    return known

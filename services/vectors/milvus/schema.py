@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from pymilvus import CollectionSchema, DataType, FieldSchema
 from pymilvus.milvus_client.index import IndexParams
 
+from services.vectors.generation_names import serving_alias, stored_name
 from services.vectors.records import CollectionSpec, IndexKind, Metric, Row
 
 MARKS = "glimpse"
@@ -38,17 +39,42 @@ class Marks:
     metric: Metric
     created_at_ms: int
     version: int = 1
+    # Of a generation that is not its collection's first, whose it is and which; releases before
+    # there were generations take no notice of what has these.
+    collection: str = ""
+    generation: int = 0
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        marks = asdict(self)
+        if not self.collection:
+            del marks["collection"], marks["generation"]
+        return json.dumps(marks)
 
 
 @dataclass(frozen=True)
 class Known:
-    """A collection of ours as Milvus describes it."""
+    """A collection of ours as Milvus describes it, and what Milvus calls it.
+
+    A generation that is not its collection's first has marks that say whose it is.
+    """
 
     marks: Marks
     dimension: int
+    milvus_name: str
+
+    @property
+    def spec(self) -> CollectionSpec:
+        marks = self.marks
+        return CollectionSpec(
+            name=marks.collection or self.milvus_name,
+            dimension=self.dimension,
+            model_name=marks.model_name,
+            model_fingerprint=marks.model_fingerprint,
+            index_kind=marks.index_kind,
+            metric=marks.metric,
+            generation=marks.generation,
+            created_at_ms=marks.created_at_ms,
+        )
 
 
 def schema_of(spec: CollectionSpec, marks: Marks) -> CollectionSchema:
@@ -69,15 +95,26 @@ def schema_of(spec: CollectionSpec, marks: Marks) -> CollectionSchema:
     return CollectionSchema(fields, description=marks.to_json(), enable_dynamic_field=False)
 
 
-def known_of(description: Mapping[str, Any]) -> Known | None:
-    """From what describe_collection gives; None for a collection that others made."""
+def known_of(description: Mapping[str, Any], name: str) -> Known | None:
+    """From what describe_collection gives for a name, or for the alias of the generation that
+    serves; None for a collection that others made.
+
+    Marks of a generation on a collection of another name, as a copy of it has, do not count.
+    """
     text = (description.get("properties") or {}).get(MARKS) or description.get("description") or ""
     try:
         marks = Marks(**json.loads(text))
     except (ValueError, TypeError):
         return None
     dimensions = [f["params"]["dim"] for f in description["fields"] if f["name"] == "vector"]
-    return Known(marks, int(dimensions[0])) if dimensions else None
+    if not dimensions:
+        return None
+    if marks.collection:
+        own_name = stored_name(marks.collection, marks.generation)
+        if name in (own_name, serving_alias(marks.collection)):
+            return Known(marks, int(dimensions[0]), own_name)
+        marks = replace(marks, collection="", generation=0)
+    return Known(marks, int(dimensions[0]), name)
 
 
 def index_of(milvus_kind: str, metric: Metric) -> IndexParams:

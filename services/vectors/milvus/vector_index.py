@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.vectors.milvus import errors, schema
 from services.vectors.milvus.connection import Backend, MilvusCall
-from services.vectors.records import REBUILDING, IndexKind
+from services.vectors.records import REBUILDING, CollectionSpec, IndexKind
 
 # Up to here Milvus Lite is fastest with FLAT, beyond it with HNSW.
 _LITE_FLAT_ROWS = 10_000
@@ -71,19 +71,19 @@ async def describe(call: MilvusCall) -> Index:
     )
 
 
-async def build_and_load(call: MilvusCall, marks: schema.Marks) -> None:
+async def build_and_load(call: MilvusCall, spec: CollectionSpec) -> None:
     """Makes a collection without an index searchable."""
     backend = await call.backend()
-    await _build(call, _wanted(backend, marks.index_kind), marks, backend)
+    await _build(call, _wanted(backend, spec.index_kind), spec, backend)
     await call("load_collection", call.collection)
 
 
-async def load(call: MilvusCall, marks: schema.Marks) -> None:
+async def load(call: MilvusCall, spec: CollectionSpec) -> None:
     """Brings the collection into memory; builds the index first if its maker died before that."""
     try:
         await call("load_collection", call.collection)
     except errors.IndexMissing:
-        await build_and_load(call, marks)
+        await build_and_load(call, spec)
 
 
 async def settle(call: MilvusCall) -> None:
@@ -99,13 +99,13 @@ async def settle(call: MilvusCall) -> None:
         pause_s = min(1.2 * pause_s, _MAX_PAUSE_S)
 
 
-async def settle_lite(call: MilvusCall, marks: schema.Marks) -> None:
+async def settle_lite(call: MilvusCall, spec: CollectionSpec) -> None:
     """Milvus Lite indexes what was flushed only when the collection is loaded anew."""
     await call("flush", call.collection)
     backend = await call.backend()
     present = (await describe(call)).kind
-    wanted = _wanted(backend, marks.index_kind)
-    if marks.index_kind == "AUTO":
+    wanted = _wanted(backend, spec.index_kind)
+    if spec.index_kind == "AUTO":
         rows = (await call("get_collection_stats", call.collection))["row_count"]
         wanted = "HNSW" if rows > _LITE_FLAT_ROWS else present or wanted
     if present == wanted == "FLAT":
@@ -118,7 +118,7 @@ async def settle_lite(call: MilvusCall, marks: schema.Marks) -> None:
             if present is not None:
                 await call("drop_index", call.collection, schema.INDEX_NAME)
                 present = None
-            await _build(call, wanted, marks, backend)
+            await _build(call, wanted, spec, backend)
             present = wanted
         except errors.MilvusFailed:
             # A search in another process has loaded the collection between the two requests.
@@ -128,9 +128,9 @@ async def settle_lite(call: MilvusCall, marks: schema.Marks) -> None:
     await call("load_collection", call.collection)
 
 
-async def _build(call: MilvusCall, kind: str, marks: schema.Marks, backend: Backend) -> None:
+async def _build(call: MilvusCall, kind: str, spec: CollectionSpec, backend: Backend) -> None:
     try:
-        await call("create_index", call.collection, schema.index_of(kind, marks.metric))
+        await call("create_index", call.collection, schema.index_of(kind, spec.metric))
     except errors.Unsupported:
         # Milvus Lite builds within the request, and cannot be asked for progress afterwards.
         if backend.kind != "lite":
