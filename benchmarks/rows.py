@@ -74,11 +74,8 @@ class TableEncoder:
         self._items = [encoder_client.Embedded(vector, None) for vector in vectors]
         self._next = 0
 
-    async def model(self, deadline: Deadline) -> encoder_client.EncoderModel:
-        return MODEL
-
     async def encode_pixels(
-        self, pixels: Sequence[NDArray[np.uint8]], deadline: Deadline
+        self, fingerprint: str, pixels: Sequence[NDArray[np.uint8]], deadline: Deadline
     ) -> encoder_client.EncodedBatch:
         first, self._next = self._next, self._next + len(pixels)
         items = [self._items[i % len(self._items)] for i in range(first, self._next)]

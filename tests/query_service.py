@@ -17,6 +17,7 @@ from glimpse.transport.status import from_rpc_error
 from services.common.admission import Admission
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
+from services.common.encoders import Encoders
 from services.query.main import build
 from services.query.metrics import QueryMetrics
 from services.query.settings import QuerySettings
@@ -82,14 +83,14 @@ async def query_target(
     store: VectorStore, encoder_target: str, metrics: QueryMetrics | None = None, **settings: Any
 ) -> AsyncIterator[str]:
     """Serves Query on a loopback port until the block ends; yields its target."""
-    peer = EncoderClient(encoder_target, 64 * 2**20)
+    peers = Encoders([EncoderClient(encoder_target, 64 * 2**20)])
     values = QuerySettings(**settings)
-    servicer = build(values, store, peer, metrics or QueryMetrics(CollectorRegistry()))
+    servicer = build(values, store, peers, metrics or QueryMetrics(CollectorRegistry()))
     add = query_pb2_grpc.add_QueryServicer_to_server
     admission = Admission(values.max_in_flight, max_waiting_bytes=values.max_waiting_bytes)
     async with serve(add, servicer, admission=admission) as target:
         yield target
-    await peer.close()
+    await peers.close()
 
 
 def fake_encoder() -> FakeEncoder:

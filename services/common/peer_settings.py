@@ -12,6 +12,8 @@ from pydantic import AfterValidator, Field, SecretStr
 from glimpse.errors import InvalidInput
 from glimpse.transport.credentials import Credentials
 from glimpse.transport.host_port import check_target
+from services.common.encoder_client import EncoderClient
+from services.common.encoders import Encoders
 from services.common.settings import ServiceSettings
 
 
@@ -23,7 +25,19 @@ def _target(value: str) -> str:
     return value
 
 
+def _targets(value: str) -> str:
+    """Checks each; the text as it is."""
+    for target in _each(value):
+        _target(target)
+    return value
+
+
+def _each(targets: str) -> list[str]:
+    return [target.strip() for target in targets.split(",")] if targets.strip() else []
+
+
 Target = Annotated[str, AfterValidator(_target)]
+Targets = Annotated[str, AfterValidator(_targets)]
 
 
 class PeerSettings(ServiceSettings):
@@ -31,24 +45,34 @@ class PeerSettings(ServiceSettings):
 
     encoder: Target = Field(
         "127.0.0.1:50051",
-        description="the encoder: HOST:PORT, or dns:///NAME:PORT for every address of a name",
+        description=(
+            "the encoder, whose model new collections get: HOST:PORT, or dns:///NAME:PORT for "
+            "every address of a name"
+        ),
+    )
+    encoders: Targets = Field(
+        "",
+        description=(
+            "further encoders, as that one, with commas between them: what concerns a collection "
+            "goes to one that runs its model"
+        ),
     )
     encoder_tls_ca_file: Path | None = Field(
         None,
         description=(
-            "PEM file of the authorities that the encoder's certificate must be issued by; "
-            "turns TLS to the encoder on; re-read when it changes"
+            "PEM file of the authorities that an encoder's certificate must be issued by; "
+            "turns TLS to encoders on; re-read when it changes"
         ),
     )
     encoder_tls_cert_file: Path | None = Field(
         None,
-        description="PEM file of the certificate presented to the encoder (mTLS); also re-read",
+        description="PEM file of the certificate presented to encoders (mTLS); also re-read",
     )
     encoder_tls_key_file: Path | None = Field(
         None, description="PEM file of that certificate's key, unencrypted; also re-read"
     )
     encoder_token_file: Path | None = Field(
-        None, description="file of the token for the encoder, scope encode; also re-read"
+        None, description="file of the token for encoders, scope encode; also re-read"
     )
     milvus_uri: str = Field(
         "http://127.0.0.1:19530",
@@ -96,8 +120,22 @@ class PeerSettings(ServiceSettings):
         return f"{address}/{self.milvus_database}" if self.milvus_database else address
 
     @property
+    def encoder_targets(self) -> list[str]:
+        """All of them, each once, the one whose model new collections get first."""
+        return list(dict.fromkeys((self.encoder, *_each(self.encoders))))
+
+    def open_encoders(self) -> Encoders:
+        """Channels to all of them. Raises UnusableCredentials of glimpse.errors."""
+        return Encoders(
+            [
+                EncoderClient(target, self.max_message_bytes, self.encoder_credentials)
+                for target in self.encoder_targets
+            ]
+        )
+
+    @property
     def encoder_credentials(self) -> Credentials:
-        """What calls to the encoder are protected with."""
+        """What calls to encoders are protected with."""
         prefix = f"{self.prefix()}ENCODER_"
         return Credentials(
             tls_ca=self.encoder_tls_ca_file,

@@ -13,11 +13,11 @@ from glimpse import errors
 from glimpse.pictures.preprocessing import told_difference
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderModel
+from services.common.encoders import Encoders
 from services.common.tasks import concurrently
 from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
-from services.indexer.stages import Encoder
 from services.vectors.records import (
     DECLARED,
     CollectionInfo,
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Catalog:
-    """Makes, describes and drops collections, and checks them against the encoder's model.
+    """Makes, describes and drops collections, and checks them against the encoders' models.
 
     Errors are the store's and the encoder's; a deadline is that of a whole call.
     """
@@ -45,11 +45,11 @@ class Catalog:
     def __init__(
         self,
         store: VectorStore,
-        encoder: Encoder,
+        encoders: Encoders,
         settings: IndexerSettings,
     ) -> None:
         self._store = store
-        self._encoder = encoder
+        self._encoders = encoders
         self._settings = settings
         self._describing = asyncio.Semaphore(_MAX_DESCRIBED_AT_ONCE)
 
@@ -62,11 +62,12 @@ class Catalog:
         *,
         repeated: bool = False,
     ) -> CollectionInfo:
-        """Makes an empty collection for the encoder's model; AlreadyExists if the name is taken.
+        """Makes an empty collection for the model of the first encoder; AlreadyExists if the name
+        is taken.
 
         A `repeated` call takes what its first attempt may have made.
         """
-        model = await self._encoder.model(deadline.within(self._settings.encoder_timeout_s))
+        model = await self._encoders.new_model(deadline.within(self._settings.encoder_timeout_s))
         spec = _spec_for(name, model, index_kind, metric)
         try:
             await self._create(spec, deadline)
@@ -141,17 +142,25 @@ class Catalog:
     ) -> Target:
         """Where to index to; waits for peers that are away as streams do.
 
-        Raises NotFound for an unknown collection unless `create`; ModelMismatch when another model
-        than the encoder's has filled it, or one whose pixels cannot be made here runs.
+        Raises NotFound for an unknown collection unless `create`; ModelMismatch when a model that
+        no encoder runs has filled it, or one whose pixels cannot be made here.
         """
         settings = self._settings
         budget_s = min(settings.retry_budget_s, max_wait_s)
         milvus, encoder = RetryBudget("Milvus", budget_s), RetryBudget("the encoder", budget_s)
+        spec = await self._found(name, milvus, create=create)
+        if spec is None:
+            model = await encoder.call(
+                lambda: self._encoders.new_model(Deadline(settings.encoder_timeout_s))
+            )
+            _ = model.preprocessing  # refused before a collection is made for it
+            spec = await self._made(_spec_for(name, model), milvus)
         model = await encoder.call(
-            lambda: self._encoder.model(Deadline(settings.encoder_timeout_s))
+            lambda: self._encoders.model(
+                spec.model_fingerprint, Deadline(settings.encoder_timeout_s)
+            )
         )
-        _ = model.preprocessing  # refused before a collection is made for it
-        spec = await self._found(_spec_for(name, model), milvus, create=create)
+        _ = model.preprocessing
         if spec.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(
                 f"collection {name!r} was filled by model {spec.model_name!r} "
@@ -170,7 +179,9 @@ class Catalog:
         if not spec.model_fingerprint:
             spec = replace(spec, model_fingerprint=DECLARED + spec.model_name)
         milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
-        there = await self._found(spec, milvus, create=create)
+        there = await self._found(spec.name, milvus, create=create)
+        if there is None:
+            there = await self._made(spec, milvus)
         if there.model_fingerprint != spec.model_fingerprint:
             raise errors.ModelMismatch(
                 f"collection {spec.name!r} was filled by model {there.model_name!r} "
@@ -185,15 +196,18 @@ class Catalog:
             )
 
     async def _found(
-        self, spec: CollectionSpec, milvus: RetryBudget, *, create: bool
-    ) -> CollectionSpec:
-        """What a collection of that name is, which is made if need be; else raises NotFound."""
+        self, name: str, milvus: RetryBudget, *, create: bool
+    ) -> CollectionSpec | None:
+        """What a collection is; None where there is none, but raises NotFound unless `create`."""
         try:
-            return await milvus.call(lambda: self._spec(spec.name))
+            return await milvus.call(lambda: self._spec(name))
         except errors.NotFound:
             if not create:
                 raise
-        # Of two streams that make the same collection, the second finds it made.
+            return None
+
+    async def _made(self, spec: CollectionSpec, milvus: RetryBudget) -> CollectionSpec:
+        """Makes a collection; of two streams that make the same one, the second finds it made."""
         with contextlib.suppress(errors.AlreadyExists):
             await milvus.call(lambda: self._create(spec, Deadline(self._settings.milvus_timeout_s)))
         return await milvus.call(lambda: self._spec(spec.name))

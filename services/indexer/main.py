@@ -11,7 +11,7 @@ from glimpse import errors
 from glimpse.indexer.v1 import indexer_pb2, indexer_pb2_grpc
 from services.common.deadline import Deadline
 from services.common.decode_workers import DecodeWorkers
-from services.common.encoder_client import EncoderClient
+from services.common.encoders import Encoders
 from services.common.repeats import Wait
 from services.common.server import Server, run_service
 from services.common.settings import load
@@ -22,7 +22,6 @@ from services.indexer.pipeline import Pipeline
 from services.indexer.servicer import IndexerServicer
 from services.indexer.settings import IndexerSettings
 from services.indexer.settling import Settling
-from services.indexer.stages import Encoder
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.store import VectorStore
 
@@ -39,15 +38,13 @@ def main() -> int:
 
 
 async def serve(settings: IndexerSettings, store: VectorStore) -> int:
-    """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
-    encoder = EncoderClient(
-        settings.encoder, settings.max_message_bytes, settings.encoder_credentials
-    )
+    """Serves until told to stop; neither an encoder nor Milvus need to be up yet."""
+    encoders = settings.open_encoders()
     metrics = IndexerMetrics()
     decoder = DecodeWorkers(settings)
-    pipeline = Pipeline(store, encoder, decoder, settings, metrics)
+    pipeline = Pipeline(store, encoders, decoder, settings, metrics)
     imports = Imports(store, settings, metrics, pipeline.line)
-    catalog = Catalog(store, encoder, settings)
+    catalog = Catalog(store, encoders, settings)
     settling = Settling(store, settings, metrics)
     service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
     server = Server(
@@ -60,7 +57,7 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
     await server.start()
     decoder.start()
     server.supervise(
-        _serve_when_ready(server, store, encoder, settling, settings),
+        _serve_when_ready(server, store, encoders, settling, settings),
         "waiting for Milvus and encoder",
     )
 
@@ -69,24 +66,24 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
         imports.drain()
         settling.stop()
 
-    return await server.run(decoder.close, encoder.close, store.close, on_stop=stop)
+    return await server.run(decoder.close, encoders.close, store.close, on_stop=stop)
 
 
 async def _serve_when_ready(
     server: Server,
     store: VectorStore,
-    encoder: Encoder,
+    encoders: Encoders,
     settling: Settling,
     settings: IndexerSettings,
 ) -> None:
-    """Turns health to SERVING once both peers have answered; asks until they do."""
+    """Turns health to SERVING once Milvus and an encoder have answered; asks until they do."""
     await _answered(
         f"Milvus at {settings.milvus_address}",
         lambda: store.ready(deadline=Deadline(_ANSWER_TIMEOUT_S)),
     )
     await _answered(
-        f"the encoder at {settings.encoder}",
-        lambda: encoder.model(Deadline(_ANSWER_TIMEOUT_S)),
+        f"the encoder at {' or '.join(settings.encoder_targets)}",
+        lambda: encoders.ready(Deadline(_ANSWER_TIMEOUT_S)),
     )
     await server.set_serving(True)
     log.info("serving")

@@ -19,7 +19,7 @@ from services.common.waiting_line import WaitingLine
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.records import Image, ImageResult, Target
 from services.indexer.settings import IndexerSettings
-from services.indexer.stages import Encoder, Peers, PictureDecoder
+from services.indexer.stages import Peers, PictureDecoder, PictureEncoder
 from services.indexer.stream import Stream, stopping
 from services.vectors.store import VectorStore
 
@@ -34,7 +34,7 @@ class Pipeline:
     def __init__(
         self,
         store: VectorStore,
-        encoder: Encoder,
+        encoder: PictureEncoder,
         decoder: PictureDecoder,
         settings: IndexerSettings,
         metrics: IndexerMetrics,

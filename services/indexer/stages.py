@@ -32,18 +32,16 @@ from services.vectors.records import Row
 from services.vectors.store import VectorStore
 
 
-class Encoder(Protocol):
-    """What the indexer needs of services.common.encoder_client.EncoderClient."""
-
-    async def model(self, deadline: Deadline) -> encoder_client.EncoderModel: ...
+class PictureEncoder(Protocol):
+    """What streams need of services.common.encoders.Encoders."""
 
     async def encode_pixels(
-        self, pixels: Sequence[Pixels], deadline: Deadline
+        self, fingerprint: str, pixels: Sequence[Pixels], deadline: Deadline
     ) -> encoder_client.EncodedBatch: ...
 
 
 class PictureDecoder(Protocol):
-    """What the indexer needs of services.common.decode_workers.DecodeWorkers."""
+    """What streams need of services.common.decode_workers.DecodeWorkers."""
 
     async def decode(
         self, content: bytes, preprocessing: Preprocessing, caller: Hashable
@@ -55,7 +53,7 @@ class Peers:
     """What all streams of the process share."""
 
     store: VectorStore
-    encoder: Encoder
+    encoder: PictureEncoder
     decoder: PictureDecoder
     settings: IndexerSettings
     metrics: IndexerMetrics
@@ -125,7 +123,7 @@ class Stages:
         model = self._target.model
         with self._peers.metrics.encoder_latency_s.time():
             batch = await self._peers.encoder.encode_pixels(
-                pixels, Deadline(self._settings.encoder_timeout_s)
+                model.fingerprint, pixels, Deadline(self._settings.encoder_timeout_s)
             )
         if batch.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from glimpse.errors import GlimpseError, InvalidInput, ModelMismatch, NotFound, as_value
 from glimpse.pictures.preprocessing import told_difference
 from services.common.deadline import Deadline
-from services.common.encoder_client import Embedded, EncodedBatch, EncoderClient, EncoderModel
+from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
+from services.common.encoders import Encoders
 from services.common.event_loop import paced
 from services.common.tasks import concurrently
 from services.query.metrics import QueryMetrics, SearchTiming
@@ -42,30 +43,26 @@ _MAX_CALL_LENGTH = 8 * 2**20
 
 
 class TextCache:
-    """The `max_texts` texts that were used last, all of one model; owned by the event loop.
+    """The `max_texts` texts that were used last, each under its model; owned by the event loop.
 
     Texts are known by their SHA-256: so a long one takes no more memory than a short one.
     """
 
     def __init__(self, max_texts: int) -> None:
         self._max_texts = max_texts
-        self._fingerprint = ""
         self._embedded: OrderedDict[bytes, Embedded] = OrderedDict()
 
     def get(self, text: str, fingerprint: str) -> Embedded | None:
         """The text's vector under that model, if it is here."""
-        key = _sha256(text)
-        if fingerprint != self._fingerprint or key not in self._embedded:
+        key = _sha256(fingerprint, text)
+        if key not in self._embedded:
             return None
         self._embedded.move_to_end(key)
         return self._embedded[key]
 
     def put(self, text: str, embedded: Embedded, fingerprint: str) -> None:
-        """Keeps a vector; one of another model than the last one's drops all that are here."""
-        if fingerprint != self._fingerprint:
-            self._embedded.clear()
-            self._fingerprint = fingerprint
-        key = _sha256(text)
+        """Keeps a text's vector under that model."""
+        key = _sha256(fingerprint, text)
         self._embedded[key] = embedded
         self._embedded.move_to_end(key)
         while len(self._embedded) > self._max_texts:
@@ -88,13 +85,13 @@ class Embedder:
     """
 
     def __init__(
-        self, encoder: EncoderClient, store: VectorStore, cache: TextCache, metrics: QueryMetrics
+        self, encoders: Encoders, store: VectorStore, cache: TextCache, metrics: QueryMetrics
     ) -> None:
-        self._encoder = encoder
+        self._encoders = encoders
         self._store = store
         self._cache = cache
         self._metrics = metrics
-        self._model: EncoderModel | None = None
+        self._models: dict[str, EncoderModel] = {}  # by the fingerprint that was asked for
         self._text_calls = RequestCoalescer(
             self._encode_texts, lambda _: _MAX_SHARED_TEXTS, _MAX_TEXT_CALLS
         )
@@ -153,7 +150,8 @@ class Embedder:
         self._metrics.texts.labels("cache").inc(len(found))
         self._metrics.texts.labels("encoder").inc(len(new))
         if new:
-            share = await self._text_calls.ask(bool(template), list(new), deadline)
+            key = collection.model_fingerprint, bool(template)
+            share = await self._text_calls.ask(key, list(new), deadline)
             answers, waited_s = share.answers, share.waited_s
             outcomes = await self._checked(collection, answers, timing, waited_s, deadline)
             async for prompt, embedded in paced(zip(new, outcomes, strict=True)):
@@ -165,11 +163,13 @@ class Embedder:
         return {at: found[prompt] for at, prompt in prompts.items()}
 
     async def _encode_texts(
-        self, as_they_are: bool, texts: Sequence[str], deadline: Deadline
+        self, key: tuple[str, bool], texts: Sequence[str], deadline: Deadline
     ) -> list[_Encoded]:
+        fingerprint, as_they_are = key
         unique = list(dict.fromkeys(texts))  # several may ask for what is new to all of them
-        encode = partial(self._encoder.encode_texts, as_they_are=as_they_are)
-        encoded = await self._encode(unique, encode, attrgetter("max_texts"), deadline)
+        encode = partial(self._encoders.encode_texts, fingerprint, as_they_are=as_they_are)
+        limit = attrgetter("max_texts")
+        encoded = await self._encode(fingerprint, unique, encode, limit, deadline)
         by_text = dict(zip(unique, encoded, strict=True))
         return [by_text[text] for text in texts]
 
@@ -181,9 +181,9 @@ class Embedder:
         deadline: Deadline,
     ) -> dict[int, Embedded]:
         """What became of each picture file."""
-        contents = list(files.values())
-        encode, limit = self._encoder.encode_files, attrgetter("max_images")
-        encoded = await self._encode(contents, encode, limit, deadline)
+        contents, fingerprint = list(files.values()), collection.model_fingerprint
+        encode, limit = partial(self._encoders.encode_files, fingerprint), attrgetter("max_images")
+        encoded = await self._encode(fingerprint, contents, encode, limit, deadline)
         outcomes = await self._checked(collection, encoded, timing, 0.0, deadline)
         return dict(zip(files, outcomes, strict=True))
 
@@ -192,11 +192,12 @@ class Embedder:
     ) -> dict[int, Embedded]:
         """The vectors of images of the collection."""
         ids = list(dict.fromkeys(part.id for part in parts.values()))
-        rows = await find_rows(self._store, collection.name, ids, ["vector"], deadline)
+        rows = await find_rows(self._store, collection.address, ids, ["vector"], deadline)
         return {at: _indexed(part, rows.get(part.id), collection) for at, part in parts.items()}
 
     async def _encode(
         self,
+        fingerprint: str,
         items: Sequence[Item],
         encode: Callable[[Sequence[Item], Deadline], Awaitable[EncodedBatch]],
         max_items: Callable[[EncoderModel], int],
@@ -207,12 +208,12 @@ class Embedder:
         try:
             size = len(items)
             if size > 1:
-                size = max_items(await self._current_model(deadline)) or size
+                size = max_items(await self._model(fingerprint, deadline)) or size
             for some in _calls(items, size):
                 batch = await encode(some, deadline)
                 encoded += [_Encoded(outcome, batch) for outcome in batch.items]
         except GlimpseError as error:
-            self._model = None  # the encoder that comes back may be another one
+            self._models.pop(fingerprint, None)  # the encoder that comes back may be another one
             failed = _Encoded(Embedded(None, as_value(error)), None)
             encoded += [failed] * (len(items) - len(encoded))
         return encoded
@@ -239,18 +240,21 @@ class Embedder:
         ]
 
     async def model_of(self, collection: CollectionSpec, deadline: Deadline) -> EncoderModel:
-        """The encoder's model now, if it is the collection's; raises ModelMismatch, and what the
-        encoder's client raises."""
-        model = self._model = await self._encoder.model(deadline)
-        if model.fingerprint != collection.model_fingerprint:
+        """The collection's model, as an encoder that runs it tells now; raises ModelMismatch where
+        none does, and what the encoders' clients raise."""
+        wanted = collection.model_fingerprint
+        model = self._models[wanted] = await self._encoders.model(wanted, deadline)
+        if model.fingerprint != wanted:
             raise await self._mismatch(collection, model.fingerprint, deadline)
         return model
 
-    async def _current_model(self, deadline: Deadline) -> EncoderModel:
-        """The encoder's model and limits, asked for once."""
-        if self._model is None:
-            self._model = await self._encoder.model(deadline, explained=False)
-        return self._model
+    async def _model(self, fingerprint: str, deadline: Deadline) -> EncoderModel:
+        """The model and limits of the encoder that is asked for this one, learnt once."""
+        if fingerprint not in self._models:
+            self._models[fingerprint] = await self._encoders.model(
+                fingerprint, deadline, explained=False
+            )
+        return self._models[fingerprint]
 
     async def _mismatch(
         self, collection: CollectionSpec, fingerprint: str, deadline: Deadline
@@ -268,9 +272,10 @@ class Embedder:
                     "encoder_fingerprint": fingerprint,
                 },
             )
-        self._model, name = None, "another model"
+        wanted, name = collection.model_fingerprint, "another model"
+        self._models.pop(wanted, None)
         try:
-            model = await self._current_model(deadline)
+            model = await self._model(wanted, deadline)
             if model.fingerprint == fingerprint:
                 name = model.name
         except GlimpseError:
@@ -332,5 +337,7 @@ def _sum(query: Query, outcomes: Sequence[Embedded]) -> Embedded:
         return Embedded(None, as_value(error))
 
 
-def _sha256(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def _sha256(fingerprint: str, text: str) -> bytes:
+    digest = hashlib.sha256(fingerprint.encode() + b"\0")
+    digest.update(text.encode())
+    return digest.digest()

@@ -9,7 +9,7 @@ import logging
 from glimpse.errors import DeadlineExceeded, GlimpseError
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from services.common.deadline import Deadline
-from services.common.encoder_client import EncoderClient
+from services.common.encoders import Encoders
 from services.common.repeats import Wait
 from services.common.server import Server, run_service
 from services.common.settings import load
@@ -32,13 +32,13 @@ SERVICE = query_pb2.DESCRIPTOR.services_by_name["Query"].full_name
 
 
 def build(
-    settings: QuerySettings, store: VectorStore, encoder: EncoderClient, metrics: QueryMetrics
+    settings: QuerySettings, store: VectorStore, encoders: Encoders, metrics: QueryMetrics
 ) -> QueryServicer:
     """The servicer on top of its peers; needs a running event loop."""
     cache = TextCache(settings.max_cached_texts)
     searcher = Searcher(
         store,
-        Embedder(encoder, store, cache, metrics),
+        Embedder(encoders, store, cache, metrics),
         metrics,
         settings.collection_cache_s,
     )
@@ -47,16 +47,14 @@ def build(
 
 
 async def serve(settings: QuerySettings, store: VectorStore) -> int:
-    """Serves until told to stop; neither the encoder nor Milvus need to be up yet."""
-    encoder = EncoderClient(
-        settings.encoder, settings.max_message_bytes, settings.encoder_credentials
-    )
+    """Serves until told to stop; neither an encoder nor Milvus need to be up yet."""
+    encoders = settings.open_encoders()
     server = Server(settings, [SERVICE])
-    servicer = build(settings, store, encoder, QueryMetrics())
+    servicer = build(settings, store, encoders, QueryMetrics())
     query_pb2_grpc.add_QueryServicer_to_server(servicer, server.grpc)
     await server.start()
-    server.supervise(_watch_store(server, store, encoder, settings), "watching Milvus")
-    return await server.run(encoder.close, store.close)
+    server.supervise(_watch_store(server, store, encoders, settings), "watching Milvus")
+    return await server.run(encoders.close, store.close)
 
 
 def main() -> int:
@@ -65,14 +63,14 @@ def main() -> int:
     return run_service(settings, lambda: serve(settings, MilvusStore.of(settings)))
 
 
-async def _meet(encoder: EncoderClient) -> None:
-    """Returns once the encoder has answered, so that the first search finds a connection to it, or
-    has not for a while: a pod may be ready before the network lets it through."""
+async def _meet(encoders: Encoders) -> None:
+    """Returns once an encoder has answered, so that the first search finds a connection to it, or
+    none has for a while: a pod may be ready before the network lets it through."""
     deadline = Deadline(_MEETING_S)
     with contextlib.suppress(DeadlineExceeded):
         while True:
             try:
-                await encoder.model(deadline)
+                await encoders.ready(deadline)
                 return
             except DeadlineExceeded:
                 raise
@@ -81,13 +79,13 @@ async def _meet(encoder: EncoderClient) -> None:
 
 
 async def _watch_store(
-    server: Server, store: VectorStore, encoder: EncoderClient, settings: QuerySettings
+    server: Server, store: VectorStore, encoders: Encoders, settings: QuerySettings
 ) -> None:
     """Sets health until cancelled: SERVING once the store answers, NOT_SERVING once it is silent.
 
-    The encoder does not count: without it, searches by id and by vector are still answered.
+    Encoders do not count: without them, searches by id and by vector are still answered.
     """
-    await _meet(encoder)
+    await _meet(encoders)
     wait = Wait(f"Milvus at {settings.milvus_address}", log)
     serving, failures = False, _MAX_FAILURES
     while True:

@@ -25,6 +25,7 @@ from glimpse.pictures.preprocessing import Preprocessing
 from glimpse.transport.status import from_rpc_error, from_status
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
+from services.common.encoders import Encoders
 from services.indexer import bounds
 from services.indexer.catalog import Catalog
 from services.indexer.imports import Imports
@@ -92,7 +93,7 @@ async def opened(store=None, encoder=None, **values):
     values = {"retry_budget_s": 2.0, "write_wait_ms": 20, **values}
     settings = IndexerSettings(**values)
     async with encoder.serve() as encoder_target:
-        peer = EncoderClient(encoder_target, settings.max_message_bytes)
+        peer = Encoders([EncoderClient(encoder_target, settings.max_message_bytes)])
         registry = CollectorRegistry()
         metrics = IndexerMetrics(registry)
         pipeline = Pipeline(store, peer, ThreadDecoder(), settings, metrics)

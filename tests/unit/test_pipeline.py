@@ -66,10 +66,8 @@ class Encoder:
         self.refused = set()
         self.cancelled = 0
 
-    async def model(self, deadline):
-        return MODEL
-
-    async def encode_pixels(self, pixels, deadline):
+    async def encode_pixels(self, fingerprint, pixels, deadline):
+        assert fingerprint == MODEL.fingerprint
         self.batches.append(len(pixels))
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
@@ -349,10 +347,10 @@ async def test_a_slow_earlier_version_does_not_overwrite_a_later_one():
         gate = asyncio.Event()
         plain = world.encoder.encode_pixels
 
-        async def encode(pixels, deadline):
+        async def encode(fingerprint, pixels, deadline):
             if pixels[0].tobytes() == slow:
                 await gate.wait()
-            return await plain(pixels, deadline)
+            return await plain(fingerprint, pixels, deadline)
 
         world.encoder.encode_pixels = encode
         task = asyncio.create_task(

@@ -18,6 +18,7 @@ from glimpse.query.v1 import query_pb2 as pb
 from glimpse.transport.status import from_status
 from services.common.deadline import Deadline
 from services.common.encoder_client import EncoderClient
+from services.common.encoders import Encoders
 from services.common.event_loop import paced
 from services.query import bounds
 from services.query.main import build
@@ -82,7 +83,7 @@ async def failure(method: str, request: Any) -> GlimpseError | None:
     """The error of a call, or of a batch's first query; "c" is a collection, the encoder is out."""
     store = MemoryStore()
     await store.create_collection(CollectionSpec("c", 4, "m", "f" * 64), deadline=Deadline(5))
-    encoder = EncoderClient("127.0.0.1:1", 2**20)
+    encoder = Encoders([EncoderClient("127.0.0.1:1", 2**20)])
     settings = QuerySettings(max_image_bytes=1_000)
     servicer = build(settings, store, encoder, QueryMetrics(CollectorRegistry()))
     try:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncoderClient
+from services.common.encoders import Encoders
 from services.query.embedding import Embedder, TextCache
 from services.query.metrics import QueryMetrics
 from services.query.queries import (
@@ -69,7 +70,7 @@ async def world():
     encoder, store = fake_encoder(), CountingStore()
     await fill(store, rows())
     async with encoder.serve() as target:
-        peer = EncoderClient(target, 2**20)
+        peer = Encoders([EncoderClient(target, 2**20)])
         yield World(encoder, peer, store)
         await peer.close()
 
@@ -479,4 +480,11 @@ def test_cache_drops_what_was_used_longest_ago():
     cache.get("a", "f")
     cache.put("c", embedded, "f")
     assert [cache.get(word, "f") for word in "abc"] == [embedded, None, embedded]
-    assert cache.get("a", "g") is None
+
+
+def test_cache_keeps_models_apart_without_dropping_either():
+    cache = TextCache(2)
+    one, other = (Embedded(vector_of(word, DIMENSION), None) for word in (b"a", b"b"))
+    cache.put("a", one, "f")
+    cache.put("a", other, "g")
+    assert (cache.get("a", "f"), cache.get("a", "g"), cache.get("a", "h")) == (one, other, None)

@@ -28,12 +28,13 @@ if _version_not_supported:
 class IndexerStub:
     """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
-    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
-    reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
-    unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
-    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason
-    MILVUS_DATABASE_NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT; that of a new one does not end in __g
+    and a number, or in __serving. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not
+    create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus unreachable: UNAVAILABLE; it returns an error of its
+    own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
+    MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason MILVUS_DATABASE_NOT_FOUND. Failed calls carry
+    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def __init__(self, channel):
@@ -97,12 +98,13 @@ class IndexerStub:
 class IndexerServicer:
     """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
-    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
-    reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
-    unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
-    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason
-    MILVUS_DATABASE_NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT; that of a new one does not end in __g
+    and a number, or in __serving. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not
+    create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus unreachable: UNAVAILABLE; it returns an error of its
+    own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
+    MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason MILVUS_DATABASE_NOT_FOUND. Failed calls carry
+    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     def IndexImages(self, request_iterator, context):
@@ -110,7 +112,7 @@ class IndexerServicer:
 
         Among images with the same id the later one wins; each is acknowledged. A stream's memory is bounded: a caller that
         does not read acknowledgements cannot continue to send. Too many streams: RESOURCE_EXHAUSTED. A collection filled
-        by another model than the encoder's: FAILED_PRECONDITION, reason MODEL_MISMATCH. An encoder whose model sees pictures
+        by a model that no encoder runs: FAILED_PRECONDITION, reason MODEL_MISMATCH. An encoder whose model sees pictures
         in a way that this service does not know: FAILED_PRECONDITION, reason PREPROCESSING_UNKNOWN.
 
         To resume a cut stream (UNAVAILABLE, a restart, a lost connection), send all unacknowledged images again: those
@@ -170,8 +172,9 @@ class IndexerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCollection(self, request, context):
-        """CreateCollection creates an empty collection for the encoder's model. The name is taken: ALREADY_EXISTS, except
-        by what an earlier attempt of a call that gRPC retries has created. The encoder is unreachable: UNAVAILABLE.
+        """CreateCollection creates an empty collection for the model of the encoder at INDEXER_ENCODER. The name is taken:
+        ALREADY_EXISTS, except by what an earlier attempt of a call that gRPC retries has created. The encoder is
+        unreachable: UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,12 +268,13 @@ def add_IndexerServicer_to_server(servicer, server):
 class Indexer:
     """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
-    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT. An unknown collection: NOT_FOUND,
-    reason COLLECTION_NOT_FOUND. One that glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus
-    unreachable: UNAVAILABLE; it returns an error of its own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the
-    service's token: FAILED_PRECONDITION, reason MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason
-    MILVUS_DATABASE_NOT_FOUND. Failed calls carry google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also
-    google.rpc.BadRequest; UNAVAILABLE and RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
+    A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT; that of a new one does not end in __g
+    and a number, or in __serving. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not
+    create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus unreachable: UNAVAILABLE; it returns an error of its
+    own: UNAVAILABLE, reason MILVUS_FAILED. Milvus refuses the service's token: FAILED_PRECONDITION, reason
+    MILVUS_ACCESS_DENIED; Milvus lacks the service's database: reason MILVUS_DATABASE_NOT_FOUND. Failed calls carry
+    google.rpc.ErrorInfo{reason, domain "glimpse"}; INVALID_ARGUMENT also google.rpc.BadRequest; UNAVAILABLE and
+    RESOURCE_EXHAUSTED also google.rpc.RetryInfo.
     """
 
     @staticmethod

@@ -93,7 +93,7 @@ class QueryServicer:
 
         A text or a picture while the encoder is unavailable: UNAVAILABLE (LOADING or STOPPING while it starts or stops,
         WORKER_DIED, ENCODER_REFUSES if it rejects the service's credentials); vectors and ids need no encoder. A text or a
-        picture for a collection filled by another model than the encoder's: FAILED_PRECONDITION, reason MODEL_MISMATCH. An
+        picture for a collection filled by a model that no encoder runs: FAILED_PRECONDITION, reason MODEL_MISMATCH. An
         image_id that does not exist: NOT_FOUND, reason IMAGE_NOT_FOUND. A collection that was recreated during the call:
         UNAVAILABLE, reason COLLECTION_CHANGED; one that Milvus is still loading: UNAVAILABLE, reason
         COLLECTION_NOT_LOADED; one without an index: FAILED_PRECONDITION, reason INDEX_MISSING.
