@@ -58,6 +58,10 @@ class AsyncClient(BaseClient):
     create_collection = _awaited(calls.create_collection)
     get_collection = _awaited(calls.get_collection)
     drop_collection = _awaited(calls.drop_collection)
+    create_generation = _awaited(calls.create_generation)
+    list_generations = _awaited(calls.list_generations)
+    switch_generation = _awaited(calls.switch_generation)
+    drop_generation = _awaited(calls.drop_generation)
 
     async def close(self) -> None:
         """Closes the connections; calls under way fail."""

@@ -19,6 +19,7 @@ from glimpse.results import (
     CollectionModel,
     CollectionPage,
     FoundImages,
+    Generation,
     ImagePage,
     SearchResult,
     Term,
@@ -268,6 +269,71 @@ def drop_collection(collection: str, timeout_s: float | None = None) -> UnaryCal
     """Removes a collection and all its rows, for good."""
     request = indexer_pb2.DropCollectionRequest(collection=collection, confirm=collection)
     return UnaryCall("indexer", "DropCollection", request, lambda _: None, timeout_s)
+
+
+@checked
+def create_generation(
+    collection: str,
+    model_fingerprint: str = "",
+    *,
+    index_kind: str = "AUTO",
+    metric: str = "INNER_PRODUCT",
+    timeout_s: float | None = None,
+) -> UnaryCall[Generation]:
+    """Makes a further, empty generation of a collection, which does not serve, for a model that one
+    of the indexer's encoders runs; without a fingerprint, for that of new collections."""
+    request = indexer_pb2.CreateGenerationRequest(
+        collection=collection,
+        model_fingerprint=model_fingerprint,
+        index_kind=converters.index_kind(index_kind),
+        metric=converters.metric(metric),
+    )
+    return UnaryCall("indexer", "CreateGeneration", request, _its_generation, timeout_s)
+
+
+@checked
+def list_generations(
+    collection: str, *, exact: bool = True, timeout_s: float | None = None
+) -> UnaryCall[list[Generation]]:
+    """A collection's generations, by their numbers; rows as in get_collection."""
+    request = indexer_pb2.ListGenerationsRequest(collection=collection, exact_rows=exact)
+    return UnaryCall("indexer", "ListGenerations", request, _generations, timeout_s)
+
+
+@checked
+def switch_generation(
+    collection: str,
+    generation: int,
+    *,
+    expected: int | None = None,
+    timeout_s: float | None = None,
+) -> UnaryCall[Generation]:
+    """Has a generation serve; with `expected`, only if that one does until now."""
+    request = indexer_pb2.SwitchGenerationRequest(
+        collection=collection, generation=generation, expected=expected
+    )
+    return UnaryCall("indexer", "SwitchGeneration", request, _its_generation, timeout_s)
+
+
+@checked
+def drop_generation(
+    collection: str, generation: int, timeout_s: float | None = None
+) -> UnaryCall[None]:
+    """Removes a generation that does not serve, for good."""
+    request = indexer_pb2.DropGenerationRequest(
+        collection=collection, generation=generation, confirm=f"{collection}@{generation}"
+    )
+    return UnaryCall("indexer", "DropGeneration", request, lambda _: None, timeout_s)
+
+
+def _its_generation(
+    response: indexer_pb2.CreateGenerationResponse | indexer_pb2.SwitchGenerationResponse,
+) -> Generation:
+    return converters.generation(response.generation)
+
+
+def _generations(response: indexer_pb2.ListGenerationsResponse) -> list[Generation]:
+    return [converters.generation(message) for message in response.generations]
 
 
 def _its_collection(

@@ -52,6 +52,10 @@ class Client(BaseClient):
     create_collection = _waiting(calls.create_collection)
     get_collection = _waiting(calls.get_collection)
     drop_collection = _waiting(calls.drop_collection)
+    create_generation = _waiting(calls.create_generation)
+    list_generations = _waiting(calls.list_generations)
+    switch_generation = _waiting(calls.switch_generation)
+    drop_generation = _waiting(calls.drop_generation)
 
     def close(self) -> None:
         """Closes the connections; calls under way fail."""

@@ -20,6 +20,7 @@ from glimpse.results import (
     CollectionModel,
     CollectionPage,
     FoundImages,
+    Generation,
     Hit,
     ImageFile,
     ImagePage,
@@ -154,6 +155,7 @@ def search_result(response: query_pb2.SearchResponse) -> SearchResult:
         model=_model(response.model),
         timing=_timing(response.timing),
         prompt_template=response.prompt_template,
+        generation=response.generation,
     )
 
 
@@ -168,7 +170,9 @@ def batch_search_result(response: query_pb2.BatchSearchResponse) -> BatchSearchR
         )
         for result in response.results
     ]
-    return BatchSearchResult(answers, _model(response.model), _timing(response.timing))
+    return BatchSearchResult(
+        answers, _model(response.model), _timing(response.timing), response.generation
+    )
 
 
 def collection_model(response: query_pb2.GetModelResponse) -> CollectionModel:
@@ -253,6 +257,11 @@ def collection(message: indexer_pb2.Collection) -> Collection:
     )
 
 
+def generation(message: indexer_pb2.Generation) -> Generation:
+    """A Generation as a Generation."""
+    return Generation(message.number, message.serving, collection(message.collection))
+
+
 def collection_page(response: indexer_pb2.ListCollectionsResponse) -> CollectionPage:
     """A ListCollectionsResponse as a CollectionPage."""
     collections = [collection(message) for message in response.collections]
@@ -286,6 +295,7 @@ def image_message(image: ImageFile, content: bytes, sequence: int) -> indexer_pb
         content=content,
         uri=checked_text("uri", image.address),
         metadata=struct(image.metadata),
+        indexed_at_ms=image.indexed_at_ms,
     )
 
 

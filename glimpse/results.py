@@ -108,6 +108,7 @@ class SearchResult:
     model: Model
     timing: Timing
     prompt_template: str = ""  # what texts were put into; empty: nothing
+    generation: int = 0  # of the collection, that the hits are of
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class BatchSearchResult:
     answers: list[Answer]
     model: Model
     timing: Timing
+    generation: int = 0  # of the collection, that all hits are of
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,18 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """One of a collection's generations; `serving`: the collection's name leads to it.
+
+    The name of its `collection` is COLLECTION@NUMBER, which names this one in other calls.
+    """
+
+    number: int
+    serving: bool
+    collection: Collection
+
+
+@dataclass(frozen=True)
 class CollectionPage:
     """Some collections, by their names. `next_page_token` is empty on the last page."""
 
@@ -184,7 +198,8 @@ class ImageFile:
     A URL is any that fsspec knows, such as s3://bucket/name.jpg, and needs the extra `s3`. Without
     `id` a picture gets the first 32 hexadecimal digits of its content's SHA-256. Without `uri` it
     gets its URL, or its absolute path; as a file:// URL where the name is not UTF-8 or has control
-    characters. Raises TypeError or ValueError.
+    characters. `indexed_at_ms` is only for a row that is carried over to another generation of its
+    collection. Raises TypeError or ValueError.
     """
 
     path: str | os.PathLike[str] | None = None
@@ -193,6 +208,7 @@ class ImageFile:
     uri: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     url: str | None = None
+    indexed_at_ms: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -103,7 +103,9 @@ class MemoryStore:
     async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
         self._generation(name, number, deadline)
         if number == self._serving.get(name, 0):
-            raise FailedPrecondition(f"generation {number} of collection {name!r} serves it")
+            raise FailedPrecondition(
+                f"generation {number} of collection {name!r} serves it", reason="GENERATION_SERVES"
+            )
         del self._generations[name, number]
 
     async def describe_collection(
@@ -271,7 +273,9 @@ class MemoryStore:
         deadline.left_s()
         found = self._generations.get((bounds.check_name(name), number))
         if found is None:
-            raise NotFound(f"collection {name!r} has no generation {number}")
+            raise NotFound(
+                f"collection {name!r} has no generation {number}", reason="GENERATION_NOT_FOUND"
+            )
         return found
 
     def _numbers(self, name: str) -> list[int]:

@@ -82,8 +82,12 @@ async def query_service(
 async def query_target(
     store: VectorStore, encoder_target: str, metrics: QueryMetrics | None = None, **settings: Any
 ) -> AsyncIterator[str]:
-    """Serves Query on a loopback port until the block ends; yields its target."""
-    peers = Encoders([EncoderClient(encoder_target, 64 * 2**20)])
+    """Serves Query on a loopback port until the block ends; yields its target.
+
+    Of several encoders, the targets have commas between them.
+    """
+    targets = encoder_target.split(",")
+    peers = Encoders([EncoderClient(target, 64 * 2**20) for target in targets])
     values = QuerySettings(**settings)
     servicer = build(values, store, peers, metrics or QueryMetrics(CollectorRegistry()))
     add = query_pb2_grpc.add_QueryServicer_to_server

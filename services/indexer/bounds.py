@@ -9,13 +9,15 @@ from collections.abc import Sequence
 
 from glimpse.errors import InvalidInput
 from services.common.message_fields import MAX_STRUCT_BYTES
-from services.common.text_bounds import CONTROL_CHARACTER
+from services.common.text_bounds import CONTROL_CHARACTER, check_unicode
 from services.vectors.bounds import MAX_DIMENSION, MAX_URI_CHARACTERS, check_name
 from services.vectors.expressions import MAX_EXPRESSION_CHARACTERS
+from services.vectors.generation_names import parts_of
 from services.vectors.metadata import MAX_METADATA_BYTES
 from services.vectors.records import ALL_FIELDS, DECLARED
 
 MAX_NAME_CHARACTERS = 255
+MAX_ADDRESS_CHARACTERS = MAX_NAME_CHARACTERS + len("@") + 9
 MAX_BATCH_IMAGES = 256
 MAX_DELETE_IDS = 1_000
 MAX_PAGE_SIZE = 1_000
@@ -38,6 +40,32 @@ def check_collection(name: str, field: str = "collection") -> str:
         return check_name(name)
     except InvalidInput as error:
         raise error.at(field) from None
+
+
+def check_address(name: str, field: str = "collection") -> str:
+    """As check_collection, for a name that may have a generation's number behind it."""
+    collection, number = parts_of(name[: MAX_ADDRESS_CHARACTERS + 1])
+    check_collection(name if number is None else collection, field)
+    return name
+
+
+def check_indexed_at(indexed_at_ms: int, is_carried: bool) -> None:
+    """Raises InvalidInput for a time where none is taken, or none where one has to be."""
+    if is_carried and indexed_at_ms <= 0:
+        raise InvalidInput("image.indexed_at_ms", "must be set where a generation is named")
+    if indexed_at_ms and not is_carried:
+        raise InvalidInput("image.indexed_at_ms", "must be 0 unless a generation is named")
+
+
+def check_fingerprint(fingerprint: str) -> str:
+    """Raises InvalidInput for what no model has as its fingerprint; an empty one names none."""
+    if len(fingerprint) > MAX_MODEL_CHARACTERS:
+        raise InvalidInput(
+            "model_fingerprint",
+            f"must have at most {MAX_MODEL_CHARACTERS} characters; it has {len(fingerprint)}",
+        )
+    check_unicode("model_fingerprint", fingerprint)
+    return fingerprint
 
 
 def check_batch(count: int) -> None:

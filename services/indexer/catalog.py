@@ -18,6 +18,7 @@ from services.common.tasks import concurrently
 from services.indexer.records import ListedCollection, Target
 from services.indexer.retry_budget import RetryBudget
 from services.indexer.settings import IndexerSettings
+from services.vectors.generation_names import parts_of
 from services.vectors.records import (
     DECLARED,
     CollectionInfo,
@@ -142,13 +143,15 @@ class Catalog:
     ) -> Target:
         """Where to index to; waits for peers that are away as streams do.
 
-        Raises NotFound for an unknown collection unless `create`; ModelMismatch when a model that
-        no encoder runs has filled it, or one whose pixels cannot be made here.
+        By a collection's name, to the generation that serves by now; by a generation's address,
+        rows of another one are carried over to it. Raises NotFound for what is unknown, unless it
+        is a collection and `create`; ModelMismatch when a model that no encoder runs has filled it,
+        or one whose pixels cannot be made here.
         """
-        settings = self._settings
+        settings, carries = self._settings, parts_of(name)[1] is not None
         budget_s = min(settings.retry_budget_s, max_wait_s)
         milvus, encoder = RetryBudget("Milvus", budget_s), RetryBudget("the encoder", budget_s)
-        spec = await self._found(name, milvus, create=create)
+        spec = await self._found(name, milvus, create=create and not carries)
         if spec is None:
             model = await encoder.call(
                 lambda: self._encoders.new_model(Deadline(settings.encoder_timeout_s))
@@ -168,7 +171,7 @@ class Catalog:
                 f"({model.fingerprint}): index into another collection, or drop this one first"
                 f"{told_difference(spec.model_fingerprint, model.fingerprint)}"
             )
-        return Target(name, model, force, max_wait_s, keep_copies)
+        return Target(name, model, force, max_wait_s, keep_copies, spec.address, carries)
 
     async def target_of_import(self, spec: CollectionSpec, *, create: bool) -> None:
         """Makes sure that the collection is there, and of the model that made the vectors.

@@ -16,7 +16,7 @@ from glimpse.transport.status import to_status
 from services.common.json_values import write_object
 from services.common.message_fields import Content, parse, take_apart
 from services.indexer.bounds import MetadataBudget
-from services.indexer.records import Image, ImageResult, ListedCollection
+from services.indexer.records import GenerationInfo, Image, ImageResult, ListedCollection
 from services.vectors.bounds import LARGE_FIELDS
 from services.vectors.metadata import Metadata
 from services.vectors.records import CollectionInfo, IndexKind, Metric
@@ -65,7 +65,13 @@ def image(message: memoryview) -> tuple[Image, Content]:
     fields = dict(large)
     small = parse(pb.Image, rest)
     content = fields.get(pb.Image.CONTENT_FIELD_NUMBER, b"")
-    given = Image(sequence=small.sequence, content=content, id=small.id, uri=small.uri)
+    given = Image(
+        sequence=small.sequence,
+        content=content,
+        id=small.id,
+        uri=small.uri,
+        indexed_at_ms=small.indexed_at_ms,
+    )
     return given, fields.get(pb.Image.METADATA_FIELD_NUMBER, b"")
 
 
@@ -130,6 +136,12 @@ def collection(info: CollectionInfo) -> pb.Collection:
         indexed_rows=info.indexed_rows,
         pending_rows=info.pending_rows,
         index_left_ms=math.ceil(1000 * (info.index_left_s or 0)),
+    )
+
+
+def generation(info: GenerationInfo) -> pb.Generation:
+    return pb.Generation(
+        number=info.number, serving=info.is_serving, collection=collection(info.info)
     )
 
 

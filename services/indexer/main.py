@@ -16,6 +16,7 @@ from services.common.repeats import Wait
 from services.common.server import Server, run_service
 from services.common.settings import load
 from services.indexer.catalog import Catalog
+from services.indexer.generations import Generations
 from services.indexer.imports import Imports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
@@ -45,13 +46,14 @@ async def serve(settings: IndexerSettings, store: VectorStore) -> int:
     pipeline = Pipeline(store, encoders, decoder, settings, metrics)
     imports = Imports(store, settings, metrics, pipeline.line)
     catalog = Catalog(store, encoders, settings)
+    generations = Generations(store, encoders, settings)
     settling = Settling(store, settings, metrics)
     service_name = indexer_pb2.DESCRIPTOR.services_by_name["Indexer"].full_name
     server = Server(
         settings, [service_name], max_streams_per_caller=settings.max_streams_per_caller
     )
     indexer_pb2_grpc.add_IndexerServicer_to_server(
-        IndexerServicer(pipeline, imports, catalog, settling, store, settings),
+        IndexerServicer(pipeline, imports, catalog, generations, settling, store, settings),
         server.grpc,
     )
     await server.start()

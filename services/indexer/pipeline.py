@@ -91,4 +91,4 @@ class Pipeline:
         self._draining = True
         self.line.end_waits(stopping())
         for stream in self._streams:
-            stream.stop()
+            stream.stop(stopping())

@@ -32,6 +32,7 @@ class Image:
     id: str = ""
     uri: str = ""
     metadata: Metadata = NO_METADATA
+    indexed_at_ms: int = 0  # of the row that is carried over; 0: it is none
     problem: InvalidInput | None = None
 
 
@@ -46,13 +47,33 @@ class ImageResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a stream writes, the model that its vectors must be of, and how."""
+    """Where a stream writes, the model that its vectors must be of, and how.
+
+    `address` is that of the generation, and empty for whichever serves. Where it `carries`, images
+    are rows of another generation, and written only where this one has nothing as new under their
+    ids.
+    """
 
     collection: str
     model: EncoderModel
     force: bool = False  # index again what is there unchanged
     max_wait_s: float = math.inf  # for a peer that is away, where that is less than the settings'
     keep_copies: bool = False  # images without an id: one row for each uri
+    address: str = ""
+    carries: bool = False
+
+    @property
+    def place(self) -> str:
+        """What the store is told."""
+        return self.address or self.collection
+
+
+class GenerationInfo(NamedTuple):
+    """A generation of a collection: what it is now."""
+
+    number: int
+    is_serving: bool
+    info: CollectionInfo
 
 
 class ListedCollection(NamedTuple):
@@ -71,6 +92,7 @@ class Attributes(NamedTuple):
     uri: str
     metadata: Metadata
     copy_id: str = ""  # of its row, where `id` is that of the same content under another uri
+    indexed_at_ms: int = 0  # of the row that is carried over; 0: it is none
 
 
 class FoundImage(NamedTuple):

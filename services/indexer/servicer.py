@@ -1,4 +1,4 @@
-"""The Indexer contract over catalog and pipeline: converts, calls, converts; decides nothing."""
+"""The Indexer contract over the domain: converts, calls, converts; decides nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -23,12 +24,14 @@ from services.common.interceptors import deadline_of, is_repeated
 from services.common.tasks import run_within
 from services.indexer import bounds, converters, import_messages
 from services.indexer.catalog import Catalog
+from services.indexer.generations import Generations
 from services.indexer.imports import Imports, RowTarget
 from services.indexer.listing import Listing, Lists
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.settling import Settling
+from services.vectors.generation_names import address_of
 from services.vectors.records import CollectionSpec
 from services.vectors.store import VectorStore
 
@@ -47,6 +50,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         pipeline: Pipeline,
         imports: Imports,
         catalog: Catalog,
+        generations: Generations,
         settling: Settling,
         store: VectorStore,
         settings: IndexerSettings,
@@ -54,6 +58,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self._pipeline = pipeline
         self._imports = imports
         self._catalog = catalog
+        self._generations = generations
         self._settling = settling
         self._store = store
         self._lists = Lists(store)
@@ -67,7 +72,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         context: grpc.aio.ServicerContext,
     ) -> AsyncGenerator[pb.IndexImagesResponse, None]:
         options = await self._first(_options(request_iterator))
-        bounds.check_collection(options.collection)
+        bounds.check_address(options.collection)
         target = await self._target(options)
         counts: Counter[Outcome] = Counter()
         images = self._images(request_iterator)
@@ -76,7 +81,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
                 counts[record.outcome] += 1
                 yield pb.IndexImagesResponse(acknowledgement=converters.acknowledgement(record))
         # Also when nothing is new: an earlier stream that was cut may have left rows unsettled.
-        await self._settling.settle(target.collection)
+        await self._settling.settle(target.place)
         totals = pb.Totals(
             indexed=counts[Outcome.INDEXED],
             unchanged=counts[Outcome.UNCHANGED],
@@ -107,7 +112,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     ) -> pb.BatchIndexImagesResponse:
         options, images = converters.batch(request)
         bounds.check_batch(len(images))
-        bounds.check_collection(options.collection)
+        bounds.check_address(options.collection)
         deadline = deadline_of(context, self._default_timeout_s)
         left_s = deadline.left_s()
         try:
@@ -162,25 +167,26 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     async def DeleteImages(
         self, request: pb.DeleteImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.DeleteImagesResponse:
-        name = bounds.check_collection(request.collection)
+        name = bounds.check_address(request.collection)
         deadline = deadline_of(context, self._default_timeout_s)
         selector = request.WhichOneof("selector")
         if selector == "ids":
             ids = request.ids.ids
             bounds.check_id_count(len(ids))
-            deleted = await self._store.delete_ids(name, ids, deadline=deadline)
+            remove = partial(self._store.delete_ids, ids=ids, deadline=deadline)
         elif selector == "filter":
             expression = request.filter
             bounds.check_filter(len(expression))
-            deleted = await self._store.delete_where(name, expression, deadline=deadline)
+            remove = partial(self._store.delete_where, filter=expression, deadline=deadline)
         else:
             raise InvalidInput("selector", "ids or filter must be set")
+        deleted = await self._generations.delete(name, remove, deadline)
         return pb.DeleteImagesResponse(deleted=deleted)
 
     async def CountImages(
         self, request: pb.CountImagesRequest, context: grpc.aio.ServicerContext
     ) -> pb.CountImagesResponse:
-        name = bounds.check_collection(request.collection)
+        name = bounds.check_address(request.collection)
         bounds.check_filter(len(request.filter))
         deadline = deadline_of(context, self._default_timeout_s)
         count = await self._store.count(name, request.filter, deadline=deadline)
@@ -191,7 +197,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
     ) -> bytes:
         bounds.check_filter(len(request.filter))
         listing = Listing(
-            bounds.check_collection(request.collection),
+            bounds.check_address(request.collection),
             request.filter,
             request.after_id,
             bounds.check_output_fields(request.output_fields),
@@ -253,7 +259,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         self, request: pb.GetCollectionRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetCollectionResponse:
         deadline = deadline_of(context, self._default_timeout_s)
-        name = bounds.check_collection(request.collection)
+        name = bounds.check_address(request.collection)
         info = await self._catalog.describe(name, deadline, exact=request.exact_rows)
         return pb.GetCollectionResponse(collection=converters.collection(info))
 
@@ -281,6 +287,52 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             repeated=is_repeated(context),
         )
         return pb.DropCollectionResponse()
+
+    async def CreateGeneration(
+        self, request: pb.CreateGenerationRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CreateGenerationResponse:
+        made = await self._generations.create(
+            bounds.check_collection(request.collection),
+            bounds.check_fingerprint(request.model_fingerprint),
+            converters.index_kind(request.index_kind),
+            converters.metric(request.metric),
+            deadline_of(context, self._default_timeout_s),
+            repeated=is_repeated(context),
+        )
+        return pb.CreateGenerationResponse(generation=converters.generation(made))
+
+    async def ListGenerations(
+        self, request: pb.ListGenerationsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListGenerationsResponse:
+        name = bounds.check_collection(request.collection)
+        deadline = deadline_of(context, self._default_timeout_s)
+        listed = await self._generations.list(name, request.exact_rows, deadline)
+        return pb.ListGenerationsResponse(generations=map(converters.generation, listed))
+
+    async def SwitchGeneration(
+        self, request: pb.SwitchGenerationRequest, context: grpc.aio.ServicerContext
+    ) -> pb.SwitchGenerationResponse:
+        serving = await self._generations.switch(
+            bounds.check_collection(request.collection),
+            request.generation,
+            request.expected if request.HasField("expected") else None,
+            deadline_of(context, self._default_timeout_s),
+        )
+        return pb.SwitchGenerationResponse(generation=converters.generation(serving))
+
+    async def DropGeneration(
+        self, request: pb.DropGenerationRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DropGenerationResponse:
+        name = bounds.check_collection(request.collection)
+        if request.confirm != address_of(name, request.generation):
+            raise InvalidInput("confirm", "must be COLLECTION@GENERATION, that which is to go")
+        await self._generations.drop(
+            name,
+            request.generation,
+            deadline_of(context, self._default_timeout_s),
+            repeated=is_repeated(context),
+        )
+        return pb.DropGenerationResponse()
 
 
 async def _options(requests: AsyncIterator[bytes]) -> pb.IndexOptions:

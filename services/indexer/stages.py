@@ -60,6 +60,12 @@ class Peers:
     aside: SideThread
 
 
+class Superseded(errors.Unavailable):
+    """Another generation serves than the one that was written to."""
+
+    reason = "RESUME"
+
+
 class Stages:
     """The stages' work for one stream, batch by batch; waits for a peer that is away, see
     RetryBudget.
@@ -79,7 +85,7 @@ class Stages:
     async def look_up(self, images: list[Attributes]) -> list[FoundImage]:
         """What the collection has of each image."""
         # Strong reads: a row that was replaced a moment ago must not pass for unchanged.
-        fields = ("content_sha256", "uri", "metadata")
+        fields = ("content_sha256", "uri", "metadata", "indexed_at_ms")
         rows = await self._fetch({image.id for image in images}, fields)
         copies = {image.copy_id for image in images if _may_be_copy(rows.get(image.id), image)}
         if copies:
@@ -106,7 +112,37 @@ class Stages:
         return await self._encoder.call(lambda: self._encode_once(pixels))
 
     async def write(self, rows: list[Row]) -> list[errors.GlimpseError | None]:
-        """Upserts rows of distinct ids; None for each one that the store has taken."""
+        """Upserts rows of distinct ids; None for each one that the store has taken.
+
+        Raises Superseded, whatever was written, if another generation than the target's serves by
+        then: so what was written is in the one that served, before a switch.
+        """
+        if self._target.carries:
+            return await self._write_newer(rows)
+        results = await self._write(rows)
+        if rows and self._target.address:
+            await self._check_serving()
+        return results
+
+    async def _write_newer(self, rows: list[Row]) -> list[errors.GlimpseError | None]:
+        """Writes those that the target still has nothing as new of."""
+        there = await self._fetch({each.id for each in rows}, ("indexed_at_ms",))
+        newer = [each for each in rows if not _is_as_new(there.get(each.id), each.indexed_at_ms)]
+        failed = dict(zip((each.id for each in newer), await self._write(newer), strict=True))
+        return [failed.get(each.id) for each in rows]
+
+    async def _check_serving(self) -> None:
+        target, timeout_s = self._target, self._settings.milvus_timeout_s
+        spec = await self._milvus.call(
+            lambda: self._peers.store.get_spec(target.collection, deadline=Deadline(timeout_s))
+        )
+        if spec.address != target.address:
+            raise Superseded(
+                f"generation {spec.generation} of collection {target.collection!r} serves now; "
+                "send unacknowledged images again"
+            )
+
+    async def _write(self, rows: list[Row]) -> list[errors.GlimpseError | None]:
         if not rows:
             return []
         try:
@@ -116,7 +152,7 @@ class Stages:
             if len(rows) == 1:
                 return [errors.as_value(error)]
             middle = len(rows) // 2
-            return [*await self.write(rows[:middle]), *await self.write(rows[middle:])]
+            return [*await self._write(rows[:middle]), *await self._write(rows[middle:])]
         return [None] * len(rows)
 
     async def _encode_once(self, pixels: list[Pixels]) -> list[Vector | errors.GlimpseError]:
@@ -141,7 +177,7 @@ class Stages:
     async def _upsert_once(self, rows: list[Row]) -> None:
         peers = self._peers
         await row_writes.upsert(
-            peers.store, self._target.collection, rows, self._settings, peers.metrics
+            peers.store, self._target.place, rows, self._settings, peers.metrics
         )
 
     async def _pictures(self, ids: set[str]) -> dict[str, dict[str, Any]]:
@@ -153,7 +189,7 @@ class Stages:
         async def once() -> dict[str, dict[str, Any]]:
             with self._peers.metrics.store_latency_s.labels("fetch").time():
                 return await self._peers.store.fetch(
-                    self._target.collection,
+                    self._target.place,
                     ids,
                     fields,
                     deadline=Deadline(self._settings.milvus_timeout_s),
@@ -163,7 +199,7 @@ class Stages:
 
 
 def row(attributes: Attributes, picture: EncodedPicture) -> Row:
-    """The row to write, as of now."""
+    """The row to write, as of now or of when the row was that is carried over."""
     return Row(
         id=attributes.id,
         vector=picture.vector,
@@ -172,7 +208,7 @@ def row(attributes: Attributes, picture: EncodedPicture) -> Row:
         width=picture.width,
         height=picture.height,
         format=picture.format,
-        indexed_at_ms=time.time_ns() // 1_000_000,
+        indexed_at_ms=attributes.indexed_at_ms or time.time_ns() // 1_000_000,
         metadata=attributes.metadata,
     )
 
@@ -197,11 +233,17 @@ def _own_id(rows: Mapping[str, dict[str, Any]], image: Attributes) -> str:
 def _are_unchanged(
     rows: Mapping[str, dict[str, Any]], images: Sequence[Attributes], ids: Sequence[str]
 ) -> list[bool]:
-    """Whether the rows are just as the images are."""
+    """Whether the rows are just as the images are, or as new as what is carried over."""
     return [
-        _has_content(rows.get(own), image) and _has_attributes(rows[own], image)
+        _is_as_new(rows.get(own), image.indexed_at_ms)
+        if image.indexed_at_ms
+        else _has_content(rows.get(own), image) and _has_attributes(rows[own], image)
         for own, image in zip(ids, images, strict=True)
     ]
+
+
+def _is_as_new(row: dict[str, Any] | None, indexed_at_ms: int) -> bool:
+    return row is not None and row["indexed_at_ms"] >= indexed_at_ms
 
 
 def _picture_of(image: Attributes, row: dict[str, Any] | None) -> EncodedPicture | None:

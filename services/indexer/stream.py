@@ -12,7 +12,7 @@ from typing import Any
 from glimpse import errors
 from glimpse.pictures.preprocess import Decoded
 from glimpse.results import Outcome
-from services.indexer.bounds import check_content, check_uri
+from services.indexer.bounds import check_content, check_indexed_at, check_uri
 from services.indexer.byte_budget import ByteBudget
 from services.indexer.copies import Copies
 from services.indexer.records import (
@@ -26,7 +26,7 @@ from services.indexer.records import (
     Vector,
 )
 from services.indexer.stage_batcher import StageBatcher
-from services.indexer.stages import Peers, Stages, row
+from services.indexer.stages import Peers, Stages, Superseded, row
 from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
 from services.vectors.records import Row
@@ -68,6 +68,7 @@ class Stream:
         self._settings = settings
         self._force = target.force
         self._keep_copies = target.keep_copies
+        self._carries = target.carries
         self._copies = Copies()
         self._stages = Stages(peers, target)
         self._vector_bytes = 4 * model.dimension
@@ -112,7 +113,7 @@ class Stream:
         self._acknowledgements: asyncio.Queue[tuple[ImageResult, int] | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._reading = False
-        self._stopping = False
+        self._stopped_by: errors.Unavailable | None = None
         self._end: BaseException | None = None
 
     async def run(self, images: AsyncIterator[Image]) -> AsyncGenerator[ImageResult, None]:
@@ -139,9 +140,9 @@ class Stream:
             return self._decoding + self._pixels.waiting
         return self._batchers[stage].held
 
-    def stop(self) -> None:
-        """Takes no more images; what is under way goes on, then run() raises `stopping()`."""
-        self._stopping = True
+    def stop(self, reason: errors.Unavailable) -> None:
+        """Takes no more images; what is under way goes on, then run() raises the reason."""
+        self._stopped_by = self._stopped_by or reason
         if self._reading and self._reader is not None:
             self._reader.cancel()
 
@@ -159,13 +160,13 @@ class Stream:
     async def _read(self, images: AsyncIterator[Image]) -> None:
         self._reading = True
         try:
-            if self._stopping:
-                raise stopping()
+            if self._stopped_by is not None:
+                raise self._stopped_by
             async for image in images:
                 await self._admit(image)
         except asyncio.CancelledError:
             # Either stop() asked for it, or close() did, or gRPC did because the caller is gone.
-            self._end = stopping() if self._stopping else asyncio.CancelledError()
+            self._end = self._stopped_by or asyncio.CancelledError()
         except Exception as error:
             self._end = errors.as_value(error)
         self._reading = False
@@ -194,15 +195,22 @@ class Stream:
         """What is stored of an image, and the bytes that its row will take."""
         if image.problem is not None:
             raise image.problem
-        if image.id:
+        if image.id or self._carries:
             bounds.check_id(image.id, "image.id")
+        check_indexed_at(image.indexed_at_ms, self._carries)
         check_content(image.content, self._settings.max_file_bytes)
         check_uri(image.uri)
         if len(image.content) <= _HASH_INLINE_BYTES:
             sha256 = _sha256(image.content)
         else:
             sha256 = await asyncio.to_thread(_sha256, image.content)
-        attributes = Attributes(image.id or sha256[:32], sha256, image.uri, image.metadata)
+        attributes = Attributes(
+            image.id or sha256[:32],
+            sha256,
+            image.uri,
+            image.metadata,
+            indexed_at_ms=image.indexed_at_ms,
+        )
         if self._keep_copies and not image.id:
             copy_id = f"{attributes.id}-{_sha256(image.uri.encode())[:16]}"
             attributes = attributes._replace(copy_id=copy_id)
@@ -214,6 +222,11 @@ class Stream:
         outcome, error = Outcome.FAILED, None
         try:
             outcome = await self._pass_stages(image)
+        except Superseded as superseded:  # its sender sends it again, and it goes to the other one
+            self._end = errors.as_value(superseded)
+            self.stop(self._end)
+            self._files_and_rows.release(image.row_bytes)
+            return
         except errors.GlimpseError as foreseen:
             error = errors.as_value(foreseen)
         except Exception as bug:  # of this image alone: its neighbours go on
@@ -229,7 +242,7 @@ class Stream:
     async def _pass_stages(self, image: _UnderWay) -> Outcome:
         if not image.attributes.copy_id:
             is_known = not self._force and not image.turn.follows
-            return await self._pass_stages_alone(image, look_up=is_known)
+            return await self._pass_stages_alone(image, look_up=is_known or self._carries)
         async with self._copies.turn(image.attributes):
             return await self._pass_stages_alone(image, look_up=True)
 
@@ -238,7 +251,7 @@ class Stream:
         if look_up:
             found = await self._look_ups.submit(image.attributes)
             image.attributes = image.attributes._replace(id=found.id)
-            if found.is_unchanged and not self._force:
+            if found.is_unchanged and (self._carries or not self._force):
                 return Outcome.UNCHANGED
             picture = None if self._force else found.picture
         if picture is None:
@@ -288,8 +301,8 @@ class Stream:
     ) -> list[errors.GlimpseError | None]:
         """Of rows that share an id, an earlier one shares its successor's fate."""
         latest: dict[str, tuple[WriteTurn, Row]] = {}
-        for turn, new_row in sorted(batch, key=lambda item: item[0].number):
-            if not self._write_order.is_superseded(turn):
+        for turn, new_row in sorted(batch, key=self._rank):
+            if self._carries or not self._write_order.is_superseded(turn):
                 latest[turn.id] = (turn, new_row)
         results = await self._stages.write([new_row for _, new_row in latest.values()])
         failed = {identity: error for identity, error in zip(latest, results, strict=True) if error}
@@ -297,6 +310,11 @@ class Stream:
             if turn.id not in failed:
                 self._write_order.wrote(turn)
         return [failed.get(turn.id) for turn, _ in batch]
+
+    def _rank(self, item: tuple[WriteTurn, Row]) -> tuple[int, int]:
+        """Of two of one id, the later one wins; of what is carried over, the newer one."""
+        turn, new_row = item
+        return (new_row.indexed_at_ms if self._carries else 0), turn.number
 
     def _flush_if_last(self) -> None:
         # Nothing is left that could join these rows, and the sender may be waiting for them.

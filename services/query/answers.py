@@ -32,6 +32,7 @@ async def search_response(
         text_truncated=page.truncated,
         prompt_template=page.prompt_template,
         timing=_timing(answers),
+        generation=answers.collection.generation,
     )
     return await _hits(pb.SearchResponse.HITS_FIELD_NUMBER, page.hits, room), rest
 
@@ -53,7 +54,11 @@ async def batch_response(
             room.take(len(said))
             result = [*delimited(pb.BatchResult.HITS_FIELD_NUMBER, *hits), said]
         results += delimited(pb.BatchSearchResponse.RESULTS_FIELD_NUMBER, *result)
-    rest = pb.BatchSearchResponse(model=_model(answers.collection), timing=_timing(answers))
+    rest = pb.BatchSearchResponse(
+        model=_model(answers.collection),
+        timing=_timing(answers),
+        generation=answers.collection.generation,
+    )
     return results, rest
 
 

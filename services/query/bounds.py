@@ -243,8 +243,8 @@ def _check_conditions(field: str, count: int) -> None:
 
 
 def check_collection(name: str) -> None:
-    """The name of a collection."""
-    store_bounds.check_name(name[:256])  # one more than fit: the error repeats the name
+    """The name of a collection, or of one of its generations."""
+    store_bounds.check_address(name[:272])  # more than fit: the error repeats the name
 
 
 def _check_count(

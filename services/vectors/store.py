@@ -64,14 +64,14 @@ class VectorStore(Protocol):
     async def switch_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
         """Has a generation serve from now on, in one step; it is in memory then.
 
-        NotFound if it is not there. Other processes go on with the one that
+        NotFound (GENERATION_NOT_FOUND) if it is not there. Other processes go on with the one that
         served for as long as they trust what they know, see get_spec.
         """
         ...
 
     async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
-        """Drops a generation; FailedPrecondition for the one that serves,
-        NotFound if it is not there."""
+        """Drops a generation; FailedPrecondition (GENERATION_SERVES) for the one that serves,
+        NotFound (GENERATION_NOT_FOUND) if it is not there."""
         ...
 
     async def describe_collection(

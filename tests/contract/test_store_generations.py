@@ -140,8 +140,9 @@ async def test_the_generation_that_serves_is_not_dropped(store, name):
     await grown(store)
     for serving in (0, 1):
         await store.switch_generation(name, serving, deadline=Deadline(T))
-        with pytest.raises(FailedPrecondition):
+        with pytest.raises(FailedPrecondition) as raised:
             await store.drop_generation(name, serving, deadline=Deadline(T))
+        assert raised.value.reason == "GENERATION_SERVES"
     await store.drop_generation(name, 0, deadline=Deadline(T))
 
     assert await numbers(store) == [(1, True)]
@@ -190,8 +191,9 @@ async def test_what_is_not_there_is_not_found(store, name):
         store.drop_generation(name, 7, deadline=Deadline(T)),
         store.switch_generation("missing", 0, deadline=Deadline(T)),
     ):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound) as raised:
             await call
+        assert raised.value.reason == "GENERATION_NOT_FOUND"
     with pytest.raises(NotFound) as raised:
         await store.create_generation(spec("missing"), deadline=Deadline(T))
     assert raised.value.reason == "COLLECTION_NOT_FOUND"

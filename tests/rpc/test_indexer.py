@@ -28,6 +28,7 @@ from services.common.encoder_client import EncoderClient
 from services.common.encoders import Encoders
 from services.indexer import bounds
 from services.indexer.catalog import Catalog
+from services.indexer.generations import Generations
 from services.indexer.imports import Imports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
@@ -87,24 +88,30 @@ async def service():
 
 
 @contextlib.asynccontextmanager
-async def opened(store=None, encoder=None, **values):
+async def opened(store=None, encoder=None, others=(), **values):
+    """Over an encoder that is made and served here, and the targets of others."""
     encoder = encoder or FakeEncoder()
     store = store or MemoryStore()
     values = {"retry_budget_s": 2.0, "write_wait_ms": 20, **values}
     settings = IndexerSettings(**values)
     async with encoder.serve() as encoder_target:
-        peer = Encoders([EncoderClient(encoder_target, settings.max_message_bytes)])
+        targets = [encoder_target, *others]
+        peer = Encoders([EncoderClient(each, settings.max_message_bytes) for each in targets])
         registry = CollectorRegistry()
         metrics = IndexerMetrics(registry)
         pipeline = Pipeline(store, peer, ThreadDecoder(), settings, metrics)
         catalog = Catalog(store, peer, settings)
         settling = Settling(store, settings, metrics)
         imports = Imports(store, settings, metrics, pipeline.line)
-        servicer = IndexerServicer(pipeline, imports, catalog, settling, store, settings)
+        generations = Generations(store, peer, settings)
+        servicer = IndexerServicer(
+            pipeline, imports, catalog, generations, settling, store, settings
+        )
         add = indexer_pb2_grpc.add_IndexerServicer_to_server
         async with serve(add, servicer) as target:
             made = Service(store, encoder, target, pipeline, registry)
-            made.catalog, made.imports = catalog, imports
+            made.catalog, made.imports, made.generations = catalog, imports, generations
+            made.encoder_target = encoder_target
             yield made
             await made.channel.close()
         await peer.close()

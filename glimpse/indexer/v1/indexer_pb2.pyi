@@ -71,18 +71,20 @@ class IndexOptions(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., create_collection: _Optional[bool] = ..., force: _Optional[bool] = ..., max_wait_ms: _Optional[int] = ..., keep_copies: _Optional[bool] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("sequence", "id", "content", "uri", "metadata")
+    __slots__ = ("sequence", "id", "content", "uri", "metadata", "indexed_at_ms")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     id: str
     content: bytes
     uri: str
     metadata: _struct_pb2.Struct
-    def __init__(self, sequence: _Optional[int] = ..., id: _Optional[str] = ..., content: _Optional[bytes] = ..., uri: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    indexed_at_ms: int
+    def __init__(self, sequence: _Optional[int] = ..., id: _Optional[str] = ..., content: _Optional[bytes] = ..., uri: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., indexed_at_ms: _Optional[int] = ...) -> None: ...
 
 class IndexImagesResponse(_message.Message):
     __slots__ = ("acknowledgement", "totals")
@@ -397,5 +399,77 @@ class DropCollectionRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., confirm: _Optional[str] = ...) -> None: ...
 
 class DropCollectionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Generation(_message.Message):
+    __slots__ = ("number", "serving", "collection")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    serving: bool
+    collection: Collection
+    def __init__(self, number: _Optional[int] = ..., serving: _Optional[bool] = ..., collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
+
+class CreateGenerationRequest(_message.Message):
+    __slots__ = ("collection", "model_fingerprint", "index_kind", "metric")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_KIND_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    model_fingerprint: str
+    index_kind: IndexKind
+    metric: Metric
+    def __init__(self, collection: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., index_kind: _Optional[_Union[IndexKind, str]] = ..., metric: _Optional[_Union[Metric, str]] = ...) -> None: ...
+
+class CreateGenerationResponse(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
+
+class ListGenerationsRequest(_message.Message):
+    __slots__ = ("collection", "exact_rows")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    EXACT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    exact_rows: bool
+    def __init__(self, collection: _Optional[str] = ..., exact_rows: _Optional[bool] = ...) -> None: ...
+
+class ListGenerationsResponse(_message.Message):
+    __slots__ = ("generations",)
+    GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    generations: _containers.RepeatedCompositeFieldContainer[Generation]
+    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
+
+class SwitchGenerationRequest(_message.Message):
+    __slots__ = ("collection", "generation", "expected")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    generation: int
+    expected: int
+    def __init__(self, collection: _Optional[str] = ..., generation: _Optional[int] = ..., expected: _Optional[int] = ...) -> None: ...
+
+class SwitchGenerationResponse(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
+
+class DropGenerationRequest(_message.Message):
+    __slots__ = ("collection", "generation", "confirm")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    generation: int
+    confirm: str
+    def __init__(self, collection: _Optional[str] = ..., generation: _Optional[int] = ..., confirm: _Optional[str] = ...) -> None: ...
+
+class DropGenerationResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -28,6 +28,9 @@ if _version_not_supported:
 class IndexerStub:
     """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
 
+    A collection has generations, each with one model; one of them serves: the collection's name leads to it. Where a
+    field says so, COLLECTION@NUMBER names one of them, whichever serves.
+
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT; that of a new one does not end in __g
     and a number, or in __serving. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not
     create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. Milvus unreachable: UNAVAILABLE; it returns an error of its
@@ -93,10 +96,33 @@ class IndexerStub:
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropCollectionRequest.SerializeToString,
                 response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropCollectionResponse.FromString,
                 _registered_method=True)
+        self.CreateGeneration = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/CreateGeneration',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateGenerationRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateGenerationResponse.FromString,
+                _registered_method=True)
+        self.ListGenerations = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/ListGenerations',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsResponse.FromString,
+                _registered_method=True)
+        self.SwitchGeneration = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/SwitchGeneration',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationResponse.FromString,
+                _registered_method=True)
+        self.DropGeneration = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/DropGeneration',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropGenerationRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropGenerationResponse.FromString,
+                _registered_method=True)
 
 
 class IndexerServicer:
     """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
+
+    A collection has generations, each with one model; one of them serves: the collection's name leads to it. Where a
+    field says so, COLLECTION@NUMBER names one of them, whichever serves.
 
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT; that of a new one does not end in __g
     and a number, or in __serving. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not
@@ -204,6 +230,43 @@ class IndexerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateGeneration(self, request, context):
+        """CreateGeneration creates a further, empty generation of a collection. It does not serve: nothing changes for callers.
+
+        A model that no encoder runs: FAILED_PRECONDITION, reason MODEL_MISMATCH. The collection has 16 generations:
+        FAILED_PRECONDITION, reason TOO_MANY_GENERATIONS. Another collection has the name that Milvus would need for an
+        alias of this one: ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGenerations(self, request, context):
+        """ListGenerations describes the generations of a collection, by their numbers; loads none of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwitchGeneration(self, request, context):
+        """SwitchGeneration has a generation serve, in one step: the collection's name leads to it from then on.
+
+        Query services see it when they look next, at most QUERY_COLLECTION_CACHE_S later, and answer from the one before
+        until then. Streams of images end with UNAVAILABLE, reason RESUME, and what was not acknowledged is sent again. The
+        generation is not there: NOT_FOUND, reason GENERATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropGeneration(self, request, context):
+        """DropGeneration permanently removes a generation. The one that serves: FAILED_PRECONDITION, reason
+        GENERATION_SERVES. It is not there: NOT_FOUND, reason GENERATION_NOT_FOUND, except to a call that gRPC retries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +320,26 @@ def add_IndexerServicer_to_server(servicer, server):
                     request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropCollectionRequest.FromString,
                     response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropCollectionResponse.SerializeToString,
             ),
+            'CreateGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGeneration,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateGenerationRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateGenerationResponse.SerializeToString,
+            ),
+            'ListGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGenerations,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsResponse.SerializeToString,
+            ),
+            'SwitchGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwitchGeneration,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationResponse.SerializeToString,
+            ),
+            'DropGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropGeneration,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropGenerationRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropGenerationResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'glimpse.indexer.v1.Indexer', rpc_method_handlers)
@@ -267,6 +350,9 @@ def add_IndexerServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Indexer:
     """Indexer decodes images, sends them to the encoder, and writes their vectors and attributes to Milvus.
+
+    A collection has generations, each with one model; one of them serves: the collection's name leads to it. Where a
+    field says so, COLLECTION@NUMBER names one of them, whichever serves.
 
     A collection's name is [A-Za-z_][A-Za-z0-9_]{0,254}, otherwise INVALID_ARGUMENT; that of a new one does not end in __g
     and a number, or in __serving. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that glimpse did not
@@ -537,6 +623,114 @@ class Indexer:
             '/glimpse.indexer.v1.Indexer/DropCollection',
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropCollectionRequest.SerializeToString,
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/CreateGeneration',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateGenerationRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.CreateGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/ListGenerations',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwitchGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/SwitchGeneration',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/DropGeneration',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropGenerationRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.DropGenerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

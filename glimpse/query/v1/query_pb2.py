@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cglimpse/query/v1/query.proto\x12\x10glimpse.query.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"\x8a\x02\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x0f\n\x05image\x18\x03 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x04 \x01(\tH\x00\x12*\n\x06vector\x18\x05 \x01(\x0b\x32\x18.glimpse.query.v1.VectorH\x00\x12\x35\n\x0cweighted_sum\x18\x06 \x01(\x0b\x32\x1d.glimpse.query.v1.WeightedSumH\x00\x12\x30\n\x07options\x18\x07 \x01(\x0b\x32\x1f.glimpse.query.v1.SearchOptions\x12\x12\n\npage_token\x18\x08 \x01(\tB\x07\n\x05query\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"4\n\x0bWeightedSum\x12%\n\x05terms\x18\x01 \x03(\x0b\x32\x16.glimpse.query.v1.Term\"\x90\x01\n\x04Term\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x03 \x01(\tH\x00\x12*\n\x06vector\x18\x04 \x01(\x0b\x32\x18.glimpse.query.v1.VectorH\x00\x12\x13\n\x06weight\x18\x05 \x01(\x02H\x01\x88\x01\x01\x42\x07\n\x05queryB\t\n\x07_weight\"\xb2\x02\n\rSearchOptions\x12\x12\n\x05limit\x18\x01 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x10\n\x06\x66ilter\x18\x03 \x01(\tH\x00\x12\x30\n\tcondition\x18\x04 \x01(\x0b\x32\x1b.glimpse.query.v1.ConditionH\x00\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x02\x88\x01\x01\x12\x15\n\routput_fields\x18\x06 \x03(\t\x12\x32\n\x0b\x63onsistency\x18\x07 \x01(\x0e\x32\x1d.glimpse.query.v1.Consistency\x12\x17\n\x0fprompt_template\x18\x08 \x01(\t\x12\x1c\n\x14include_query_images\x18\t \x01(\x08\x42\x07\n\x05whereB\x08\n\x06_limitB\x0c\n\n_min_score\"\xd8\x01\n\tCondition\x12\x32\n\ncomparison\x18\x01 \x01(\x0b\x32\x1c.glimpse.query.v1.ComparisonH\x00\x12.\n\x06\x61ll_of\x18\x02 \x01(\x0b\x32\x1c.glimpse.query.v1.ConditionsH\x00\x12.\n\x06\x61ny_of\x18\x03 \x01(\x0b\x32\x1c.glimpse.query.v1.ConditionsH\x00\x12/\n\x08negation\x18\x04 \x01(\x0b\x32\x1b.glimpse.query.v1.ConditionH\x00\x42\x06\n\x04kind\"=\n\nConditions\x12/\n\nconditions\x18\x01 \x03(\x0b\x32\x1b.glimpse.query.v1.Condition\"~\n\nComparison\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\t\x12,\n\x08operator\x18\x03 \x01(\x0e\x32\x1a.glimpse.query.v1.Operator\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"\xd1\x01\n\x0eSearchResponse\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.glimpse.query.v1.Hit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12&\n\x05model\x18\x03 \x01(\x0b\x32\x17.glimpse.query.v1.Model\x12\x16\n\x0etext_truncated\x18\x04 \x01(\x08\x12(\n\x06timing\x18\x05 \x01(\x0b\x32\x18.glimpse.query.v1.Timing\x12\x17\n\x0fprompt_template\x18\x06 \x01(\t\"R\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.glimpse.query.v1.Attributes\"\xcc\x01\n\nAttributes\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rindexed_at_ms\x18\x06 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x07 \x01(\t\x12(\n\x06vector\x18\x08 \x01(\x0b\x32\x18.glimpse.query.v1.Vector\"*\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"R\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tencode_us\x18\x02 \x01(\r\x12\x11\n\tsearch_us\x18\x03 \x01(\r\x12\x10\n\x08total_us\x18\x04 \x01(\r\"\x89\x01\n\x12\x42\x61tchSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12-\n\x07queries\x18\x02 \x03(\x0b\x32\x1c.glimpse.query.v1.BatchQuery\x12\x30\n\x07options\x18\x03 \x01(\x0b\x32\x1f.glimpse.query.v1.SearchOptions\"\xad\x01\n\nBatchQuery\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x03 \x01(\tH\x00\x12*\n\x06vector\x18\x04 \x01(\x0b\x32\x18.glimpse.query.v1.VectorH\x00\x12\x35\n\x0cweighted_sum\x18\x05 \x01(\x0b\x32\x1d.glimpse.query.v1.WeightedSumH\x00\x42\x07\n\x05query\"\x97\x01\n\x13\x42\x61tchSearchResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.glimpse.query.v1.BatchResult\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.glimpse.query.v1.Model\x12(\n\x06timing\x18\x03 \x01(\x0b\x32\x18.glimpse.query.v1.Timing\"\x95\x01\n\x0b\x42\x61tchResult\x12&\n\x04hits\x18\x01 \x01(\x0b\x32\x16.glimpse.query.v1.HitsH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x16\n\x0etext_truncated\x18\x03 \x01(\x08\x12\x17\n\x0fprompt_template\x18\x04 \x01(\tB\x08\n\x06result\"+\n\x04Hits\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.glimpse.query.v1.Hit\"J\n\x10GetImagesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x15\n\routput_fields\x18\x03 \x03(\t\"Q\n\x11GetImagesResponse\x12\'\n\x06images\x18\x01 \x03(\x0b\x32\x17.glimpse.query.v1.Image\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"E\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.glimpse.query.v1.Attributes\"%\n\x0fGetModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"r\n\x10GetModelResponse\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.glimpse.query.v1.Model\x12\x36\n\rpreprocessing\x18\x02 \x01(\x0b\x32\x1f.glimpse.query.v1.Preprocessing\"\x96\x01\n\rPreprocessing\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nimage_size\x18\x02 \x01(\r\x12(\n\x06resize\x18\x03 \x01(\x0e\x32\x18.glimpse.query.v1.Resize\x12\x36\n\rinterpolation\x18\x04 \x01(\x0e\x32\x1f.glimpse.query.v1.Interpolation*\xda\x01\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x12\n\x0eOPERATOR_EQUAL\x10\x01\x12\x16\n\x12OPERATOR_NOT_EQUAL\x10\x02\x12\x11\n\rOPERATOR_LESS\x10\x03\x12\x1a\n\x16OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x14\n\x10OPERATOR_GREATER\x10\x05\x12\x1d\n\x19OPERATOR_GREATER_OR_EQUAL\x10\x06\x12\x0f\n\x0bOPERATOR_IN\x10\x07\x12\x13\n\x0fOPERATOR_PREFIX\x10\x08*[\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONSISTENCY_BOUNDED\x10\x01\x12\x16\n\x12\x43ONSISTENCY_STRONG\x10\x02*[\n\x06Resize\x12\x16\n\x12RESIZE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bRESIZE_CROP\x10\x01\x12\x12\n\x0eRESIZE_STRETCH\x10\x02\x12\x14\n\x10RESIZE_CROP_DOWN\x10\x03*e\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x01\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x02\x32\xd9\x02\n\x05Query\x12K\n\x06Search\x12\x1f.glimpse.query.v1.SearchRequest\x1a .glimpse.query.v1.SearchResponse\x12Z\n\x0b\x42\x61tchSearch\x12$.glimpse.query.v1.BatchSearchRequest\x1a%.glimpse.query.v1.BatchSearchResponse\x12T\n\tGetImages\x12\".glimpse.query.v1.GetImagesRequest\x1a#.glimpse.query.v1.GetImagesResponse\x12Q\n\x08GetModel\x12!.glimpse.query.v1.GetModelRequest\x1a\".glimpse.query.v1.GetModelResponseBM\n\x10glimpse.query.v1B\nQueryProtoP\x01Z\x18glimpse/query/v1;queryv1\xaa\x02\x10Glimpse.Query.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cglimpse/query/v1/query.proto\x12\x10glimpse.query.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"\x8a\x02\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x0f\n\x05image\x18\x03 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x04 \x01(\tH\x00\x12*\n\x06vector\x18\x05 \x01(\x0b\x32\x18.glimpse.query.v1.VectorH\x00\x12\x35\n\x0cweighted_sum\x18\x06 \x01(\x0b\x32\x1d.glimpse.query.v1.WeightedSumH\x00\x12\x30\n\x07options\x18\x07 \x01(\x0b\x32\x1f.glimpse.query.v1.SearchOptions\x12\x12\n\npage_token\x18\x08 \x01(\tB\x07\n\x05query\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"4\n\x0bWeightedSum\x12%\n\x05terms\x18\x01 \x03(\x0b\x32\x16.glimpse.query.v1.Term\"\x90\x01\n\x04Term\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x03 \x01(\tH\x00\x12*\n\x06vector\x18\x04 \x01(\x0b\x32\x18.glimpse.query.v1.VectorH\x00\x12\x13\n\x06weight\x18\x05 \x01(\x02H\x01\x88\x01\x01\x42\x07\n\x05queryB\t\n\x07_weight\"\xb2\x02\n\rSearchOptions\x12\x12\n\x05limit\x18\x01 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x10\n\x06\x66ilter\x18\x03 \x01(\tH\x00\x12\x30\n\tcondition\x18\x04 \x01(\x0b\x32\x1b.glimpse.query.v1.ConditionH\x00\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x02\x88\x01\x01\x12\x15\n\routput_fields\x18\x06 \x03(\t\x12\x32\n\x0b\x63onsistency\x18\x07 \x01(\x0e\x32\x1d.glimpse.query.v1.Consistency\x12\x17\n\x0fprompt_template\x18\x08 \x01(\t\x12\x1c\n\x14include_query_images\x18\t \x01(\x08\x42\x07\n\x05whereB\x08\n\x06_limitB\x0c\n\n_min_score\"\xd8\x01\n\tCondition\x12\x32\n\ncomparison\x18\x01 \x01(\x0b\x32\x1c.glimpse.query.v1.ComparisonH\x00\x12.\n\x06\x61ll_of\x18\x02 \x01(\x0b\x32\x1c.glimpse.query.v1.ConditionsH\x00\x12.\n\x06\x61ny_of\x18\x03 \x01(\x0b\x32\x1c.glimpse.query.v1.ConditionsH\x00\x12/\n\x08negation\x18\x04 \x01(\x0b\x32\x1b.glimpse.query.v1.ConditionH\x00\x42\x06\n\x04kind\"=\n\nConditions\x12/\n\nconditions\x18\x01 \x03(\x0b\x32\x1b.glimpse.query.v1.Condition\"~\n\nComparison\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\t\x12,\n\x08operator\x18\x03 \x01(\x0e\x32\x1a.glimpse.query.v1.Operator\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"\xe5\x01\n\x0eSearchResponse\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.glimpse.query.v1.Hit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12&\n\x05model\x18\x03 \x01(\x0b\x32\x17.glimpse.query.v1.Model\x12\x16\n\x0etext_truncated\x18\x04 \x01(\x08\x12(\n\x06timing\x18\x05 \x01(\x0b\x32\x18.glimpse.query.v1.Timing\x12\x17\n\x0fprompt_template\x18\x06 \x01(\t\x12\x12\n\ngeneration\x18\x07 \x01(\r\"R\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.glimpse.query.v1.Attributes\"\xcc\x01\n\nAttributes\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rindexed_at_ms\x18\x06 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x07 \x01(\t\x12(\n\x06vector\x18\x08 \x01(\x0b\x32\x18.glimpse.query.v1.Vector\"*\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"R\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tencode_us\x18\x02 \x01(\r\x12\x11\n\tsearch_us\x18\x03 \x01(\r\x12\x10\n\x08total_us\x18\x04 \x01(\r\"\x89\x01\n\x12\x42\x61tchSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12-\n\x07queries\x18\x02 \x03(\x0b\x32\x1c.glimpse.query.v1.BatchQuery\x12\x30\n\x07options\x18\x03 \x01(\x0b\x32\x1f.glimpse.query.v1.SearchOptions\"\xad\x01\n\nBatchQuery\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x03 \x01(\tH\x00\x12*\n\x06vector\x18\x04 \x01(\x0b\x32\x18.glimpse.query.v1.VectorH\x00\x12\x35\n\x0cweighted_sum\x18\x05 \x01(\x0b\x32\x1d.glimpse.query.v1.WeightedSumH\x00\x42\x07\n\x05query\"\xab\x01\n\x13\x42\x61tchSearchResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.glimpse.query.v1.BatchResult\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.glimpse.query.v1.Model\x12(\n\x06timing\x18\x03 \x01(\x0b\x32\x18.glimpse.query.v1.Timing\x12\x12\n\ngeneration\x18\x04 \x01(\r\"\x95\x01\n\x0b\x42\x61tchResult\x12&\n\x04hits\x18\x01 \x01(\x0b\x32\x16.glimpse.query.v1.HitsH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x16\n\x0etext_truncated\x18\x03 \x01(\x08\x12\x17\n\x0fprompt_template\x18\x04 \x01(\tB\x08\n\x06result\"+\n\x04Hits\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.glimpse.query.v1.Hit\"J\n\x10GetImagesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x15\n\routput_fields\x18\x03 \x03(\t\"Q\n\x11GetImagesResponse\x12\'\n\x06images\x18\x01 \x03(\x0b\x32\x17.glimpse.query.v1.Image\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"E\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.glimpse.query.v1.Attributes\"%\n\x0fGetModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"r\n\x10GetModelResponse\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.glimpse.query.v1.Model\x12\x36\n\rpreprocessing\x18\x02 \x01(\x0b\x32\x1f.glimpse.query.v1.Preprocessing\"\x96\x01\n\rPreprocessing\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nimage_size\x18\x02 \x01(\r\x12(\n\x06resize\x18\x03 \x01(\x0e\x32\x18.glimpse.query.v1.Resize\x12\x36\n\rinterpolation\x18\x04 \x01(\x0e\x32\x1f.glimpse.query.v1.Interpolation*\xda\x01\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x12\n\x0eOPERATOR_EQUAL\x10\x01\x12\x16\n\x12OPERATOR_NOT_EQUAL\x10\x02\x12\x11\n\rOPERATOR_LESS\x10\x03\x12\x1a\n\x16OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x14\n\x10OPERATOR_GREATER\x10\x05\x12\x1d\n\x19OPERATOR_GREATER_OR_EQUAL\x10\x06\x12\x0f\n\x0bOPERATOR_IN\x10\x07\x12\x13\n\x0fOPERATOR_PREFIX\x10\x08*[\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONSISTENCY_BOUNDED\x10\x01\x12\x16\n\x12\x43ONSISTENCY_STRONG\x10\x02*[\n\x06Resize\x12\x16\n\x12RESIZE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bRESIZE_CROP\x10\x01\x12\x12\n\x0eRESIZE_STRETCH\x10\x02\x12\x14\n\x10RESIZE_CROP_DOWN\x10\x03*e\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x01\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x02\x32\xd9\x02\n\x05Query\x12K\n\x06Search\x12\x1f.glimpse.query.v1.SearchRequest\x1a .glimpse.query.v1.SearchResponse\x12Z\n\x0b\x42\x61tchSearch\x12$.glimpse.query.v1.BatchSearchRequest\x1a%.glimpse.query.v1.BatchSearchResponse\x12T\n\tGetImages\x12\".glimpse.query.v1.GetImagesRequest\x1a#.glimpse.query.v1.GetImagesResponse\x12Q\n\x08GetModel\x12!.glimpse.query.v1.GetModelRequest\x1a\".glimpse.query.v1.GetModelResponseBM\n\x10glimpse.query.v1B\nQueryProtoP\x01Z\x18glimpse/query/v1;queryv1\xaa\x02\x10Glimpse.Query.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'glimpse.query.v1.query_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020glimpse.query.v1B\nQueryProtoP\001Z\030glimpse/query/v1;queryv1\252\002\020Glimpse.Query.V1'
-  _globals['_OPERATOR']._serialized_start=3157
-  _globals['_OPERATOR']._serialized_end=3375
-  _globals['_CONSISTENCY']._serialized_start=3377
-  _globals['_CONSISTENCY']._serialized_end=3468
-  _globals['_RESIZE']._serialized_start=3470
-  _globals['_RESIZE']._serialized_end=3561
-  _globals['_INTERPOLATION']._serialized_start=3563
-  _globals['_INTERPOLATION']._serialized_end=3664
+  _globals['_OPERATOR']._serialized_start=3197
+  _globals['_OPERATOR']._serialized_end=3415
+  _globals['_CONSISTENCY']._serialized_start=3417
+  _globals['_CONSISTENCY']._serialized_end=3508
+  _globals['_RESIZE']._serialized_start=3510
+  _globals['_RESIZE']._serialized_end=3601
+  _globals['_INTERPOLATION']._serialized_start=3603
+  _globals['_INTERPOLATION']._serialized_end=3704
   _globals['_SEARCHREQUEST']._serialized_start=106
   _globals['_SEARCHREQUEST']._serialized_end=372
   _globals['_VECTOR']._serialized_start=374
@@ -59,37 +59,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPARISON']._serialized_start=1192
   _globals['_COMPARISON']._serialized_end=1318
   _globals['_SEARCHRESPONSE']._serialized_start=1321
-  _globals['_SEARCHRESPONSE']._serialized_end=1530
-  _globals['_HIT']._serialized_start=1532
-  _globals['_HIT']._serialized_end=1614
-  _globals['_ATTRIBUTES']._serialized_start=1617
-  _globals['_ATTRIBUTES']._serialized_end=1821
-  _globals['_MODEL']._serialized_start=1823
-  _globals['_MODEL']._serialized_end=1865
-  _globals['_TIMING']._serialized_start=1867
-  _globals['_TIMING']._serialized_end=1949
-  _globals['_BATCHSEARCHREQUEST']._serialized_start=1952
-  _globals['_BATCHSEARCHREQUEST']._serialized_end=2089
-  _globals['_BATCHQUERY']._serialized_start=2092
-  _globals['_BATCHQUERY']._serialized_end=2265
-  _globals['_BATCHSEARCHRESPONSE']._serialized_start=2268
-  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2419
-  _globals['_BATCHRESULT']._serialized_start=2422
-  _globals['_BATCHRESULT']._serialized_end=2571
-  _globals['_HITS']._serialized_start=2573
-  _globals['_HITS']._serialized_end=2616
-  _globals['_GETIMAGESREQUEST']._serialized_start=2618
-  _globals['_GETIMAGESREQUEST']._serialized_end=2692
-  _globals['_GETIMAGESRESPONSE']._serialized_start=2694
-  _globals['_GETIMAGESRESPONSE']._serialized_end=2775
-  _globals['_IMAGE']._serialized_start=2777
-  _globals['_IMAGE']._serialized_end=2846
-  _globals['_GETMODELREQUEST']._serialized_start=2848
-  _globals['_GETMODELREQUEST']._serialized_end=2885
-  _globals['_GETMODELRESPONSE']._serialized_start=2887
-  _globals['_GETMODELRESPONSE']._serialized_end=3001
-  _globals['_PREPROCESSING']._serialized_start=3004
-  _globals['_PREPROCESSING']._serialized_end=3154
-  _globals['_QUERY']._serialized_start=3667
-  _globals['_QUERY']._serialized_end=4012
+  _globals['_SEARCHRESPONSE']._serialized_end=1550
+  _globals['_HIT']._serialized_start=1552
+  _globals['_HIT']._serialized_end=1634
+  _globals['_ATTRIBUTES']._serialized_start=1637
+  _globals['_ATTRIBUTES']._serialized_end=1841
+  _globals['_MODEL']._serialized_start=1843
+  _globals['_MODEL']._serialized_end=1885
+  _globals['_TIMING']._serialized_start=1887
+  _globals['_TIMING']._serialized_end=1969
+  _globals['_BATCHSEARCHREQUEST']._serialized_start=1972
+  _globals['_BATCHSEARCHREQUEST']._serialized_end=2109
+  _globals['_BATCHQUERY']._serialized_start=2112
+  _globals['_BATCHQUERY']._serialized_end=2285
+  _globals['_BATCHSEARCHRESPONSE']._serialized_start=2288
+  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2459
+  _globals['_BATCHRESULT']._serialized_start=2462
+  _globals['_BATCHRESULT']._serialized_end=2611
+  _globals['_HITS']._serialized_start=2613
+  _globals['_HITS']._serialized_end=2656
+  _globals['_GETIMAGESREQUEST']._serialized_start=2658
+  _globals['_GETIMAGESREQUEST']._serialized_end=2732
+  _globals['_GETIMAGESRESPONSE']._serialized_start=2734
+  _globals['_GETIMAGESRESPONSE']._serialized_end=2815
+  _globals['_IMAGE']._serialized_start=2817
+  _globals['_IMAGE']._serialized_end=2886
+  _globals['_GETMODELREQUEST']._serialized_start=2888
+  _globals['_GETMODELREQUEST']._serialized_end=2925
+  _globals['_GETMODELRESPONSE']._serialized_start=2927
+  _globals['_GETMODELRESPONSE']._serialized_end=3041
+  _globals['_PREPROCESSING']._serialized_start=3044
+  _globals['_PREPROCESSING']._serialized_end=3194
+  _globals['_QUERY']._serialized_start=3707
+  _globals['_QUERY']._serialized_end=4052
 # @@protoc_insertion_point(module_scope)

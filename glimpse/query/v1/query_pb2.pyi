@@ -158,20 +158,22 @@ class Comparison(_message.Message):
     def __init__(self, field: _Optional[str] = ..., path: _Optional[_Iterable[str]] = ..., operator: _Optional[_Union[Operator, str]] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "next_page_token", "model", "text_truncated", "timing", "prompt_template")
+    __slots__ = ("hits", "next_page_token", "model", "text_truncated", "timing", "prompt_template", "generation")
     HITS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     next_page_token: str
     model: Model
     text_truncated: bool
     timing: Timing
     prompt_template: str
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., text_truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., prompt_template: _Optional[str] = ...) -> None: ...
+    generation: int
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., text_truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., prompt_template: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("id", "score", "attributes")
@@ -248,14 +250,16 @@ class BatchQuery(_message.Message):
     def __init__(self, text: _Optional[str] = ..., image: _Optional[bytes] = ..., image_id: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ...) -> None: ...
 
 class BatchSearchResponse(_message.Message):
-    __slots__ = ("results", "model", "timing")
+    __slots__ = ("results", "model", "timing", "generation")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[BatchResult]
     model: Model
     timing: Timing
-    def __init__(self, results: _Optional[_Iterable[_Union[BatchResult, _Mapping]]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    generation: int
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchResult, _Mapping]]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class BatchResult(_message.Message):
     __slots__ = ("hits", "error", "text_truncated", "prompt_template")

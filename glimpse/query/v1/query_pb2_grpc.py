@@ -28,6 +28,9 @@ if _version_not_supported:
 class QueryStub:
     """Query finds the images of a collection that match a text, an image, or a mix of these.
 
+    A collection has generations, each with one model; its name leads to the one that serves, COLLECTION@NUMBER to that
+    one, whichever serves.
+
     Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, or a message that is nested too deeply or
     encoded incorrectly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that
     glimpse did not create: FAILED_PRECONDITION, reason FOREIGN_COLLECTION. A response larger than the message limit:
@@ -68,6 +71,9 @@ class QueryStub:
 
 class QueryServicer:
     """Query finds the images of a collection that match a text, an image, or a mix of these.
+
+    A collection has generations, each with one model; its name leads to the one that serves, COLLECTION@NUMBER to that
+    one, whichever serves.
 
     Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, or a message that is nested too deeply or
     encoded incorrectly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that
@@ -123,8 +129,8 @@ class QueryServicer:
         """GetModel says how the model of a collection sees pictures. Whoever makes the square that it sees of a picture can
         send that as a PNG, and gets the hits of the whole file.
 
-        Errors are those of Search by a picture: UNAVAILABLE without the encoder; FAILED_PRECONDITION, reason
-        MODEL_MISMATCH, if the collection was filled by another model than the encoder's.
+        Errors are those of Search by a picture: UNAVAILABLE without an encoder of the model; FAILED_PRECONDITION, reason
+        MODEL_MISMATCH, if the collection was filled by a model that no encoder runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +169,9 @@ def add_QueryServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Query:
     """Query finds the images of a collection that match a text, an image, or a mix of these.
+
+    A collection has generations, each with one model; its name leads to the one that serves, COLLECTION@NUMBER to that
+    one, whichever serves.
 
     Every call: a collection's name that is not [A-Za-z_][A-Za-z0-9_]{0,254}, or a message that is nested too deeply or
     encoded incorrectly: INVALID_ARGUMENT. An unknown collection: NOT_FOUND, reason COLLECTION_NOT_FOUND. One that

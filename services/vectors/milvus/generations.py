@@ -77,7 +77,9 @@ async def get(call: MilvusCall, number: int) -> StoredGeneration:
     for generation in await listed(call):
         if generation.spec.generation == number:
             return generation
-    raise NotFound(f"collection {call.name!r} has no generation {number}")
+    raise NotFound(
+        f"collection {call.name!r} has no generation {number}", reason="GENERATION_NOT_FOUND"
+    )
 
 
 async def free_number(call: MilvusCall) -> int:

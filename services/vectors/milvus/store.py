@@ -192,7 +192,10 @@ class MilvusStore:
         async with self._arranging[name]:
             generation = await generations.get(call, number)
             if generation.is_serving:
-                raise FailedPrecondition(f"generation {number} of collection {name!r} serves it")
+                raise FailedPrecondition(
+                    f"generation {number} of collection {name!r} serves it",
+                    reason="GENERATION_SERVES",
+                )
             await self._drop(call, generation)
 
     @_bounded
