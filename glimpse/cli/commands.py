@@ -25,6 +25,11 @@ COMMANDS = {
     "export": ("export", "Write a collection into Parquet files, vectors and all."),
     "import": ("import_", "Read exported files, or embeddings made elsewhere, into a collection."),
     "drop": ("manage", "Permanently remove a collection and all its images."),
+    "upgrade": ("upgrade", "Have a collection served by another model, and no search fail."),
+    "rollback": ("upgrade", "Have a collection served by its generation of before again."),
+    "generations": ("generations", "List the generations of a collection."),
+    "switch": ("generations", "Have another generation of a collection serve."),
+    "prune": ("generations", "Permanently remove the generations that do not serve."),
     "status": ("manage", "Show the services' health and the collections."),
     "token": ("token", "Make tokens for callers."),
 }

@@ -62,7 +62,7 @@ def drop(
     """
     with addresses.connect("", indexer, data, timeout) as client:
         rows = client.get_collection(name, exact=True).rows
-        _make_sure(f"Remove the collection {name!r} with {rows:,} images?", yes)
+        make_sure(f"Remove the collection {name!r} with {rows:,} images?", yes)
         client.drop_collection(name)
     say(f"{name!r} is removed.")
 
@@ -96,7 +96,7 @@ def delete(
         if filter is not None and not yes:
             _check_terminal()
             count = client.count_images(collection, filter)
-            _make_sure(f"Delete {count:,} images of {collection!r}, which match {filter}?", yes)
+            make_sure(f"Delete {count:,} images of {collection!r}, which match {filter}?", yes)
         deleted = client.delete(collection, ids=ids or None, filter=filter)
     say(f"{deleted:,} deleted.")
 
@@ -222,7 +222,7 @@ def _show_collections(found: list[Collection]) -> None:
     print_table(("collection", "model", "images", "index", "state", "MB"), rows)
 
 
-def _make_sure(question: str, yes: bool) -> None:
+def make_sure(question: str, yes: bool) -> None:
     if not yes:
         _check_terminal()
         typer.confirm(question, abort=True, err=True)

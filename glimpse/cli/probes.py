@@ -77,6 +77,17 @@ def why_no_model(address: str, credentials: Credentials) -> str:
         return ""
 
 
+def model_of(address: str, credentials: Credentials) -> encoder_pb2.Model:
+    """What the encoder at HOST:PORT has loaded. Raises GlimpseError."""
+    with contextlib.closing(open_channel(address, credentials=credentials)) as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        try:
+            return stub.GetModel(encoder_pb2.GetModelRequest(), timeout=_CALL_TIMEOUT_S).model
+        except grpc.RpcError as error:
+            found = from_rpc_error(error, "the encoder")
+            raise Diagnosis("the encoder", address, credentials).explained(found) from error
+
+
 def model_at(address: str) -> encoder_pb2.Model | None:
     """What the encoder at HOST:PORT has loaded; None if it does not tell, as without a token."""
     with contextlib.closing(open_channel(address)) as channel:
