@@ -140,6 +140,10 @@ rolling: $(VENV)/.dev ## replace query and indexer 20 times each under load; no 
 soak: $(VENV)/.dev ## load an encoder with all sorts of calls; each answer is checked, memory must stay
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
+# Takes about ten minutes; writes build/bench/upgrade.json. To repeat a run: UPGRADE="--stores lite --seed 7"
+upgrade: $(VENV)/.dev milvus-server ## change the model of a collection under searches, writes and kills; no search may fail
+	$(BIN)/python -m tests.upgrade $(UPGRADE)
+
 # Takes ten minutes. To repeat a run: CHAOS="--stores lite --seed 7"
 chaos: $(VENV)/.dev milvus-server ## kill everything at random while images stream; nothing may be lost
 	$(BIN)/python -m tests.chaos $(CHAOS)

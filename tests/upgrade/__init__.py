@@ -1,0 +1,1 @@
+"""A model is changed for another while searches, writes and kills go on: `make upgrade`."""

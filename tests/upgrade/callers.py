@@ -1,0 +1,159 @@
+"""Who calls while a model is changed: searchers, who check each answer, and a writer, who knows
+what has to be there."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glimpse import Client, GlimpseError, ImageFile, Outcome, SearchResult, Unavailable
+from tests.upgrade import world
+
+_SEARCH_TIMEOUT_S = 20.0
+_PATIENCE_S = 300.0
+_NAMES = {fingerprint: name for name, fingerprint in world.MODELS.items()}
+
+
+@dataclass
+class Records:
+    """What searchers saw: when each answer came, after how long, and of which generation."""
+
+    answers: list[tuple[float, float, int]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
+
+    def first_of(self, generation: int, after_s: float) -> float:
+        """When it was first seen to serve."""
+        return min(at for at, _, of in self.answers if of == generation and at >= after_s)
+
+
+class Searcher(threading.Thread):
+    """Asks by text, picture and id, `per_second` times, until it is stopped."""
+
+    def __init__(self, query: str, writer: Writer, seed: int, per_second: float) -> None:
+        super().__init__(name="searcher", daemon=True)
+        self.records = Records()
+        self._query, self._writer, self._random = query, writer, random.Random(seed)
+        self._pause_s = 1 / per_second
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        with Client(self._query, "127.0.0.1:1", timeout_s=_SEARCH_TIMEOUT_S) as client:
+            while not self._stopped.wait(self._pause_s):
+                self._search(client)
+
+    def _search(self, client: Client) -> None:
+        started_s = time.monotonic()
+        kind, number = self._random.choice(["text", "image", "id"]), self._random.randrange(100)
+        text = self._random.choice(world.TEXTS)
+        try:
+            if kind == "text":
+                found = client.search(world.COLLECTION, text)
+            elif kind == "image":
+                found = client.search(world.COLLECTION, image=world.content(number, 0))
+            else:
+                found = client.search(world.COLLECTION, image_id=f"{number:06}")
+        except GlimpseError as error:
+            self.records.failed.append(f"{kind}: {error.reason}: {error}")
+            return
+        ended_s = time.monotonic()
+        self.records.answers.append((ended_s, ended_s - started_s, found.generation))
+        self._check(kind, text, number, found)
+
+    def _check(self, kind: str, text: str, number: int, found: SearchResult) -> None:
+        model = _NAMES[found.model.fingerprint]
+        query = (
+            world.text_vector(model, text)
+            if kind == "text"
+            else world.picture_vector(model, number, 0)
+        )
+        for hit in found.hits:
+            versions = self._writer.versions(int(hit.id))
+            if not world.is_possible(model, query, hit.id, hit.score, versions):
+                of = f"generation {found.generation} of {model}"
+                self.records.mixed.append(f"{kind} {text} {number}: {hit.id} {hit.score} in {of}")
+
+
+class Writer(threading.Thread):
+    """Adds, replaces and deletes; `truth` has the version of each picture that must be there."""
+
+    def __init__(self, indexer: str, folder: Path, count: int, seed: int) -> None:
+        super().__init__(name="writer", daemon=True)
+        self.truth = dict.fromkeys(range(count), 0)
+        self.written = 0
+        self.problems: list[str] = []
+        self._versions: dict[int, int] = {}  # the latest one that may be anywhere
+        self._indexer, self._folder = indexer, folder
+        self._random = random.Random(seed)
+        self._next = count
+        self._stopped = threading.Event()
+
+    def versions(self, number: int) -> int:
+        return self._versions.get(number, 0) + 1
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        with Client("127.0.0.1:1", self._indexer, timeout_s=60.0) as client:
+            while not self._stopped.wait(0.05):
+                try:
+                    self._random.choice([self._add, self._replace, self._remove])(client)
+                except GlimpseError as error:
+                    self.problems.append(f"a write failed: {error.reason}: {error}")
+
+    def _add(self, client: Client) -> None:
+        numbers = range(self._next, self._next + self._random.randint(1, 5))
+        self._next = numbers.stop
+        self._index(client, dict.fromkeys(numbers, 0))
+
+    def _replace(self, client: Client) -> None:
+        chosen = self._some()
+        for number in chosen:
+            self._versions[number] = self._versions.get(number, 0) + 1
+        self._index(client, {number: self._versions[number] for number in chosen})
+
+    def _remove(self, client: Client) -> None:
+        chosen = self._some()
+        ids = [f"{number:06}" for number in chosen]
+        while True:
+            try:
+                client.delete(world.COLLECTION, ids=ids)
+                break
+            except GlimpseError:  # again until it is acknowledged: what happened is not known
+                time.sleep(0.2)
+        for number in chosen:
+            del self.truth[number]
+
+    def _some(self) -> list[int]:
+        free = [number for number in self.truth if number >= world.STABLE]
+        return self._random.sample(free, min(len(free), self._random.randint(1, 5)))
+
+    def _index(self, client: Client, versions: dict[int, int]) -> None:
+        self.written += len(versions)
+        images = []
+        for number, version in versions.items():
+            path = world.path_in(self._folder, number, version)
+            path.write_bytes(world.content(number, version))
+            images.append(ImageFile(path=path, id=f"{number:06}"))
+        while True:
+            try:
+                for acknowledgement in client.index(
+                    world.COLLECTION, images, create_collection=False, patience_s=_PATIENCE_S
+                ):
+                    if acknowledgement.outcome is Outcome.FAILED:
+                        self.problems.append(f"{acknowledgement.id}: {acknowledgement.error}")
+                    else:
+                        number = int(acknowledgement.id)
+                        self.truth[number] = versions[number]
+                return
+            except Unavailable:  # nobody answers at the start, where an ingest gives up at once
+                time.sleep(0.2)

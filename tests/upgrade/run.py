@@ -1,0 +1,285 @@
+"""One run: a stack of processes, its kills, the steps of the operator, and the figures."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGTERM
+
+from glimpse import Client, ImageFile
+from glimpse.cli.ports import free_ports
+from glimpse.cli.probes import is_milvus_ready, is_serving
+from tests.backends import MilvusLite, MilvusServer, Process
+from tests.upgrade import world
+from tests.upgrade.callers import Records, Searcher, Writer
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_IN_FLIGHT = 2_048
+_QUIET_S = 10.0  # of searches before the first switch
+_SWITCH_S = 2.0
+
+
+@dataclass
+class Figures:
+    """What is judged, and what else is worth knowing."""
+
+    failed_searches: int = 0
+    mixed_answers: int = 0
+    wrong_rows: int = 0
+    p99_ratio: float = 0.0
+    copy_share: float = 0.0
+    encoded_twice: int = 0
+    searches: int = 0
+    kills: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+class Stack:
+    """Store, two encoders of either model, indexer, two replicas of query; each can be killed and
+    started anew."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        store = (MilvusServer if kind == "milvus" else MilvusLite)(folder / "store")
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(7)]
+        encoders, indexer, queries = addresses[:4], addresses[4], addresses[5:]
+        self.new, self.indexer, self.query = encoders[2], indexer, "ipv4:" + ",".join(queries)
+        further = ",".join(encoders[1:])
+        peers = {"ENCODER": encoders[0], "ENCODERS": further, "MILVUS_URI": store.uri}
+        self.store = store
+        self.processes: dict[str, Process] = {
+            f"old-{number}": self._encoder("old", number, encoders[number]) for number in range(2)
+        }
+        self.processes |= {
+            f"new-{number}": self._encoder("new", number, encoders[2 + number])
+            for number in range(2)
+        }
+        self.processes |= {
+            "indexer": self._service("indexer", "indexer", indexer, peers),
+            **{
+                f"query-{number}": self._service(f"query-{number}", "query", address, peers)
+                for number, address in enumerate(queries)
+            },
+        }
+        self._addresses = {"indexer": indexer, **{f"query-{n}": a for n, a in enumerate(queries)}}
+
+    def start(self) -> None:
+        self.store.start()
+        wait_until(lambda: is_milvus_ready(self.store.uri), "no Milvus", 120.0)
+        for process in self.processes.values():
+            process.start()
+        for name in self._addresses:
+            self.await_serving(name)
+
+    def stop(self) -> None:
+        for process in (*self.processes.values(), self.store):
+            process.stop()
+
+    def await_serving(self, name: str) -> None:
+        if name in self._addresses:
+            address = self._addresses[name]
+            wait_until(lambda: is_serving(address), f"{name} does not serve", 120.0)
+
+    def encoded(self, model: str) -> int:
+        """How many pictures a model's encoders have encoded for indexing so far."""
+        logs = self.folder.glob(f"{model}-*.calls")
+        return sum(sum(map(int, log.read_text().split())) for log in logs)
+
+    def _encoder(self, model: str, number: int, address: str) -> Process:
+        name, port = f"{model}-{number}", address.rpartition(":")[2]
+        log = str((self.folder / f"{name}.calls").absolute())
+        return self._process(name, ["tests.upgrade.encoder", port, model, log], {})
+
+    def _service(self, name: str, service: str, address: str, peers: dict[str, str]) -> Process:
+        settings = {"LISTEN": address, "METRICS_LISTEN": "127.0.0.1:0", "LOG_FORMAT": "text"}
+        if service == "query":
+            settings["PAGE_TOKEN_KEY"] = "key"
+        environment = {f"{service.upper()}_{k}": v for k, v in {**settings, **peers}.items()}
+        return self._process(name, [f"services.{service}"], environment)
+
+    def _process(self, name: str, module: list[str], environment: dict[str, str]) -> Process:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        environment = environment | {"PYTHONPATH": str(ROOT)}
+        return Process([sys.executable, "-m", *module], folder, SIGTERM, environment)
+
+
+class Command:
+    """A command of the operator's, which is run until it succeeds, however often it is killed."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, *arguments: str, attempts: int = 60) -> None:
+        where = ["--indexer", self._stack.indexer, "--query", self._stack.query]
+        program = "import sys; from glimpse.cli.main import main; sys.exit(main())"
+        command = [sys.executable, "-c", program, *arguments, *where]
+        for _ in range(attempts):
+            with (self._stack.folder / "command.txt").open("ab") as log:
+                self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+                if self._process.wait() == 0:
+                    return
+        raise AssertionError(f"{arguments} did not succeed: see {self._stack.folder}/command.txt")
+
+    def kill(self) -> bool:
+        """Whether one was running."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return False
+        process.kill()
+        return True
+
+
+class Killer(threading.Thread):
+    """Kills something now and then; a service is started again at once."""
+
+    def __init__(self, stack: Stack, command: Command, seed: int, every_s: float) -> None:
+        super().__init__(name="killer", daemon=True)
+        self.kills: Counter[str] = Counter()
+        self._stack, self._command, self._every_s = stack, command, every_s
+        self._random = random.Random(seed)
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._random.uniform(0.2, 2 * self._every_s)):
+            victim = self._random.choice(["command", *self._stack.processes])
+            if victim == "command":
+                self.kills[victim] += self._command.kill()
+                continue
+            self._stack.processes[victim].kill()
+            self._stack.processes[victim].start()
+            self.kills[victim] += 1
+            # One replica of query at a time, as a Deployment's pods are lost.
+            self._stack.await_serving(victim)
+
+
+class Upgrade:
+    """Fills a collection, measures a copy at rest, then changes models to and fro under load."""
+
+    def __init__(self, folder: Path, kind: str, count: int, seed: int, kill_every_s: float) -> None:
+        self._stack = Stack(folder, kind)
+        self._pictures = folder / "pictures"
+        self._pictures.mkdir(exist_ok=True)
+        self._count, self._seed, self._every_s = count, seed, kill_every_s
+        self._command = Command(self._stack)
+        self._figures = Figures()
+
+    def run(self) -> Figures:
+        self._stack.start()
+        try:
+            self._measure_copy()
+            self._change_under_load()
+        finally:
+            self._stack.stop()
+        return self._figures
+
+    def _measure_copy(self) -> None:
+        images = []
+        for number in range(self._count):
+            path = world.path_in(self._pictures, number, 0)
+            path.write_bytes(world.content(number, 0))
+            images.append(ImageFile(path=path, id=f"{number:06}"))
+        upgrade = ["upgrade", world.COLLECTION, "--encoder", self._stack.new]
+        with Client(self._stack.query, self._stack.indexer, timeout_s=60.0) as client:
+            started_s = time.monotonic()
+            for acknowledgement in client.index(world.COLLECTION, images):
+                assert acknowledgement.error is None, acknowledgement
+            indexing_s = time.monotonic() - started_s
+            report = self._stack.folder / "report.json"
+            self._command.run(*upgrade, "--check-only", "--report", str(report), attempts=1)
+            client.drop_generation(world.COLLECTION, 1)
+        first = json.loads(report.read_text())["passes"][0]
+        assert first["carried"] == self._count, first
+        self._figures.copy_share = indexing_s / first["seconds"]
+
+    def _change_under_load(self) -> None:
+        writer = Writer(self._stack.indexer, self._pictures, self._count, self._seed)
+        searchers = [
+            Searcher(self._stack.query, writer, self._seed + number, per_second=20)
+            for number in range(2)
+        ]
+        killer = Killer(self._stack, self._command, self._seed, self._every_s)
+        for thread in (*searchers, writer):
+            thread.start()
+        time.sleep(_QUIET_S)
+        calm_until_s = time.monotonic()
+        encoded = self._stack.encoded("new")
+        killer.start()
+        upgrade = ["upgrade", world.COLLECTION, "--encoder", self._stack.new]
+        changes = []
+        for generation, command in (
+            (1, upgrade),
+            (0, ["rollback", world.COLLECTION, "--to", "0"]),
+            (1, upgrade),
+        ):
+            changes.append((generation, time.monotonic()))
+            self._command.run(*command)
+            time.sleep(_SWITCH_S + 6)  # until every replica has seen it
+        killer.stop()
+        writer.stop()
+        self._figures.wrong_rows += self._wrong_rows(writer.truth)
+        self._command.run("rollback", world.COLLECTION, "--to", "0")
+        self._figures.wrong_rows += self._wrong_rows(writer.truth)
+        for searcher in searchers:
+            searcher.stop()
+        self._judge([each.records for each in searchers], changes, calm_until_s)
+        figures = self._figures
+        figures.kills = dict(killer.kills)
+        figures.problems += writer.problems[:20]
+        needed = self._count + writer.written
+        in_flight = MAX_IN_FLIGHT * sum(killer.kills.values())
+        again = self._stack.encoded("new") - encoded - needed - in_flight
+        figures.encoded_twice = max(0, again)
+
+    def _wrong_rows(self, truth: dict[int, int]) -> int:
+        """Rows of what serves that are missing, there although deleted, or of another version."""
+        with Client(self._stack.query, self._stack.indexer, timeout_s=60.0) as client:
+            there = {
+                int(image.id): image.content_sha256
+                for image in client.list_images(world.COLLECTION, output_fields=["content_sha256"])
+            }
+        wrong = [f"{number} is there" for number in there.keys() - truth.keys()]
+        wrong += [f"{number} is missing" for number in truth.keys() - there.keys()]
+        wrong += [
+            f"{number} is of another version"
+            for number in there.keys() & truth.keys()
+            if there[number] != world.sha256(number, truth[number])
+        ]
+        self._figures.problems += wrong[:20]
+        return len(wrong)
+
+    def _judge(
+        self, records: list[Records], changes: list[tuple[int, float]], calm_until_s: float
+    ) -> None:
+        figures = self._figures
+        failed = [line for each in records for line in each.failed]
+        mixed = [line for each in records for line in each.mixed]
+        figures.failed_searches, figures.mixed_answers = len(failed), len(mixed)
+        figures.problems += [*failed[:20], *mixed[:20]]
+        answers = [answer for each in records for answer in each.answers]
+        figures.searches = len(answers)
+        calm = [took for at, took, _ in answers if at <= calm_until_s]
+        during: list[float] = []
+        for generation, begun_s in changes:
+            switched_s = min(each.first_of(generation, begun_s) for each in records)
+            during += [took for at, took, _ in answers if 0 <= at - switched_s < _SWITCH_S]
+        figures.p99_ratio = _p99(during) / _p99(calm)
+
+
+def _p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
