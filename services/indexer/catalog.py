@@ -173,8 +173,9 @@ class Catalog:
             )
         return Target(name, model, force, max_wait_s, keep_copies, spec.address, carries)
 
-    async def target_of_import(self, spec: CollectionSpec, *, create: bool) -> None:
-        """Makes sure that the collection is there, and of the model that made the vectors.
+    async def target_of_import(self, spec: CollectionSpec, *, create: bool) -> CollectionSpec:
+        """Makes sure that the collection is there, and of the model that made the vectors; returns
+        the generation that serves it.
 
         An empty fingerprint stands for a model of which nobody knows more than its name. Raises
         NotFound unless `create`, ModelMismatch, and InvalidInput for another dimension.
@@ -197,6 +198,7 @@ class Catalog:
                 "options.dimension",
                 f"must be the collection's, {there.dimension}; it is {spec.dimension}",
             )
+        return there
 
     async def _found(
         self, name: str, milvus: RetryBudget, *, create: bool

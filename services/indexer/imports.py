@@ -20,6 +20,7 @@ from services.indexer import row_writes
 from services.indexer.bounds import check_uri
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.retry_budget import RetryBudget
+from services.indexer.serving import check_serving
 from services.indexer.settings import IndexerSettings
 from services.indexer.stream import stopping
 from services.vectors import bounds
@@ -47,9 +48,11 @@ class GivenRow(NamedTuple):
 
 @dataclass(frozen=True)
 class RowTarget:
-    """Where a stream of rows goes, and what their vectors must be."""
+    """Where a stream of rows goes, and what their vectors must be; `address` is that of the
+    generation which served the collection when it began."""
 
     collection: str
+    address: str
     dimension: int
     normalise: bool
 
@@ -105,7 +108,8 @@ class Imports:
 
         One is checked while others are written. Raises Overloaded where as many streams as may be
         are under way; Unavailable where Milvus is away for too long, and, with the reason RESUME,
-        when the service stops; whatever `batches` raises: each after the results before it.
+        when the service stops, or another generation serves; whatever `batches` raises: each after
+        the results before it.
         """
         if self._draining:
             raise stopping()
@@ -155,11 +159,14 @@ class Imports:
     async def _upsert(self, target: RowTarget, rows: Sequence[Row]) -> None:
         def once() -> Coroutine[Any, Any, None]:
             return row_writes.upsert(
-                self._store, target.collection, rows, self._settings, self._metrics
+                self._store, target.address, rows, self._settings, self._metrics
             )
 
         if rows:
-            await RetryBudget("Milvus", self._settings.retry_budget_s).call(once)
+            milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
+            await milvus.call(once)
+            timeout_s = self._settings.milvus_timeout_s
+            await check_serving(self._store, target.collection, target.address, milvus, timeout_s)
 
     def _count(self, batch: _Checked) -> None:
         self._metrics.acknowledged[Outcome.INDEXED].inc(len(batch.rows))

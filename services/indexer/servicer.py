@@ -230,8 +230,8 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             options.model_fingerprint,
             metric=converters.metric(options.metric),
         )
-        await self._catalog.target_of_import(spec, create=options.create_collection)
-        target = RowTarget(name, options.dimension, options.normalise)
+        there = await self._catalog.target_of_import(spec, create=options.create_collection)
+        target = RowTarget(name, there.address, options.dimension, options.normalise)
         totals = pb.ImportTotals()
         batches = import_messages.batches(request_iterator)
         async with contextlib.aclosing(self._imports.write(target, batches)) as results:
@@ -240,7 +240,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
                 totals.rejected += len(result.rejected)
                 acknowledgement = import_messages.acknowledgement(result)
                 yield pb.ImportImagesResponse(acknowledgement=acknowledgement)
-        await self._settling.settle(name)
+        await self._settling.settle(target.address)
         yield pb.ImportImagesResponse(totals=totals)
 
     async def CreateCollection(

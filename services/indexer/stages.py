@@ -27,6 +27,7 @@ from services.indexer.records import (
     Vector,
 )
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
+from services.indexer.serving import check_serving
 from services.indexer.settings import IndexerSettings
 from services.vectors.records import Row
 from services.vectors.store import VectorStore
@@ -58,12 +59,6 @@ class Peers:
     settings: IndexerSettings
     metrics: IndexerMetrics
     aside: SideThread
-
-
-class Superseded(errors.Unavailable):
-    """Another generation serves than the one that was written to."""
-
-    reason = "RESUME"
 
 
 class Stages:
@@ -119,9 +114,15 @@ class Stages:
         """
         if self._target.carries:
             return await self._write_newer(rows)
-        results = await self._write(rows)
-        if rows and self._target.address:
-            await self._check_serving()
+        target, results = self._target, await self._write(rows)
+        if rows and target.address:
+            await check_serving(
+                self._peers.store,
+                target.collection,
+                target.address,
+                self._milvus,
+                self._settings.milvus_timeout_s,
+            )
         return results
 
     async def _write_newer(self, rows: list[Row]) -> list[errors.GlimpseError | None]:
@@ -130,17 +131,6 @@ class Stages:
         newer = [each for each in rows if not _is_as_new(there.get(each.id), each.indexed_at_ms)]
         failed = dict(zip((each.id for each in newer), await self._write(newer), strict=True))
         return [failed.get(each.id) for each in rows]
-
-    async def _check_serving(self) -> None:
-        target, timeout_s = self._target, self._settings.milvus_timeout_s
-        spec = await self._milvus.call(
-            lambda: self._peers.store.get_spec(target.collection, deadline=Deadline(timeout_s))
-        )
-        if spec.address != target.address:
-            raise Superseded(
-                f"generation {spec.generation} of collection {target.collection!r} serves now; "
-                "send unacknowledged images again"
-            )
 
     async def _write(self, rows: list[Row]) -> list[errors.GlimpseError | None]:
         if not rows:

@@ -25,8 +25,9 @@ from services.indexer.records import (
     Target,
     Vector,
 )
+from services.indexer.serving import Superseded
 from services.indexer.stage_batcher import StageBatcher
-from services.indexer.stages import Peers, Stages, Superseded, row
+from services.indexer.stages import Peers, Stages, row
 from services.indexer.write_order import WriteOrder, WriteTurn
 from services.vectors import bounds
 from services.vectors.records import Row

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from glimpse import errors
+from glimpse import Client, errors
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.transport.status import from_rpc_error, from_status
 from services.common.deadline import Deadline
@@ -17,6 +17,7 @@ from services.indexer import bounds
 from services.vectors.records import CollectionSpec
 from tests.memory_store import MemoryStore
 from tests.rpc.test_indexer import NAME, T, opened
+from tests.rpc.test_indexer_generations import SwitchingStore
 from tests.waiting import until
 
 DIMENSION = 8
@@ -441,3 +442,58 @@ async def test_two_batches_are_written_at_once_unless_they_share_an_id():
         await until(lambda: store.waiting == 2)
         store.open.set()
         assert [ack.sequence for ack in (await whole)[0]] == [0, 1, 2, 3]
+
+
+async def ids_in(service, name):
+    return {row[0] for row in await service.store.list_rows(name, 100, deadline=Deadline(T))}
+
+
+@pytest.fixture
+async def switching():
+    """An indexer whose collection has another generation, of the same model, which does not serve
+    until `store.switch_to` is its number: just before the next write."""
+    async with opened(SwitchingStore()) as service:
+        await imported(service, batch(1, row(1)))
+        spec = await service.store.get_spec(NAME, deadline=Deadline(T))
+        await service.store.create_generation(spec, deadline=Deadline(T))
+        yield service
+
+
+async def test_rows_written_to_a_generation_that_serves_no_more_are_not_acknowledged(switching):
+    switching.store.switch_to = 1
+    call = switching.stub.ImportImages(requests([batch(2, row(2))]), timeout=T)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call.read()
+    error = from_rpc_error(raised.value, "the indexer")
+    assert (type(error), error.reason) == (errors.Unavailable, "RESUME")
+    assert await ids_in(switching, f"{NAME}@0") == {"r0001", "r0002"}
+    assert await ids_in(switching, NAME) == set()
+
+    assert (await imported(switching, batch(2, row(2))))[1].written == 1
+    assert await ids_in(switching, NAME) == {"r0002"}
+
+
+async def test_a_client_that_imports_on_has_every_row_in_what_serves_by_the_end(switching):
+    def run():
+        with Client(indexer=switching.target) as client:
+            upload = client.import_images(OPTIONS)
+            acks = list(upload.run(batch(number, row(number)) for number in range(2, 12)))
+            return [ack.sequence for ack in acks], upload.interruptions
+
+    switching.store.switch_to = 1
+    assert await asyncio.to_thread(run) == ([*range(2, 12)], 1)
+    assert await ids_in(switching, NAME) == {f"r{number:04}" for number in range(2, 12)}
+
+
+async def test_vectors_for_a_generation_of_another_model_are_refused_once_it_serves(switching):
+    other = CollectionSpec(NAME, DIMENSION, "other", "0" * 64)
+    await switching.store.create_generation(other, deadline=Deadline(T))
+
+    def run():
+        with Client(indexer=switching.target) as client:
+            list(client.import_images(OPTIONS).run([batch(2, row(2))]))
+
+    switching.store.switch_to = 2
+    with pytest.raises(errors.ModelMismatch):
+        await asyncio.to_thread(run)
+    assert await ids_in(switching, NAME) == set()

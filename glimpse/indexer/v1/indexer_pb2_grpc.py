@@ -189,9 +189,9 @@ class IndexerServicer:
 
         Among images with the same id the later one wins. A collection of another model than the options':
         FAILED_PRECONDITION, reason MODEL_MISMATCH. It counts among the streams of IndexImages: too many of them:
-        RESOURCE_EXHAUSTED. Milvus is unreachable for longer than INDEXER_RETRY_BUDGET_S, or the service stops:
-        UNAVAILABLE, the latter with reason RESUME. To resume, send all batches that are not acknowledged again: a row that
-        was written before is replaced by itself.
+        RESOURCE_EXHAUSTED. Milvus is unreachable for longer than INDEXER_RETRY_BUDGET_S: UNAVAILABLE. The service stops,
+        or another generation of the collection serves by now: the same with reason RESUME. To resume, send all batches
+        that are not acknowledged again: a row that was written before is replaced by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
