@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +59,8 @@ def export(
 
     keep_pandas_out()
     with addresses.connect("", indexer, data, _PAGE_TIMEOUT_S) as client:
-        found = client.get_collection(collection, exact=True)
+        serving = client.get_collection(_serving(client, collection), exact=True)
+        found = replace(serving, name=collection)
         origin = Origin(
             found.name, found.model.name, found.model.fingerprint, found.dimension, found.metric
         )
@@ -71,7 +73,7 @@ def export(
         counter = Counter("exporting", max(found.rows - writer.rows, 0), "rows")
         try:
             with counter:
-                pages = _pages(client, found, writer.after_id, patience)
+                pages = _pages(client, serving, writer.after_id, patience)
                 _write(made_ahead(pages, _PAGES_AHEAD), writer, counter)
         except OSError as error:
             raise _unwritable(folder, error) from error
@@ -93,6 +95,19 @@ def _write(
             writer.add(page.images)
             counter.step(steps=len(page.images))
     writer.end()
+
+
+def _serving(client: Client, collection: str) -> str:
+    """What names the generation that serves, whichever does later: vectors of two are not mixed."""
+    from google.rpc import code_pb2
+
+    try:
+        found = client.list_generations(collection, exact=False)
+    except GlimpseError as error:
+        if error.code != code_pb2.UNIMPLEMENTED:  # as of an indexer older than this command
+            raise
+        found = []
+    return next((each.collection.name for each in found if each.serving), collection)
 
 
 def _pages(

@@ -213,6 +213,22 @@ async def test_a_killed_export_goes_on_behind_its_last_whole_file(service, tmp_p
     assert "whole" in capsys.readouterr().err
 
 
+async def test_an_export_stays_with_the_generation_that_it_began_with(service, tmp_path):
+    store = service.store
+    await store.fill()
+    other = CollectionSpec("photos", DIMENSION, "ViT-Y", "b" * 64)
+    await store.create_generation(other, deadline=Deadline(T))
+    store.stop_at = 5
+    export = asyncio.create_task(glimpse(service, "export", "photos", tmp_path))
+    await store.standing.wait()
+    await store.switch_generation("photos", 1, deadline=Deadline(T))
+    store.stop_at = 10**9
+    store.go.set()
+    assert await export == 0
+    ids = [id for path in part_paths(tmp_path) for id in pq.read_table(path)["id"].to_pylist()]
+    assert ids == [row.id for row in rows()]
+
+
 async def test_a_killed_import_goes_on_where_it_was(service, tmp_path, capsys):
     store = service.store
     await store.fill()
