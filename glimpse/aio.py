@@ -60,6 +60,7 @@ class AsyncClient(BaseClient):
     drop_collection = _awaited(calls.drop_collection)
     create_generation = _awaited(calls.create_generation)
     list_generations = _awaited(calls.list_generations)
+    hold_writes = _awaited(calls.hold_writes)
     switch_generation = _awaited(calls.switch_generation)
     drop_generation = _awaited(calls.drop_generation)
 

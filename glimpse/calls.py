@@ -301,16 +301,33 @@ def list_generations(
 
 
 @checked
+def hold_writes(
+    collection: str, generation: int, hold_ms: int, timeout_s: float | None = None
+) -> UnaryCall[int]:
+    """Has writes to the generation that serves not be acknowledged for at most 60,000 milliseconds;
+    returns until when, in milliseconds since 1970. Another call replaces that; 0 ends it."""
+    request = indexer_pb2.HoldWritesRequest(
+        collection=collection, generation=generation, hold_ms=hold_ms
+    )
+    return UnaryCall("indexer", "HoldWrites", request, lambda it: it.held_until_ms, timeout_s)
+
+
+@checked
 def switch_generation(
     collection: str,
     generation: int,
     *,
     expected: int | None = None,
+    held_until_ms: int = 0,
     timeout_s: float | None = None,
 ) -> UnaryCall[Generation]:
-    """Has a generation serve; with `expected`, only if that one does until now."""
+    """Has a generation serve; with `expected`, only if that one does until now; with what
+    hold_writes has returned, only while that holds writes."""
     request = indexer_pb2.SwitchGenerationRequest(
-        collection=collection, generation=generation, expected=expected
+        collection=collection,
+        generation=generation,
+        expected=expected,
+        held_until_ms=held_until_ms,
     )
     return UnaryCall("indexer", "SwitchGeneration", request, _its_generation, timeout_s)
 

@@ -54,6 +54,7 @@ class Client(BaseClient):
     drop_collection = _waiting(calls.drop_collection)
     create_generation = _waiting(calls.create_generation)
     list_generations = _waiting(calls.list_generations)
+    hold_writes = _waiting(calls.hold_writes)
     switch_generation = _waiting(calls.switch_generation)
     drop_generation = _waiting(calls.drop_generation)
 

@@ -100,6 +100,10 @@ class MemoryStore:
         self._generation(name, number, deadline)
         self._serving[name] = number
 
+    async def hold_writes(self, name: str, until_ms: int, *, deadline: Deadline) -> None:
+        collection = self._collection(name, deadline)
+        collection.spec = replace(collection.spec, held_until_ms=until_ms)
+
     async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
         self._generation(name, number, deadline)
         if number == self._serving.get(name, 0):

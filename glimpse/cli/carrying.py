@@ -1,7 +1,7 @@
 """Brings one generation of a collection in step with another, by comparing what both have.
 
 There is no state of it but what the generations hold: whoever ends in between, another run does
-what is left. Decision 0049 says why a few passes suffice.
+what is left. Decision 0049 says why that loses nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from glimpse.cli.console import CommandError
 from glimpse.cli.progress import Counter
-from glimpse.errors import GlimpseError, Unavailable, UnreadableFile
+from glimpse.errors import FailedPrecondition, GlimpseError, Unavailable, UnreadableFile
 from glimpse.results import Acknowledgement, ImageFile, Outcome, StoredImage
 from glimpse.uris import path_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _FIELDS = ("uri", "metadata", "content_sha256", "indexed_at_ms")
 _LIST_TIMEOUT_S = 60.0  # of one page
 _AT_ONCE = 500  # ids that are looked at, or deleted, in one call
+_MANY = 2_000  # images that cannot be carried over while callers wait
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,12 @@ class StoredFile(ImageFile):
 class Pass:
     """What one comparison has found and done."""
 
+    begun_s: float = field(default_factory=time.monotonic)
     compared: int = 0
     carried: int = 0
     deleted: int = 0
     seconds: float = 0.0
+    is_whole: bool = True  # False: something is left, be it that it was newer here
     unreadable: dict[str, str] = field(default_factory=dict)  # by id, why it could not be carried
 
     @property
@@ -64,11 +68,8 @@ class _Leaving:
 
 
 class Carrier:
-    """Passes from a source to a target; both are addresses of generations.
-
-    Before the target serves, it comes to hold just what the source does. Once it does, callers
-    write to it: only what is newer in the source is carried then.
-    """
+    """Passes from a source, which serves, to a target, which does not; both are addresses of
+    generations."""
 
     def __init__(
         self, client: Client, source: str, target: str, patience_s: float, max_reads: int
@@ -77,14 +78,45 @@ class Carrier:
         self._source, self._target = source, target
         self._patience_s, self._max_reads = patience_s, max_reads
 
-    def run(self, label: str, total: int | None, *, serves: bool) -> Pass:
-        """One pass. Raises GlimpseError, after which another run goes on."""
-        done, started_s = Pass(), time.monotonic()
-        leaving = _Leaving()
-        images = self._missing(done, leaving, serves)
+    def run(self, label: str, total: int | None) -> Pass:
+        """One pass: the target holds what the source did when it began, and is fast to search.
+
+        Raises GlimpseError and CommandError, after which another run goes on.
+        """
+        done, leaving = Pass(), _Leaving()
+        self._carry(self._missing(done, leaving, 0), done, Counter(label, total, "images"))
+        if leaving.alone or leaving.newer:
+            self._check_target_idle()
+            done.deleted += self._delete_absent(leaving.alone)
+            if leaving.newer:
+                done.deleted += self._client.delete(self._target, ids=leaving.newer)
+                done.is_whole = False
+        done.seconds = time.monotonic() - done.begun_s
+        return done
+
+    def run_since(self, since_ms: int) -> Pass:
+        """A pass that looks at rows which are not older than that, right behind a whole one, and
+        waits for nothing but them; `is_whole` unless these are too many for that."""
+        done = Pass()
+        few = list(islice(self._missing(done, _Leaving(), since_ms), _MANY))
+        done.is_whole = len(few) < _MANY
+        if few and done.is_whole:
+            self._carry(few, done, Counter("what came last", len(few), "images"), len(few))
+        done.seconds = time.monotonic() - done.begun_s
+        return done
+
+    def _carry(
+        self,
+        images: Iterable[StoredFile],
+        done: Pass,
+        counter: Counter,
+        count: int | None = None,
+    ) -> None:
+        """Until that many are acknowledged; without `count`, until the stream ends, which waits for
+        the index."""
         arrived: list[str] = []
         with (
-            Counter(label, total, "images") as counter,
+            counter,
             self._client.index(
                 self._target,
                 images,
@@ -93,7 +125,7 @@ class Carrier:
                 max_reads=self._max_reads,
             ) as acknowledgements,
         ):
-            for acknowledgement in acknowledgements:
+            for acknowledgement in islice(acknowledgements, count):
                 counter.step()
                 if self._has_arrived(acknowledgement, done):
                     arrived.append(acknowledgement.id)
@@ -102,13 +134,6 @@ class Carrier:
                     done.deleted += self._delete_absent(arrived)
                     arrived = []
         done.deleted += self._delete_absent(arrived)
-        if not serves and (leaving.alone or leaving.newer):
-            self._check_target_idle()
-            done.deleted += self._delete_absent(leaving.alone)
-            if leaving.newer:
-                done.deleted += self._client.delete(self._target, ids=leaving.newer)
-        done.seconds = time.monotonic() - started_s
-        return done
 
     def _check_target_idle(self) -> None:
         """Raises CommandError if the target serves by now: what only it has may be a caller's."""
@@ -117,31 +142,34 @@ class Carrier:
             if each.serving and each.number == int(number):
                 raise CommandError(f"somebody else has {self._target} serve meanwhile")
 
-    def _missing(self, done: Pass, leaving: _Leaving, serves: bool) -> Iterator[StoredFile]:
+    def _missing(self, done: Pass, leaving: _Leaving, since_ms: int) -> Iterator[StoredFile]:
         """Files of the rows that the target lacks, or has an older one of."""
-        for row, there in differences(self._rows(self._source), self._rows(self._target)):
+        sources, targets = (self._rows(each, since_ms) for each in (self._source, self._target))
+        for row, there in differences(sources, targets):
             done.compared += 1
             if row is not None and (there is None or there.indexed_at_ms < row.indexed_at_ms):
                 try:
                     yield file_of(row)
                 except UnreadableFile as error:
                     done.unreadable[row.id] = str(error)
-            elif there is not None and not serves:
+            elif there is not None:
                 (leaving.alone if row is None else leaving.newer).append(there.id)
 
-    def _rows(self, address: str) -> Iterator[StoredImage]:
-        return self._client.list_images(address, output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S)
+    def _rows(self, address: str, since_ms: int) -> Iterator[StoredImage]:
+        filter = f"indexed_at_ms >= {since_ms}" if since_ms else ""
+        return self._client.list_images(
+            address, filter, output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S
+        )
 
     def _has_arrived(self, acknowledgement: Acknowledgement, done: Pass) -> bool:
+        """Also what is there already: it may have been written by an indexer that then died."""
         error = acknowledgement.error
-        if isinstance(error, Unavailable):
+        if isinstance(error, (Unavailable, FailedPrecondition)):
             raise error
         if error is not None:
             done.unreadable[acknowledgement.id or acknowledgement.image.id] = str(error)
-        if acknowledgement.outcome is Outcome.INDEXED:
-            done.carried += 1
-            return True
-        return False
+        done.carried += acknowledgement.outcome is Outcome.INDEXED
+        return error is None
 
     def _delete_absent(self, ids: Sequence[str]) -> int:
         """Deletes from the target those that the source has not."""

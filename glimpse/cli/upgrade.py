@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glimpse.cli import addresses, protection
-from glimpse.cli.carrying import Carrier, Pass
-from glimpse.cli.comparison import compare, texts_in
+from glimpse.cli.comparison import texts_in
 from glimpse.cli.console import CommandError, say
 from glimpse.cli.generations import NameArgument
 from glimpse.cli.sending_options import PatienceOption, ReadsOption
+from glimpse.cli.takeover import Change
 from glimpse.results import Generation
 
 if TYPE_CHECKING:
     from glimpse.client import Client
-
-_FEW = 20
-_FEW_SHARE = 0.001
-_MAX_PASSES = 50
-_LOOK_S = 1.0
-_UNREADABLE_SHOWN = 20
 
 ReportOption = Annotated[
     Path | None,
@@ -76,8 +66,8 @@ def upgrade(
     """Have a collection served by another model, and no search fail.
 
     Makes a new generation, fills it with the collection's images, read again from their addresses,
-    until both are in step, compares the two, has the new one serve, and carries over what was
-    written meanwhile. May be stopped at any time; the same command goes on.
+    until both are in step, compares the two, and has the new one serve; for a moment before that,
+    whoever writes waits for acknowledgements. May be stopped at any time; the same command goes on.
 
     \b
     Example:
@@ -90,7 +80,7 @@ def upgrade(
         if serving is None:
             raise CommandError(f"no generation of {name!r} serves")
         if serving.collection.model.fingerprint == wanted and not again:
-            _finish(client, name, serving, found, patience, reads, report)
+            _say_served(client, name, serving, report)
             return
         target = _begun(found, serving, wanted)
         if target is None:
@@ -129,7 +119,7 @@ def rollback(
         found = client.list_generations(name, exact=False)
         serving = next((each for each in found if each.serving), None)
         if serving is not None and serving.number == to:
-            _finish(client, name, serving, found, patience, reads, report)
+            _say_served(client, name, serving, report)
             return
         others = [each.number for each in found if not each.serving]
         if to is None:
@@ -142,124 +132,11 @@ def rollback(
             change.run(without_missing, [], None, False)
 
 
-class Change:
-    """One generation takes over from another."""
-
-    def __init__(
-        self, client: Client, name: str, before: int, after: int, patience_s: float, reads: int
-    ) -> None:
-        self._client = client
-        self._name, self._before, self._after = name, before, after
-        self._source, self._target = f"{name}@{before}", f"{name}@{after}"
-        self._carrier = Carrier(client, self._source, self._target, patience_s, reads)
-        self._report: dict[str, Any] = {
-            "collection": name,
-            "from": before,
-            "to": after,
-            "passes": [],
-            "unreadable": {},
-            "comparison": None,
-            "switched": False,  # by this run
-        }
-
-    @contextlib.contextmanager
-    def reported(self, path: Path | None) -> Iterator[None]:
-        """Writes what was done by the end of the block, for programs. Raises CommandError."""
-        try:
-            yield
-        finally:
-            if path is not None:
-                try:
-                    path.write_text(json.dumps(self._report, indent=2) + "\n")
-                except OSError as error:
-                    raise CommandError(f"{path}: no report: {error.strerror}") from error
-
-    def run(
-        self, without_missing: bool, texts: list[str], sheets: Path | None, check_only: bool
-    ) -> None:
-        """Raises CommandError where an operator must decide."""
-        self.catch_up()
-        self._decide(without_missing)
-        self._wait_for_index()
-        self._report["comparison"] = compare(
-            self._client, self._source, self._target, texts, sheets
-        )
-        if check_only:
-            say(f"{self._target} is in step with {self._source}, which serves.")
-            return
-        self._client.switch_generation(self._name, self._after, expected=self._before)
-        self._report["switched"] = True
-        say(f"{self._name!r} is served by generation {self._after}.")
-        self.finish()
-
-    def catch_up(self) -> None:
-        """Passes until so little is new that what comes until the switch is next to nothing."""
-        known: set[str] = set()
-        for number in range(_MAX_PASSES):
-            label = "carrying images over" if number == 0 else "catching up"
-            total = self._client.get_collection(self._source, exact=False).rows if not number else 0
-            done = self._carrier.run(label, total or None, serves=False)
-            self._note(done)
-            # A file may be newer than its row for a moment: what cannot be read is looked at twice.
-            is_clear, known = known.issuperset(done.unreadable), set(done.unreadable)
-            if is_clear and done.changes <= max(_FEW, _FEW_SHARE * done.compared):
-                return
-        raise CommandError("images are written faster than they can be carried over")
-
-    def finish(self) -> None:
-        """What was acknowledged before the switch and not carried over yet."""
-        for _ in range(_MAX_PASSES):
-            done = self._carrier.run("what came last", None, serves=True)
-            self._note(done)
-            if not done.changes:
-                return
-
-    def _note(self, done: Pass) -> None:
-        self._report["passes"].append(
-            {"carried": done.carried, "deleted": done.deleted, "seconds": round(done.seconds, 3)}
-        )
-        self._report["unreadable"] = done.unreadable
-        say(f"{done.carried:,} carried over, {done.deleted:,} deleted.")
-
-    def _decide(self, without_missing: bool) -> None:
-        unreadable = self._report["unreadable"]
-        if not unreadable:
-            return
-        for identity, why in list(unreadable.items())[:_UNREADABLE_SHOWN]:
-            say(f"  {identity}: {why}")
-        say(f"{len(unreadable):,} images cannot be read.")
-        if not without_missing:
-            raise CommandError(
-                "these images would be missing: bring their files back and run it again, or go on "
-                "with --without-missing"
-            )
-
-    def _wait_for_index(self) -> None:
-        """Searches of the new generation are fast from the first one on."""
-        while True:
-            found = self._client.get_collection(self._target, exact=False)
-            if found.indexed_rows >= found.rows or not found.pending_rows:
-                return
-            time.sleep(_LOOK_S)
-
-
-def _finish(
-    client: Client,
-    name: str,
-    serving: Generation,
-    found: list[Generation],
-    patience_s: float,
-    reads: int,
-    report: Path | None,
-) -> None:
-    """The end of a change that was stopped behind its switch: what came last is carried over from
-    the newest of the others, which may be nothing."""
-    say(f"{name!r} is served by generation {serving.number} already.")
-    others = [each.number for each in found if not each.serving]
-    if others:
-        change = Change(client, name, others[-1], serving.number, patience_s, reads)
-        with change.reported(report):
-            change.finish()
+def _say_served(client: Client, name: str, serving: Generation, report: Path | None) -> None:
+    """Nothing is left to do: what has served before was carried over before the switch."""
+    number = serving.number
+    with Change(client, name, number, number, patience_s=0, reads=1).reported(report):
+        say(f"{name!r} is served by generation {number} already.")
 
 
 def _begun(found: list[Generation], serving: Generation, fingerprint: str) -> Generation | None:

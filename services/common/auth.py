@@ -34,6 +34,7 @@ METHOD_SCOPES = {
     f"{_INDEXER}DropCollection": "admin",
     f"{_INDEXER}CreateGeneration": "index",
     f"{_INDEXER}ListGenerations": "index",
+    f"{_INDEXER}HoldWrites": "admin",
     f"{_INDEXER}SwitchGeneration": "admin",
     f"{_INDEXER}DropGeneration": "admin",
     f"{_QUERY}Search": "search",

@@ -28,6 +28,7 @@ MAX_IMPORTED_IMAGES = 1_000
 MAX_IMPORTED_BYTES = 4 * 2**20  # of a message: a row takes 0.2 MB at most
 MAX_MODEL_CHARACTERS = 256
 MAX_OUTPUT_FIELDS = 64
+MAX_HOLD_MS = 60_000
 
 
 def check_collection(name: str, field: str = "collection") -> str:
@@ -55,6 +56,13 @@ def check_indexed_at(indexed_at_ms: int, is_carried: bool) -> None:
         raise InvalidInput("image.indexed_at_ms", "must be set where a generation is named")
     if indexed_at_ms and not is_carried:
         raise InvalidInput("image.indexed_at_ms", "must be 0 unless a generation is named")
+
+
+def check_hold(hold_ms: int) -> int:
+    """Raises InvalidInput for a time for which writes cannot be held."""
+    if hold_ms > MAX_HOLD_MS:
+        raise InvalidInput("hold_ms", f"must be at most {MAX_HOLD_MS}; it is {hold_ms}")
+    return hold_ms
 
 
 def check_fingerprint(fingerprint: str) -> str:

@@ -1,25 +1,25 @@
-"""The generations of collections, and deletions, which go to all of them (decision 0049)."""
+"""The generations of collections: making, listing, switching and dropping them (decision 0049)."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from collections.abc import Awaitable, Callable
 
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoders import Encoders
 from services.common.tasks import concurrently
 from services.indexer.records import GenerationInfo
+from services.indexer.serving import now_ms
 from services.indexer.settings import IndexerSettings
-from services.vectors.generation_names import parts_of
 from services.vectors.records import CollectionSpec, IndexKind, Metric, StoredGeneration
 from services.vectors.store import VectorStore
 
 MAX_GENERATIONS = 16
 _MAX_CALL_S = 300.0  # how long ago the first attempt of a call may have been
-_MAX_ROUNDS = 5
+_LAST_MS = 5_000
+"""Of the time that writes are held, in which no switch begins or goes on: the clocks of those who
+hold them may differ by a second or two, and what Milvus was told may take a moment to happen."""
 
 log = logging.getLogger(__name__)
 
@@ -83,19 +83,46 @@ class Generations:
             await self._store.get_spec(name, deadline=deadline)  # which says why
         return await concurrently(*(self._described(each, exact, deadline) for each in listed))
 
+    async def hold_writes(self, name: str, serving: int, hold_ms: int, deadline: Deadline) -> int:
+        """Has writes to the generation that serves not be acknowledged for this long, by whichever
+        indexer; returns until when, in milliseconds since 1970.
+
+        What was acknowledged was written before; what was not is sent again if another generation
+        serves by then, and else acknowledged. Raises FailedPrecondition where another generation
+        than `serving` does.
+        """
+        spec = await self._store.get_spec(name, deadline=deadline)
+        _check_expected(spec, serving)
+        until_ms = now_ms() + hold_ms if hold_ms else 0
+        await self._store.hold_writes(spec.address, until_ms, deadline=deadline)
+        log.info("writes to %s are held for %.1f s", spec.address, hold_ms / 1000)
+        return until_ms
+
     async def switch(
-        self, name: str, number: int, expected: int | None, deadline: Deadline
+        self,
+        name: str,
+        number: int,
+        expected: int | None,
+        deadline: Deadline,
+        *,
+        held_until_ms: int = 0,
     ) -> GenerationInfo:
-        """Has a generation serve; raises FailedPrecondition unless the `expected` one does now, or
-        the one that is to already."""
-        serving = (await self._store.get_spec(name, deadline=deadline)).generation
-        if expected is not None and serving not in (expected, number):
-            raise errors.FailedPrecondition(
-                f"generation {serving} serves collection {name!r}, not {expected}",
-                reason="ANOTHER_GENERATION_SERVES",
-            )
-        await self._store.switch_generation(name, number, deadline=deadline)
-        log.info("collection %s is served by generation %d, before by %d", name, number, serving)
+        """Has a generation serve; with what hold_writes returned, only while that holds them.
+
+        Raises FailedPrecondition unless the `expected` one does now, or the one that is to already,
+        and where writes are not held by that for long enough.
+        """
+        before = await self._store.get_spec(name, deadline=deadline)
+        if before.generation != number:
+            if expected is not None:
+                _check_expected(before, expected)
+            in_time = deadline
+            if held_until_ms:
+                in_time = deadline.within(_held_s(before, held_until_ms))
+            await self._store.switch_generation(name, number, deadline=in_time)
+            with contextlib.suppress(errors.GlimpseError):  # or it ends by itself
+                await self._store.hold_writes(before.address, 0, deadline=deadline)
+            log.info("generation %d serves %s, before %d", number, name, before.generation)
         spec = await self._store.get_spec(name, deadline=deadline)
         return await self._described(StoredGeneration(spec, is_serving=True), False, deadline)
 
@@ -110,36 +137,6 @@ class Generations:
             if not repeated:
                 raise
         log.info("dropped generation %d of collection %s", number, name)
-
-    async def delete(
-        self, name: str, remove: Callable[[str], Awaitable[int]], deadline: Deadline
-    ) -> int:
-        """Has `remove` delete from each generation of a collection, or from the one that the name
-        names; returns how many rows the one that serves had.
-
-        From the one that serves last, and from the others before and after: whoever copies a row
-        meanwhile either comes before the last deletion, or sees that its source is gone. Again
-        where another generation serves by the end.
-        """
-        if parts_of(name)[1] is not None:
-            return await remove(name)
-        for _ in range(_MAX_ROUNDS):
-            listed = await self._store.list_generations(name, deadline=deadline)
-            others = [each.spec.address for each in listed if not each.is_serving]
-            await self._remove_from(others, remove)
-            deleted = await remove(next((e.spec.address for e in listed if e.is_serving), name))
-            await self._remove_from(others, remove)
-            serving = await self._store.get_spec(name, deadline=deadline)
-            if any(each.is_serving and each.spec.address == serving.address for each in listed):
-                return deleted
-        raise errors.Unavailable("the collection's generations change too often")
-
-    async def _remove_from(
-        self, addresses: list[str], remove: Callable[[str], Awaitable[int]]
-    ) -> None:
-        for address in addresses:
-            with contextlib.suppress(errors.NotFound):  # dropped meanwhile
-                await remove(address)
 
     async def _described(
         self, generation: StoredGeneration, exact: bool, deadline: Deadline
@@ -163,7 +160,27 @@ class Generations:
             spec.index_kind,
             spec.metric,
         )
-        if not same or time.time() - made.created_at_ms / 1000 > _MAX_CALL_S:
+        if not same or now_ms() - made.created_at_ms > 1000 * _MAX_CALL_S:
             return None
         found = await self._described(newest, True, deadline)
         return None if found.info.rows else found
+
+
+def _check_expected(spec: CollectionSpec, expected: int) -> None:
+    """Raises FailedPrecondition if another generation serves."""
+    if spec.generation != expected:
+        raise errors.FailedPrecondition(
+            f"generation {spec.generation} serves collection {spec.name!r}, not {expected}",
+            reason="ANOTHER_GENERATION_SERVES",
+        )
+
+
+def _held_s(spec: CollectionSpec, held_until_ms: int) -> float:
+    """How long a switch may take; raises FailedPrecondition where there is no time for one, or
+    others hold writes by now."""
+    left_ms = held_until_ms - now_ms() - _LAST_MS
+    if spec.held_until_ms != held_until_ms or left_ms <= 0:
+        raise errors.FailedPrecondition(
+            f"writes to {spec.address} are not held for long enough", reason="WRITES_NOT_HELD"
+        )
+    return left_ms / 1000

@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -22,7 +21,7 @@ from services.common.codec import takes_bytes
 from services.common.event_loop import paced
 from services.common.interceptors import deadline_of, is_repeated
 from services.common.tasks import run_within
-from services.indexer import bounds, converters, import_messages
+from services.indexer import bounds, converters, deletions, import_messages
 from services.indexer.catalog import Catalog
 from services.indexer.generations import Generations
 from services.indexer.imports import Imports, RowTarget
@@ -173,14 +172,13 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         if selector == "ids":
             ids = request.ids.ids
             bounds.check_id_count(len(ids))
-            remove = partial(self._store.delete_ids, ids=ids, deadline=deadline)
+            deleted = await deletions.delete_ids(self._store, name, ids, deadline=deadline)
         elif selector == "filter":
             expression = request.filter
             bounds.check_filter(len(expression))
-            remove = partial(self._store.delete_where, filter=expression, deadline=deadline)
+            deleted = await deletions.delete_where(self._store, name, expression, deadline=deadline)
         else:
             raise InvalidInput("selector", "ids or filter must be set")
-        deleted = await self._generations.delete(name, remove, deadline)
         return pb.DeleteImagesResponse(deleted=deleted)
 
     async def CountImages(
@@ -309,6 +307,17 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         listed = await self._generations.list(name, request.exact_rows, deadline)
         return pb.ListGenerationsResponse(generations=map(converters.generation, listed))
 
+    async def HoldWrites(
+        self, request: pb.HoldWritesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.HoldWritesResponse:
+        until_ms = await self._generations.hold_writes(
+            bounds.check_collection(request.collection),
+            request.generation,
+            bounds.check_hold(request.hold_ms),
+            deadline_of(context, self._default_timeout_s),
+        )
+        return pb.HoldWritesResponse(held_until_ms=until_ms)
+
     async def SwitchGeneration(
         self, request: pb.SwitchGenerationRequest, context: grpc.aio.ServicerContext
     ) -> pb.SwitchGenerationResponse:
@@ -317,6 +326,7 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             request.generation,
             request.expected if request.HasField("expected") else None,
             deadline_of(context, self._default_timeout_s),
+            held_until_ms=request.held_until_ms,
         )
         return pb.SwitchGenerationResponse(generation=converters.generation(serving))
 

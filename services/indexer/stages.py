@@ -29,6 +29,7 @@ from services.indexer.records import (
 from services.indexer.retry_budget import TRANSIENT, RetryBudget
 from services.indexer.serving import check_serving
 from services.indexer.settings import IndexerSettings
+from services.vectors.generation_names import parts_of
 from services.vectors.records import Row
 from services.vectors.store import VectorStore
 
@@ -78,7 +79,8 @@ class Stages:
         self._encoder = RetryBudget("the encoder", budget_s)
 
     async def look_up(self, images: list[Attributes]) -> list[FoundImage]:
-        """What the collection has of each image."""
+        """What the collection has of each image. Raises Superseded as write() does, as what is
+        unchanged is acknowledged."""
         # Strong reads: a row that was replaced a moment ago must not pass for unchanged.
         fields = ("content_sha256", "uri", "metadata", "indexed_at_ms")
         rows = await self._fetch({image.id for image in images}, fields)
@@ -90,6 +92,8 @@ class Stages:
         unchanged = await self._peers.aside.run(_are_unchanged, rows, images, ids)
         # Where an image has no row yet, another of its content has the picture.
         sources = [own if own in rows else image.id for own, image in zip(ids, images, strict=True)]
+        if any(unchanged) and not self._target.carries:
+            await self._check_serving()
         changed = {source for source, same in zip(sources, unchanged, strict=True) if not same}
         pictures = await self._pictures(changed & rows.keys())
         return [
@@ -110,23 +114,39 @@ class Stages:
         """Upserts rows of distinct ids; None for each one that the store has taken.
 
         Raises Superseded, whatever was written, if another generation than the target's serves by
-        then: so what was written is in the one that served, before a switch.
+        then, see check_serving. Rows that are carried over raise FailedPrecondition where theirs
+        serves.
         """
         if self._target.carries:
             return await self._write_newer(rows)
-        target, results = self._target, await self._write(rows)
-        if rows and target.address:
-            await check_serving(
-                self._peers.store,
-                target.collection,
-                target.address,
-                self._milvus,
-                self._settings.milvus_timeout_s,
-            )
+        results = await self._write(rows)
+        if rows:
+            await self._check_serving()
         return results
 
+    async def _check_serving(self) -> None:
+        store, target, timeout_s = self._peers.store, self._target, self._settings.milvus_timeout_s
+        if target.address:
+            name, address = target.collection, target.address
+            await check_serving(store, name, address, self._milvus, timeout_s)
+
     async def _write_newer(self, rows: list[Row]) -> list[errors.GlimpseError | None]:
-        """Writes those that the target still has nothing as new of."""
+        """Writes those that the target still has nothing as new of.
+
+        Only while it does not serve: it would not be noticed if one came upon what a caller has
+        written, or deleted, in between.
+        """
+        store, target, timeout_s = self._peers.store, self._target, self._settings.milvus_timeout_s
+        name = parts_of(target.collection)[0]
+        serving = await self._milvus.call(
+            lambda: store.get_spec(name, deadline=Deadline(timeout_s))
+        )
+        if serving.address == target.address:
+            raise errors.FailedPrecondition(
+                f"generation {serving.generation} serves collection {name!r}: nothing is carried "
+                "over to it",
+                reason="GENERATION_SERVES",
+            )
         there = await self._fetch({each.id for each in rows}, ("indexed_at_ms",))
         newer = [each for each in rows if not _is_as_new(there.get(each.id), each.indexed_at_ms)]
         failed = dict(zip((each.id for each in newer), await self._write(newer), strict=True))

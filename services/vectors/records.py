@@ -41,7 +41,7 @@ class CollectionSpec:
     """What a collection is made of.
 
     `index_kind` AUTO leaves the choice to the backend. Vectors have unit length, so the metrics
-    IP and COSINE give the same scores. `generation` and `created_at_ms` are the store's to say.
+    IP and COSINE give the same scores. `generation` and what follows it are the store's to say.
     """
 
     name: str
@@ -52,6 +52,7 @@ class CollectionSpec:
     metric: Metric = "IP"
     generation: int = 0
     created_at_ms: int = field(default=0, compare=False)
+    held_until_ms: int = field(default=0, compare=False)  # see VectorStore.hold_writes
 
     @property
     def address(self) -> str:

@@ -69,6 +69,14 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def hold_writes(self, name: str, until_ms: int, *, deadline: Deadline) -> None:
+        """Has get_spec say, from then on, until when writes to what serves are not to be
+        acknowledged, in milliseconds since 1970; whoever writes has to ask. Stops no write.
+
+        By a generation's address, those to that one. 0, as any time that is over, ends it.
+        """
+        ...
+
     async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
         """Drops a generation; FailedPrecondition (GENERATION_SERVES) for the one that serves,
         NotFound (GENERATION_NOT_FOUND) if it is not there."""

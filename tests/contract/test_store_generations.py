@@ -136,6 +136,31 @@ async def test_a_process_that_trusts_what_it_knows_finds_the_successor_of_what_w
     await other.close()
 
 
+async def test_every_process_sees_until_when_writes_are_held(store, backend, name):
+    await grown(store)
+    other = backend.open() if backend.kind != "memory" else store
+    await other.get_spec(name, deadline=Deadline(T))
+    until_ms = 4_102_444_800_000
+    for number in (0, 1):
+        await store.switch_generation(name, number, deadline=Deadline(T))
+        seen = []
+        for address, to_ms in ((f"growing@{number}", until_ms), (name, until_ms + 1), (name, 0)):
+            await store.hold_writes(address, to_ms, deadline=Deadline(T))
+            seen.append((await other.get_spec(name, deadline=Deadline(T))).held_until_ms)
+        assert seen == [until_ms, until_ms + 1, 0]
+        await store.hold_writes(name, until_ms, deadline=Deadline(T))
+
+    there = await store.list_generations(name, deadline=Deadline(T))
+    assert [each.spec.held_until_ms for each in there] == [until_ms] * 2
+    assert [each.spec.model_name for each in there] == [spec(name).model_name, "new"]
+    await store.upsert(name, [picture("more", short(1))], deadline=Deadline(T))
+    assert await best(store, name, short(1)) == "more"
+    with pytest.raises(NotFound):
+        await store.hold_writes("missing", 0, deadline=Deadline(T))
+    if other is not store:
+        await other.close()
+
+
 async def test_the_generation_that_serves_is_not_dropped(store, name):
     await grown(store)
     for serving in (0, 1):

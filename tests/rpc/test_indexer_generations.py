@@ -13,6 +13,7 @@ from glimpse.results import Outcome
 from glimpse.transport.status import from_rpc_error
 from services.common.deadline import Deadline
 from services.indexer import generations
+from services.vectors.filters import Comparison
 from tests.fakes import FakeEncoder
 from tests.memory_store import MemoryStore
 from tests.rpc.test_indexer import NAME, OPTIONS, T, drawn, file, image, opened
@@ -180,6 +181,23 @@ async def test_a_deletion_goes_to_all_generations_and_counts_the_one_that_serves
         {"p2"},
         set(),
     )
+
+
+async def test_a_filter_chooses_from_what_serves_and_the_others_lose_the_same_images():
+    """What they have of an image may be of before it was replaced."""
+    store = MemoryStore({"is new": Comparison("uri", "==", "new")})
+    async with opened(store) as service:
+        await service.index([image(1, uri="new"), image(2, uri="old")])
+        await made(service, "")
+        copies = [image(1, uri="old", indexed_at_ms=1), image(2, uri="new", indexed_at_ms=1)]
+        await carry(service, copies)
+        request = pb.DeleteImagesRequest(collection=NAME, filter="is new")
+        assert (await service.stub.DeleteImages(request)).deleted == 1
+        assert set(await stored(service, NAME)) == {"p2"}
+        assert set(await stored(service, f"{NAME}@1")) == {"p2"}
+        request = pb.DeleteImagesRequest(collection=NAME, filter="")
+        assert (await failure(service.stub.DeleteImages(request))).field == "filter"
+        assert set(await stored(service, NAME)) == {"p2"}
 
 
 class SwitchingStore(MemoryStore):

@@ -10,10 +10,10 @@ import json
 import pytest
 from PIL import Image
 
-from glimpse import Client
+from glimpse import Client, ImageFile
 from glimpse.cli.main import main
 from services.common.deadline import Deadline
-from services.vectors.filters import AnyOf
+from services.vectors.filters import AnyOf, Comparison
 from tests.fakes import FakeEncoder
 from tests.memory_store import MemoryStore
 from tests.query_service import query_target
@@ -23,11 +23,14 @@ COUNT = 6
 T = 20.0
 
 
-class IdFilters(dict):
-    """What the one filter means that the command sends: a list of ids."""
+class Filters(dict):
+    """What the filters mean that the command sends: a list of ids, and a time."""
 
     def get(self, expression, default=None):
-        return AnyOf("id", tuple(json.loads(expression.removeprefix("id in "))))
+        field, operator, value = expression.split(" ", 2)
+        if field == "id":
+            return AnyOf("id", tuple(json.loads(value)))
+        return Comparison(field, operator, int(value))
 
 
 class Stack:
@@ -39,10 +42,13 @@ class Stack:
         self._query = ["--query", query]
         self.client = Client(query, indexer, timeout_s=T)
 
-    async def run(self, command, *arguments, query=False):
-        """The exit code."""
+    def run_here(self, command, *arguments, query=False):
+        """The exit code; in this thread, which must not be that of the services."""
         where = [*self._addresses, *(self._query if query else [])]
-        return await asyncio.to_thread(main, [command, *map(str, arguments), *where])
+        return main([command, *map(str, arguments), *where])
+
+    async def run(self, command, *arguments, query=False):
+        return await asyncio.to_thread(self.run_here, command, *arguments, query=query)
 
     async def upgrade(self, *arguments):
         return await self.run("upgrade", "images", "--encoder", self.new, *arguments, query=True)
@@ -74,7 +80,7 @@ class Stack:
 async def stack(tmp_path):
     new = FakeEncoder(dimension=24)
     new.fingerprint, new.model_name = "e" * 64, "new"
-    store = MemoryStore(IdFilters())
+    store = MemoryStore(Filters())
     folder = tmp_path / "pictures"
     folder.mkdir()
     async with contextlib.AsyncExitStack() as resources:
@@ -157,13 +163,39 @@ async def test_a_rollback_carries_back_what_was_written_since(stack):
     assert await stack.serving() == (1, "new")
 
 
-async def test_an_upgrade_that_ended_behind_its_switch_is_finished_by_the_next_run(stack):
-    assert await stack.upgrade("--check-only") == 0
-    await stack.index(stack.draw(20))
-    await stack.store.switch_generation("images", 1, deadline=Deadline(T))
-    assert len(await stack.times("images")) == COUNT
+async def test_an_upgrade_that_ended_behind_its_switch_has_nothing_left_to_do(
+    stack, tmp_path, capsys
+):
     assert await stack.upgrade() == 0
+    await stack.index(stack.draw(20))
+    report = tmp_path / "report.json"
+    assert await stack.upgrade("--report", report) == 0
+    assert "served by generation 1 already" in capsys.readouterr().err
+    said = json.loads(report.read_text())
+    assert (said["to"], said["passes"], said["switched"]) == (1, [], False)
+    assert await stack.rollback("--to", 1) == 0
     assert len(await stack.times("images")) == COUNT + 1
+
+
+async def test_what_cannot_be_read_while_writes_are_held_is_decided_on_before_the_switch(
+    stack, monkeypatch, capsys
+):
+    hold = Client.hold_writes
+
+    def lose_and_hold(client, name, generation, hold_ms, **options):
+        if hold_ms:
+            path = stack.draw(30)
+            (acknowledgement,) = stack.client.index(name, [ImageFile(path=path)])
+            assert acknowledgement.error is None
+            path.unlink()
+        return hold(client, name, generation, hold_ms, **options)
+
+    monkeypatch.setattr(Client, "hold_writes", lose_and_hold)
+    assert await stack.upgrade() == 1
+    assert "1 images cannot be read" in capsys.readouterr().err
+    assert await stack.serving() == (0, "fake")
+    spec = await stack.store.get_spec("images", deadline=Deadline(T))
+    assert spec.held_until_ms == 0, "nobody waits for the operator"
 
 
 async def test_generations_are_listed_switched_and_pruned(stack, capsys):

@@ -444,15 +444,33 @@ class ListGenerationsResponse(_message.Message):
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
     def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
 
+class HoldWritesRequest(_message.Message):
+    __slots__ = ("collection", "generation", "hold_ms")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    HOLD_MS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    generation: int
+    hold_ms: int
+    def __init__(self, collection: _Optional[str] = ..., generation: _Optional[int] = ..., hold_ms: _Optional[int] = ...) -> None: ...
+
+class HoldWritesResponse(_message.Message):
+    __slots__ = ("held_until_ms",)
+    HELD_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    held_until_ms: int
+    def __init__(self, held_until_ms: _Optional[int] = ...) -> None: ...
+
 class SwitchGenerationRequest(_message.Message):
-    __slots__ = ("collection", "generation", "expected")
+    __slots__ = ("collection", "generation", "expected", "held_until_ms")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    HELD_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     generation: int
     expected: int
-    def __init__(self, collection: _Optional[str] = ..., generation: _Optional[int] = ..., expected: _Optional[int] = ...) -> None: ...
+    held_until_ms: int
+    def __init__(self, collection: _Optional[str] = ..., generation: _Optional[int] = ..., expected: _Optional[int] = ..., held_until_ms: _Optional[int] = ...) -> None: ...
 
 class SwitchGenerationResponse(_message.Message):
     __slots__ = ("generation",)

@@ -106,6 +106,11 @@ class IndexerStub:
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsRequest.SerializeToString,
                 response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsResponse.FromString,
                 _registered_method=True)
+        self.HoldWrites = channel.unary_unary(
+                '/glimpse.indexer.v1.Indexer/HoldWrites',
+                request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.HoldWritesRequest.SerializeToString,
+                response_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.HoldWritesResponse.FromString,
+                _registered_method=True)
         self.SwitchGeneration = channel.unary_unary(
                 '/glimpse.indexer.v1.Indexer/SwitchGeneration',
                 request_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.SwitchGenerationRequest.SerializeToString,
@@ -248,6 +253,18 @@ class IndexerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldWrites(self, request, context):
+        """HoldWrites has writes to the generation that serves not be acknowledged for a time: acknowledgements of images, of
+        imported ones and of deletions wait, in every indexer. Searches go on.
+
+        What was acknowledged before is in that generation and can be carried over to another one; what is sent meanwhile is
+        acknowledged at the end of that time, or, where another generation serves by then, sent again to that one. Another
+        generation serves than is named: FAILED_PRECONDITION, reason ANOTHER_GENERATION_SERVES.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SwitchGeneration(self, request, context):
         """SwitchGeneration has a generation serve, in one step: the collection's name leads to it from then on.
 
@@ -329,6 +346,11 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.ListGenerations,
                     request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsRequest.FromString,
                     response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsResponse.SerializeToString,
+            ),
+            'HoldWrites': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldWrites,
+                    request_deserializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.HoldWritesRequest.FromString,
+                    response_serializer=glimpse_dot_indexer_dot_v1_dot_indexer__pb2.HoldWritesResponse.SerializeToString,
             ),
             'SwitchGeneration': grpc.unary_unary_rpc_method_handler(
                     servicer.SwitchGeneration,
@@ -677,6 +699,33 @@ class Indexer:
             '/glimpse.indexer.v1.Indexer/ListGenerations',
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsRequest.SerializeToString,
             glimpse_dot_indexer_dot_v1_dot_indexer__pb2.ListGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldWrites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glimpse.indexer.v1.Indexer/HoldWrites',
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.HoldWritesRequest.SerializeToString,
+            glimpse_dot_indexer_dot_v1_dot_indexer__pb2.HoldWritesResponse.FromString,
             options,
             channel_credentials,
             insecure,

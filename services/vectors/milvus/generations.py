@@ -62,8 +62,8 @@ async def listed(call: MilvusCall) -> list[StoredGeneration]:
     names = [name for name in there if collection in (name, _collection_in(name))]
     described = await concurrently(*(_described_if_ours(call, name) for name in names))
     specs = [known.spec for known in described if known and known.spec.name == collection]
-    if not specs:
-        return []
+    if [spec.generation for spec in specs] in ([], [0]):
+        return [StoredGeneration(spec, is_serving=True) for spec in specs]
     try:
         serving = (await resolve(call, collection)).spec.generation
     except NotFound:  # as after a collection was not wholly dropped
@@ -137,6 +137,12 @@ async def serve(call: MilvusCall, number: int) -> None:
         await call("alter_alias", successor, alias)
     else:
         await call("create_alias", successor, alias)
+
+
+async def hold(call: MilvusCall, known: schema.Known, until_ms: int) -> None:
+    """Writes on a generation until when what is written to it must not be acknowledged."""
+    properties = {schema.HELD: str(until_ms)}
+    await call("alter_collection_properties", known.milvus_name, properties)
 
 
 async def end(call: MilvusCall, generation: StoredGeneration) -> None:

@@ -15,6 +15,7 @@ from services.vectors.generation_names import serving_alias, stored_name
 from services.vectors.records import CollectionSpec, IndexKind, Metric, Row
 
 MARKS = "glimpse"
+HELD = "glimpse_held_until_ms"
 INDEX_NAME = "vector"
 # VARCHAR lengths count bytes; a character has four at most.
 _TEXT_BYTES = {"uri": 4 * 2_048, "content_sha256": 4 * 64, "format": 4 * 16}
@@ -61,6 +62,7 @@ class Known:
     marks: Marks
     dimension: int
     milvus_name: str
+    held_until_ms: int = 0
 
     @property
     def spec(self) -> CollectionSpec:
@@ -74,6 +76,7 @@ class Known:
             metric=marks.metric,
             generation=marks.generation,
             created_at_ms=marks.created_at_ms,
+            held_until_ms=self.held_until_ms,
         )
 
 
@@ -101,9 +104,11 @@ def known_of(description: Mapping[str, Any], name: str) -> Known | None:
 
     Marks of a generation on a collection of another name, as a copy of it has, do not count.
     """
-    text = (description.get("properties") or {}).get(MARKS) or description.get("description") or ""
+    properties = description.get("properties") or {}
+    text = properties.get(MARKS) or description.get("description") or ""
     try:
         marks = Marks(**json.loads(text))
+        held_until_ms = int(properties.get(HELD, 0))
     except (ValueError, TypeError):
         return None
     dimensions = [f["params"]["dim"] for f in description["fields"] if f["name"] == "vector"]
@@ -112,9 +117,9 @@ def known_of(description: Mapping[str, Any], name: str) -> Known | None:
     if marks.collection:
         own_name = stored_name(marks.collection, marks.generation)
         if name in (own_name, serving_alias(marks.collection)):
-            return Known(marks, int(dimensions[0]), own_name)
+            return Known(marks, int(dimensions[0]), own_name, held_until_ms)
         marks = replace(marks, collection="", generation=0)
-    return Known(marks, int(dimensions[0]), name)
+    return Known(marks, int(dimensions[0]), name, held_until_ms)
 
 
 def index_of(milvus_kind: str, metric: Metric) -> IndexParams:

@@ -187,6 +187,14 @@ class MilvusStore:
                 self._known.forget(name)
 
     @_bounded
+    async def hold_writes(self, name: str, until_ms: int, *, deadline: Deadline) -> None:
+        call, known = await self._open(deadline, name, max_age_s=0)
+        try:
+            await generations.hold(call, known, until_ms)
+        finally:
+            self._known.forget(name)
+
+    @_bounded
     async def drop_generation(self, name: str, number: int, *, deadline: Deadline) -> None:
         call = self._call(deadline, bounds.check_name(name))
         async with self._arranging[name]:
