@@ -31,6 +31,10 @@ DEPLOYMENTS = {
     "production, making users": ("overlays/production", "jobs/milvus-users"),
     "production, encoders sharing GPUs": ("../../tests/k8s/combinations/shared-gpus",),
     "production, encoders on partitions": ("../../tests/k8s/combinations/gpu-partitions",),
+    "production, changing the model": (
+        "../../tests/k8s/combinations/second-encoder",
+        "jobs/upgrade",
+    ),
 }
 
 HOW_TO_GET_KUSTOMIZE = (

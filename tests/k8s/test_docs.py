@@ -29,7 +29,7 @@ def test_what_is_applied_can_be_rendered():
 
 def test_components_that_the_page_has_people_add_are_in_their_order():
     listed = re.findall(r"^      - \.\./\.\./\.\./components/([\w-]+)$", TEXT, re.MULTILINE)
-    assert listed == ["several-encoders", "encoder-autoscaling"]
+    assert listed == ["second-encoder", "several-encoders", "encoder-autoscaling"]
 
 
 def test_every_secret_is_in_the_commands():

@@ -1,5 +1,6 @@
 """Every overlay keeps every rule; every rule finds what was broken for it on purpose."""
 
+import json
 import re
 from pathlib import Path
 
@@ -41,6 +42,33 @@ def test_every_component_is_part_of_what_is_checked():
     folders = {K8S / folder for folders in DEPLOYMENTS.values() for folder in folders}
     listed = {layer for folder in folders for layer, _ in kustomizations(folder)}
     assert set((K8S / "components").iterdir()) <= listed
+
+
+def test_the_second_encoder_is_as_the_first_one():
+    manifests = deployment("production, changing the model")
+
+    def found(kind, name):
+        return json.loads(
+            json.dumps(manifests.find(kind, name, "glimpse")).replace("encoder-new", "encoder")
+        )
+
+    kinds = ("Service", "ServiceAccount", "PodDisruptionBudget", "Deployment")
+    for kind in kinds:
+        first, second = found(kind, "encoder"), found(kind, "encoder-new")
+        if kind == "Deployment":
+            for each in (first, second):
+                spec = each["spec"]["template"]["spec"]
+                for container in (*spec["initContainers"], *spec["containers"]):
+                    container["envFrom"], *of_its_own = container["envFrom"]
+                    assert len(of_its_own) == (each is second)
+                    for some in ("ports", "volumeMounts"):
+                        container.get(some, []).sort(key=str)
+                spec["volumes"].sort(key=str)
+        assert second == first
+    first, second = (
+        found("PersistentVolumeClaim", f"{name}-weights") for name in ("encoder", "encoder-new")
+    )
+    assert second == first
 
 
 def test_local_images_have_the_version_of_the_project():

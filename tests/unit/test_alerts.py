@@ -191,7 +191,7 @@ CASES = (
     Case(
         "GlimpseModelsDiffer",
         {("encoder-2", 'glimpse_encoder_model_info{fingerprint="b"}'): "1x180"},
-        "2 different models answer as encoders",
+        "2 different models answer as encoders, and no images are encoded",
         minutes=120,
     ),
     Case(

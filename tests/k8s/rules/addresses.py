@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.k8s.manifests import Container, Manifests
 
 MILVUS_PORT = 19530
-_SETTINGS = re.compile(r"(INDEXER|QUERY)_(ENCODER|MILVUS_URI)|GLIMPSE_(ENCODER|INDEXER|QUERY)")
+_SETTINGS = re.compile(r"(INDEXER|QUERY)_(ENCODERS?|MILVUS_URI)|GLIMPSE_(ENCODER|INDEXER|QUERY)")
 
 
 def _addresses(manifests: Manifests) -> Iterator[tuple[Container, str, str, str, int]]:
@@ -16,9 +16,9 @@ def _addresses(manifests: Manifests) -> Iterator[tuple[Container, str, str, str,
     for pod in manifests.pods:
         for container in pod.containers:
             for name, value in manifests.environment(container).items():
-                if _SETTINGS.fullmatch(name):
-                    found = re.fullmatch(r"(\w+):///?([\w.-]+):(\d+)", value)
-                    scheme, host, port = found.groups() if found else ("", value, "0")
+                for each in value.split(",") if _SETTINGS.fullmatch(name) and value else ():
+                    found = re.fullmatch(r"(\w+):///?([\w.-]+):(\d+)", each)
+                    scheme, host, port = found.groups() if found else ("", each, "0")
                     yield container, name, scheme, host, int(port)
 
 

@@ -73,13 +73,18 @@ def expected_edges(manifests: Manifests) -> set[tuple[str, str, int]]:
     """The connections of docs/architecture.md, and those that a cluster needs besides."""
     pods = {pod.name for pod in manifests.pods}
     found = {(name, "dns", 53) for name in pods}
-    found |= {(caller, "encoder", SERVING["encoder"]) for caller in ("indexer", "query")}
+    encoders = {pod.name for pod in manifests.services if pod.main.service == "encoder"}
+    for encoder in encoders:
+        found |= {(caller, encoder, SERVING["encoder"]) for caller in ("indexer", "query")}
+        found |= {(encoder, internet, 443) for internet in _INTERNET}  # the weights
     found |= {(caller, "milvus", 19530) for caller in ("indexer", "query")}
     found |= {("searcher", "query", SERVING["query"]), ("ingester", "indexer", SERVING["indexer"])}
-    found |= {("encoder", internet, 443) for internet in _INTERNET}  # the weights
     for pod in manifests.pods:
         if pod.name == "load":
             found |= {(pod.name, name, port) for name, port in SERVING.items()}
+        if pod.name == "upgrade":
+            found |= {(pod.name, name, SERVING[name]) for name in ("indexer", "query")}
+            found.add((pod.name, "encoder-new", SERVING["encoder"]))
         if pod.name == "bulk-index":
             found.add((pod.name, "indexer", SERVING["indexer"]))
             if any("rclone" in container.spec["image"] for container in pod.containers):
@@ -88,7 +93,7 @@ def expected_edges(manifests: Manifests) -> set[tuple[str, str, int]]:
         if f"{pod.main.service.upper()}_OTLP_ENDPOINT" in manifests.environment(pod.main):
             found.add((pod.name, "collector", OTLP))
     if manifests.of("PodMonitor"):
-        found |= {("prometheus", name, port) for name, port in METRICS.items()}
+        found |= {("prometheus", pod.name, METRICS[pod.main.service]) for pod in manifests.services}
     return found
 
 
