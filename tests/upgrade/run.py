@@ -16,7 +16,7 @@ from signal import SIGTERM
 
 from glimpse import Client, ImageFile
 from glimpse.cli.ports import free_ports
-from glimpse.cli.probes import is_milvus_ready, is_serving
+from glimpse.cli.probes import is_milvus_ready, is_serving, model_at
 from tests.backends import MilvusLite, MilvusServer, Process
 from tests.upgrade import world
 from tests.upgrade.callers import Records, Searcher, Writer
@@ -71,6 +71,8 @@ class Stack:
                 for number, address in enumerate(queries)
             },
         }
+        names = [f"{model}-{number}" for model in ("old", "new") for number in range(2)]
+        self._encoders = dict(zip(names, encoders, strict=True))
         self._addresses = {"indexer": indexer, **{f"query-{n}": a for n, a in enumerate(queries)}}
 
     def start(self) -> None:
@@ -89,6 +91,9 @@ class Stack:
         if name in self._addresses:
             address = self._addresses[name]
             wait_until(lambda: is_serving(address), f"{name} does not serve", 120.0)
+        else:
+            address = self._encoders[name]
+            wait_until(lambda: model_at(address) is not None, f"{name} does not serve", 120.0)
 
     def encoded(self, model: str) -> int:
         """How many pictures a model's encoders have encoded for indexing so far."""
@@ -164,7 +169,7 @@ class Killer(threading.Thread):
             self._stack.processes[victim].kill()
             self._stack.processes[victim].start()
             self.kills[victim] += 1
-            # One replica of query at a time, as a Deployment's pods are lost.
+            # One replica at a time, as a Deployment's pods are lost.
             self._stack.await_serving(victim)
 
 
