@@ -45,6 +45,12 @@ def counted(number: int) -> milvus_pb2.QueryResults:
     return milvus_pb2.QueryResults(fields_data=[column])
 
 
+def identities(*ids: str) -> milvus_pb2.QueryResults:
+    texts = schema_pb2.ScalarField(string_data=schema_pb2.StringArray(data=ids))
+    column = schema_pb2.FieldData(field_name="id", type=schema_pb2.DataType.VarChar, scalars=texts)
+    return milvus_pb2.QueryResults(fields_data=[column])
+
+
 def index(
     state: int = common_pb2.Finished, rows: int = 0, found: int = 0, pending: int = 0
 ) -> milvus_pb2.DescribeIndexResponse:
@@ -208,8 +214,17 @@ async def test_what_fails_without_the_filter_too_is_not_the_filters(milvus, stor
 
 async def test_a_refused_deletion_is_not_taken_for_done(milvus, store):
     milvus.script("Delete", status(9, old_code=48))
-    with pytest.raises(Unavailable):
+    with pytest.raises(Overloaded):
         await store.delete_where("c", WIDE, deadline=Deadline(T))
+
+
+async def test_ids_are_deleted_though_the_read_before_has_not_found_them(milvus, store):
+    milvus.script("Query", identities())
+    assert await store.delete_ids("c", ["a"], deadline=Deadline(T)) == 0
+    assert milvus.requests.count("Delete") == 1
+    milvus.script("Delete", status(5))
+    with pytest.raises(errors.MilvusFailed):
+        await store.delete_ids("c", ["a"], deadline=Deadline(T))
 
 
 async def test_a_write_that_milvus_took_in_part_is_not_taken_for_done(milvus, store):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pymilvus import AsyncMilvusClient
+from pymilvus.client.utils import check_status
 from pymilvus.grpc_gen import milvus_pb2
 
 from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
@@ -65,7 +66,8 @@ class Backend:
 
 
 class RequestClient(AsyncMilvusClient):
-    """pymilvus' client, whose upsert takes the request that columns.py has made."""
+    """pymilvus' client, whose upsert takes the request that columns.py has made, and whose delete
+    raises the error that Milvus answers with."""
 
     async def upsert(
         self, collection_name: str, data: Any, timeout: float | None = None, *_: Any, **options: Any
@@ -77,6 +79,16 @@ class RequestClient(AsyncMilvusClient):
             collection_name, [], timeout=timeout, context=context, upsert_param=data
         )
         return {"upsert_count": answer.upsert_count}
+
+    async def delete(  # type: ignore[override]
+        self, collection_name: str, *, filter: str, timeout: float | None = None
+    ) -> None:
+        connection: Any = await self._get_connection()
+        context = self._generate_call_context()
+        answer = await connection.delete(
+            collection_name, filter, timeout=timeout, context=context
+        )
+        check_status(answer._raw.status)  # which pymilvus' own leaves unread
 
 
 class Connection:

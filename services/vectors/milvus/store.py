@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -48,6 +49,8 @@ from services.vectors.records import (
     StoredGeneration,
     estimated_bytes,
 )
+
+log = logging.getLogger(__name__)
 
 _TRUSTED_FOR_S = 10.0  # a description, where the caller does not say
 _READY_PAUSE_S = 0.2
@@ -329,9 +332,12 @@ class MilvusStore:
     async def delete_ids(self, name: str, ids: Iterable[str], *, deadline: Deadline) -> int:
         wanted = bounds.unique_ids(ids)
         call, _ = await self._open(deadline, name)
-        present = list(await row_requests.fetch(call, wanted, (), "strong"))
+        present = await row_requests.fetch(call, wanted, (), "strong")
+        log.debug("deleting from %s: of %d ids, %d are there", name, len(wanted), len(present))
+        # Whatever the read has found: a server may miss rows for a moment, as between the segment
+        # that it took them into and the one that it writes them to.
         with self._writing(call.collection):
-            await row_requests.delete_ids(call, present)
+            await row_requests.delete_ids(call, wanted)
         return len(present)
 
     @_bounded
@@ -349,7 +355,8 @@ class MilvusStore:
         present = await row_requests.count(call, call.expression)
         if present:
             with self._writing(call.collection):
-                await row_requests.delete(call, call.expression)
+                # The expression is right, so no failure is a fault of it.
+                await row_requests.delete(call.on(call.collection), call.expression)
         return present
 
     @_bounded
