@@ -11,6 +11,7 @@ from pathlib import Path
 
 from glimpse import Client, GlimpseError, ImageFile, Outcome, SearchResult, Unavailable
 from tests.upgrade import world
+from tests.upgrade.history import History
 
 _SEARCH_TIMEOUT_S = 20.0
 _PATIENCE_S = 300.0
@@ -75,6 +76,7 @@ class Searcher(threading.Thread):
             else world.picture_vector(model, number, 0)
         )
         for hit in found.hits:
+            self._writer.saw(int(hit.id), found.generation)
             versions = self._writer.versions(int(hit.id))
             if not world.is_possible(model, query, hit.id, hit.score, versions):
                 of = f"generation {found.generation} of {model}"
@@ -82,13 +84,18 @@ class Searcher(threading.Thread):
 
 
 class Writer(threading.Thread):
-    """Adds, replaces and deletes; `truth` has the version of each picture that must be there."""
+    """Adds, replaces and deletes. `truth` has what may be there of each picture: one version, or
+    None once it was deleted; more than one of these where what was asked for was not acknowledged.
+    """
 
-    def __init__(self, indexer: str, folder: Path, count: int, seed: int) -> None:
+    def __init__(
+        self, indexer: str, folder: Path, count: int, seed: int, history: History
+    ) -> None:
         super().__init__(name="writer", daemon=True)
-        self.truth = dict.fromkeys(range(count), 0)
+        self.truth: dict[int, set[int | None]] = {number: {0} for number in range(count)}
         self.written = 0
         self.problems: list[str] = []
+        self._history = history
         self._versions: dict[int, int] = {}  # the latest one that may be anywhere
         self._indexer, self._folder = indexer, folder
         self._random = random.Random(seed)
@@ -97,6 +104,11 @@ class Writer(threading.Thread):
 
     def versions(self, number: int) -> int:
         return self._versions.get(number, 0) + 1
+
+    def saw(self, number: int, generation: int) -> None:
+        """A search has found it."""
+        if self.truth.get(number) == {None}:
+            self._history.note(f"found by a search of generation {generation}", number)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -125,35 +137,49 @@ class Writer(threading.Thread):
         chosen = self._some()
         ids = [f"{number:06}" for number in chosen]
         while True:
+            self._history.note("deletion sent", *chosen)
             try:
-                client.delete(world.COLLECTION, ids=ids)
+                deleted = client.delete(world.COLLECTION, ids=ids)
                 break
-            except GlimpseError:  # again until it is acknowledged: what happened is not known
+            except GlimpseError as error:  # again until acknowledged: what happened is not known
+                self._history.note(f"deletion failed: {error.reason}", *chosen)
                 time.sleep(0.2)
+        self._history.note(f"deletion acknowledged: {deleted} of {len(ids)} were there", *chosen)
         for number in chosen:
-            del self.truth[number]
+            self.truth[number] = {None}
 
     def _some(self) -> list[int]:
-        free = [number for number in self.truth if number >= world.STABLE]
+        free = [
+            number
+            for number, versions in self.truth.items()
+            if number >= world.STABLE and len(versions) == 1 and None not in versions
+        ]
         return self._random.sample(free, min(len(free), self._random.randint(1, 5)))
 
     def _index(self, client: Client, versions: dict[int, int]) -> None:
         self.written += len(versions)
         images = []
         for number, version in versions.items():
+            self.truth.setdefault(number, {None}).add(version)
             path = world.path_in(self._folder, number, version)
             path.write_bytes(world.content(number, version))
             images.append(ImageFile(path=path, id=f"{number:06}"))
         while True:
+            for number, version in versions.items():
+                self._history.note(f"version {version} sent", number)
             try:
                 for acknowledgement in client.index(
                     world.COLLECTION, images, create_collection=False, patience_s=_PATIENCE_S
                 ):
-                    if acknowledgement.outcome is Outcome.FAILED:
+                    number = int(acknowledgement.id)
+                    outcome = acknowledgement.outcome
+                    self._history.note(f"{outcome.name.lower()}: {versions[number]}", number)
+                    if outcome is Outcome.FAILED:
                         self.problems.append(f"{acknowledgement.id}: {acknowledgement.error}")
                     else:
-                        number = int(acknowledgement.id)
-                        self.truth[number] = versions[number]
+                        self.truth[number] = {versions[number]}
                 return
-            except Unavailable:  # nobody answers at the start, where an ingest gives up at once
+            except Unavailable as error:
+                # Nobody answers at the start, where an ingest gives up at once.
+                self._history.note(f"not sent: {error.reason}", *versions)
                 time.sleep(0.2)

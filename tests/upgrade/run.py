@@ -1,4 +1,4 @@
-"""One run: a stack of processes, its kills, the steps of the operator, and the figures."""
+"""One run: the kills, the steps of the operator, and the figures."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGTERM
 
 from glimpse import Client, ImageFile
-from glimpse.cli.ports import free_ports
-from glimpse.cli.probes import is_milvus_ready, is_serving, model_at
-from tests.backends import MilvusLite, MilvusServer, Process
+from glimpse.results import StoredImage
 from tests.upgrade import world
 from tests.upgrade.callers import Records, Searcher, Writer
-from tests.waiting import wait_until
+from tests.upgrade.history import History
+from tests.upgrade.stack import ROOT, Stack
 
-ROOT = Path(__file__).resolve().parents[2]
 MAX_IN_FLIGHT = 2_048
 _QUIET_S = 10.0  # of searches before the first switch
 _SWITCH_S = 2.0
@@ -43,87 +40,11 @@ class Figures:
     problems: list[str] = field(default_factory=list)
 
 
-class Stack:
-    """Store, two encoders of either model, indexer, two replicas of query; each can be killed and
-    started anew."""
-
-    def __init__(self, folder: Path, kind: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        store = (MilvusServer if kind == "milvus" else MilvusLite)(folder / "store")
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(7)]
-        encoders, indexer, queries = addresses[:4], addresses[4], addresses[5:]
-        self.new, self.indexer, self.query = encoders[2], indexer, "ipv4:" + ",".join(queries)
-        further = ",".join(encoders[1:])
-        peers = {"ENCODER": encoders[0], "ENCODERS": further, "MILVUS_URI": store.uri}
-        self.store = store
-        self.processes: dict[str, Process] = {
-            f"old-{number}": self._encoder("old", number, encoders[number]) for number in range(2)
-        }
-        self.processes |= {
-            f"new-{number}": self._encoder("new", number, encoders[2 + number])
-            for number in range(2)
-        }
-        self.processes |= {
-            "indexer": self._service("indexer", "indexer", indexer, peers),
-            **{
-                f"query-{number}": self._service(f"query-{number}", "query", address, peers)
-                for number, address in enumerate(queries)
-            },
-        }
-        names = [f"{model}-{number}" for model in ("old", "new") for number in range(2)]
-        self._encoders = dict(zip(names, encoders, strict=True))
-        self._addresses = {"indexer": indexer, **{f"query-{n}": a for n, a in enumerate(queries)}}
-
-    def start(self) -> None:
-        self.store.start()
-        wait_until(lambda: is_milvus_ready(self.store.uri), "no Milvus", 120.0)
-        for process in self.processes.values():
-            process.start()
-        for name in self._addresses:
-            self.await_serving(name)
-
-    def stop(self) -> None:
-        for process in (*self.processes.values(), self.store):
-            process.stop()
-
-    def await_serving(self, name: str) -> None:
-        if name in self._addresses:
-            address = self._addresses[name]
-            wait_until(lambda: is_serving(address), f"{name} does not serve", 120.0)
-        else:
-            address = self._encoders[name]
-            wait_until(lambda: model_at(address) is not None, f"{name} does not serve", 120.0)
-
-    def encoded(self, model: str) -> int:
-        """How many pictures a model's encoders have encoded for indexing so far."""
-        logs = self.folder.glob(f"{model}-*.calls")
-        return sum(sum(map(int, log.read_text().split())) for log in logs)
-
-    def _encoder(self, model: str, number: int, address: str) -> Process:
-        name, port = f"{model}-{number}", address.rpartition(":")[2]
-        log = str((self.folder / f"{name}.calls").absolute())
-        return self._process(name, ["tests.upgrade.encoder", port, model, log], {})
-
-    def _service(self, name: str, service: str, address: str, peers: dict[str, str]) -> Process:
-        settings = {"LISTEN": address, "METRICS_LISTEN": "127.0.0.1:0", "LOG_FORMAT": "text"}
-        if service == "query":
-            settings["PAGE_TOKEN_KEY"] = "key"
-        environment = {f"{service.upper()}_{k}": v for k, v in {**settings, **peers}.items()}
-        return self._process(name, [f"services.{service}"], environment)
-
-    def _process(self, name: str, module: list[str], environment: dict[str, str]) -> Process:
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        environment = environment | {"PYTHONPATH": str(ROOT)}
-        return Process([sys.executable, "-m", *module], folder, SIGTERM, environment)
-
-
 class Command:
     """A command of the operator's, which is run until it succeeds, however often it is killed."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(self, stack: Stack, history: History) -> None:
+        self._stack, self._history = stack, history
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, *arguments: str, attempts: int = 60) -> None:
@@ -132,8 +53,11 @@ class Command:
         command = [sys.executable, "-c", program, *arguments, *where]
         for _ in range(attempts):
             with (self._stack.folder / "command.txt").open("ab") as log:
+                self._history.note(f"{arguments[0]} begins")
                 self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
-                if self._process.wait() == 0:
+                code = self._process.wait()
+                self._history.note(f"{arguments[0]} has ended with {code}")
+                if code == 0:
                     return
         raise AssertionError(f"{arguments} did not succeed: see {self._stack.folder}/command.txt")
 
@@ -149,9 +73,12 @@ class Command:
 class Killer(threading.Thread):
     """Kills something now and then; a service is started again at once."""
 
-    def __init__(self, stack: Stack, command: Command, seed: int, every_s: float) -> None:
+    def __init__(
+        self, stack: Stack, command: Command, seed: int, every_s: float, history: History
+    ) -> None:
         super().__init__(name="killer", daemon=True)
         self.kills: Counter[str] = Counter()
+        self._history = history
         self._stack, self._command, self._every_s = stack, command, every_s
         self._random = random.Random(seed)
         self._stopped = threading.Event()
@@ -167,10 +94,12 @@ class Killer(threading.Thread):
                 self.kills[victim] += self._command.kill()
                 continue
             self._stack.processes[victim].kill()
+            self._history.note(f"{victim} was killed")
             self._stack.processes[victim].start()
             self.kills[victim] += 1
             # One replica at a time, as a Deployment's pods are lost.
             self._stack.await_serving(victim)
+            self._history.note(f"{victim} serves again")
 
 
 class Upgrade:
@@ -181,7 +110,8 @@ class Upgrade:
         self._pictures = folder / "pictures"
         self._pictures.mkdir(exist_ok=True)
         self._count, self._seed, self._every_s = count, seed, kill_every_s
-        self._command = Command(self._stack)
+        self._history = History()
+        self._command = Command(self._stack, self._history)
         self._figures = Figures()
 
     def run(self) -> Figures:
@@ -213,12 +143,14 @@ class Upgrade:
         self._figures.copy_share = indexing_s / first["seconds"]
 
     def _change_under_load(self) -> None:
-        writer = Writer(self._stack.indexer, self._pictures, self._count, self._seed)
+        writer = Writer(
+            self._stack.indexer, self._pictures, self._count, self._seed, self._history
+        )
         searchers = [
             Searcher(self._stack.query, writer, self._seed + number, per_second=20)
             for number in range(2)
         ]
-        killer = Killer(self._stack, self._command, self._seed, self._every_s)
+        killer = Killer(self._stack, self._command, self._seed, self._every_s, self._history)
         for thread in (*searchers, writer):
             thread.start()
         time.sleep(_QUIET_S)
@@ -234,6 +166,7 @@ class Upgrade:
         ):
             changes.append((generation, time.monotonic()))
             self._command.run(*command)
+            self._history.note(f"generation {generation} serves")
             time.sleep(_SWITCH_S + 6)  # until every replica has seen it
         killer.stop()
         writer.stop()
@@ -251,22 +184,32 @@ class Upgrade:
         again = self._stack.encoded("new") - encoded - needed - in_flight
         figures.encoded_twice = max(0, again)
 
-    def _wrong_rows(self, truth: dict[int, int]) -> int:
-        """Rows of what serves that are missing, there although deleted, or of another version."""
-        with Client(self._stack.query, self._stack.indexer, timeout_s=60.0) as client:
-            there = {
-                int(image.id): image.content_sha256
-                for image in client.list_images(world.COLLECTION, output_fields=["content_sha256"])
-            }
-        wrong = [f"{number} is there" for number in there.keys() - truth.keys()]
-        wrong += [f"{number} is missing" for number in truth.keys() - there.keys()]
-        wrong += [
-            f"{number} is of another version"
-            for number in there.keys() & truth.keys()
-            if there[number] != world.sha256(number, truth[number])
+    def _wrong_rows(self, truth: dict[int, set[int | None]]) -> int:
+        """Rows of what serves that are missing, there although deleted, or of another version;
+        prints what happened to them."""
+        there = self._rows(world.COLLECTION)
+        wrong = [
+            number
+            for number in sorted(there.keys() | truth.keys())
+            if not _may_be(there.get(number), number, truth.get(number, {None}))
         ]
-        self._figures.problems += wrong[:20]
+        if wrong:
+            generations = {number: self._rows(f"{world.COLLECTION}@{number}") for number in (0, 1)}
+        for number in wrong:
+            may_be = truth.get(number, {None})
+            line = f"{number} is {'there' if number in there else 'missing'}; may be: {may_be}"
+            self._figures.problems.append(line)
+            print(line)
+            for generation, rows in generations.items():
+                print(f"  in generation {generation}: {rows.get(number)}")
+            print("\n".join(self._history.of(number)), flush=True)
         return len(wrong)
+
+    def _rows(self, address: str) -> dict[int, StoredImage]:
+        fields = ["content_sha256", "indexed_at_ms"]
+        with Client(self._stack.query, self._stack.indexer, timeout_s=60.0) as client:
+            listed = client.list_images(address, output_fields=fields)
+            return {int(image.id): image for image in listed}
 
     def _judge(
         self, records: list[Records], changes: list[tuple[int, float]], calm_until_s: float
@@ -284,6 +227,16 @@ class Upgrade:
             switched_s = min(each.first_of(generation, begun_s) for each in records)
             during += [took for at, took, _ in answers if 0 <= at - switched_s < _SWITCH_S]
         figures.p99_ratio = _p99(during) / _p99(calm)
+
+
+def _may_be(row: StoredImage | None, number: int, versions: set[int | None]) -> bool:
+    if row is None:
+        return None in versions
+    return any(
+        row.content_sha256 == world.sha256(number, version)
+        for version in versions
+        if version is not None
+    )
 
 
 def _p99(values: list[float]) -> float:
