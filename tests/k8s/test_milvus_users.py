@@ -1,15 +1,46 @@
 """The job that makes Milvus' users, against a Milvus that knows of nothing but users."""
 
 import inspect
+import re
 import runpy
 
 import pytest
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from tests.k8s.manifests import K8S
 
 SCRIPT = K8S / "jobs" / "milvus-users" / "create_users.py"
+STORE = K8S.parents[1] / "services" / "vectors" / "milvus"
+# Of Milvus 2.6, each with those of the level before; source: pkg/util/paramtable/rbac_param.go.
+READ = [
+    "Query",
+    "Search",
+    "IndexDetail",
+    "GetFlushState",
+    "GetLoadState",
+    "DescribeCollection",
+    "GetStatistics",
+]
+WRITE = ["Load", "Release", "Upsert", "Delete", "Flush", "CreateIndex", "DropIndex"]
+RIGHTS = {
+    "CollectionReadOnly": READ,
+    "CollectionAdmin": [*READ, *WRITE, "CreateAlias", "DropAlias"],
+    "DatabaseReadOnly": ["ShowCollections"],
+    "DatabaseAdmin": ["ShowCollections", "CreateCollection", "DropCollection"],
+    "Load": ["Load"],
+}
+# The requests of pymilvus' methods, where they are not named like them.
+REQUESTS = {
+    "list_collections": ["ShowCollections"],
+    "alter_collection_properties": ["AlterCollection"],
+    "get_collection_stats": ["GetCollectionStatistics"],
+    "get_load_state": ["GetLoadState", "GetLoadingProgress"],
+    "load_collection": ["LoadCollection", "GetLoadingProgress"],
+    "flush": ["Flush", "GetFlushState"],
+}
+BY_QUERY = ["describe_collection", "query", "search", "get_load_state", "load_collection"]
 PASSWORDS = {"ROOT_PASSWORD": "r", "INDEXER_PASSWORD": "i", "QUERY_PASSWORD": "q"}
 
 
@@ -110,6 +141,27 @@ def test_root_gets_a_password_and_services_users_with_no_more_than_they_need(mil
     assert milvus.roles == {"indexer": {"indexer"}, "query": {"query"}}
     of_query = {privilege for role, privilege in milvus.grants if role == "query"}
     assert of_query == {"CollectionReadOnly", "DatabaseReadOnly", "Load"}
+
+
+def needed(methods):
+    """The rights that requests need, as Milvus' contracts say."""
+    for method in methods:
+        like_it = "".join(map(str.capitalize, method.split("_")))
+        for request in REQUESTS.get(method, [like_it]):
+            options = getattr(milvus_pb2, f"{request}Request").DESCRIPTOR.GetOptions()
+            if options.HasExtension(common_pb2.privilege_ext_obj):
+                right = options.Extensions[common_pb2.privilege_ext_obj].object_privilege
+                yield common_pb2.ObjectPrivilege.Name(right).removeprefix("Privilege")
+
+
+def test_the_services_may_send_all_requests_that_the_store_makes():
+    sent = r"(?:\bcall|\bfind|_send)\(\s*\"(\w+)\""
+    methods = {each for path in STORE.glob("*.py") for each in re.findall(sent, path.read_text())}
+    assert {"alter_collection_properties", "create_alias", *BY_QUERY} <= methods
+    grants = runpy.run_path(str(SCRIPT))["GRANTS"]
+    for service, its_methods in {"indexer": methods, "query": BY_QUERY}.items():
+        may = {right for group in grants[service] for right in RIGHTS[group]}
+        assert set(needed(its_methods)) <= may, service
 
 
 def test_run_again_it_brings_the_services_to_their_new_passwords(milvus, run):
