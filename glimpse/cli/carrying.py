@@ -85,23 +85,24 @@ class Carrier:
         """
         done, leaving = Pass(), _Leaving()
         self._carry(self._missing(done, leaving, 0), done, Counter(label, total, "images"))
-        if leaving.alone or leaving.newer:
-            self._check_target_idle()
-            done.deleted += self._delete_absent(leaving.alone)
-            if leaving.newer:
-                done.deleted += self._client.delete(self._target, ids=leaving.newer)
-                done.is_whole = False
+        self._take_away(leaving, done)
         done.seconds = time.monotonic() - done.begun_s
         return done
 
     def run_since(self, since_ms: int) -> Pass:
         """A pass that looks at rows which are not older than that, right behind a whole one, and
-        waits for nothing but them; `is_whole` unless these are too many for that."""
-        done = Pass()
-        few = list(islice(self._missing(done, _Leaving(), since_ms), _MANY))
+        waits for nothing but them; `is_whole` unless these are too many for that.
+
+        What it finds in the target alone was written by nobody who lives: by an indexer, say, that
+        was killed, and Milvus did it late.
+        """
+        done, leaving = Pass(), _Leaving()
+        few = list(islice(self._missing(done, leaving, since_ms), _MANY))
         done.is_whole = len(few) < _MANY
-        if few and done.is_whole:
-            self._carry(few, done, Counter("what came last", len(few), "images"), len(few))
+        if done.is_whole:
+            if few:
+                self._carry(few, done, Counter("what came last", len(few), "images"), len(few))
+            self._take_away(leaving, done)
         done.seconds = time.monotonic() - done.begun_s
         return done
 
@@ -134,6 +135,15 @@ class Carrier:
                     done.deleted += self._delete_absent(arrived)
                     arrived = []
         done.deleted += self._delete_absent(arrived)
+
+    def _take_away(self, leaving: _Leaving, done: Pass) -> None:
+        if not leaving.alone and not leaving.newer:
+            return
+        self._check_target_idle()
+        done.deleted += self._delete_absent(leaving.alone)
+        if leaving.newer:
+            done.deleted += self._client.delete(self._target, ids=leaving.newer)
+            done.is_whole = False
 
     def _check_target_idle(self) -> None:
         """Raises CommandError if the target serves by now: what only it has may be a caller's."""

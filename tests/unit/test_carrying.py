@@ -69,11 +69,17 @@ def test_what_is_newer_in_the_target_is_taken_away_and_carried_by_the_next_pass(
     assert not done.is_whole
 
 
-def test_a_pass_of_the_last_minutes_looks_at_nothing_else_and_deletes_nothing_older():
+def test_a_pass_of_the_last_minutes_looks_at_nothing_else():
     client = ScriptedClient(Outcome.INDEXED, [row("b", 7)], [row("c", 8)])
     done = carrier(client).run_since(5)
     assert client.filters[:2] == ["indexed_at_ms >= 5"] * 2
-    assert (done.carried, done.is_whole, client.deleted) == (1, True, [])
+    assert (done.carried, done.is_whole, client.deleted) == (1, True, ["c"])
+
+
+def test_a_row_that_came_late_and_is_newer_than_the_sources_asks_for_another_pass():
+    client = ScriptedClient(Outcome.INDEXED, [row("a", 7)], [row("a", 8)])
+    done = carrier(client).run_since(5)
+    assert (done.is_whole, client.deleted) == (False, ["a"])
 
 
 def test_too_many_images_are_not_carried_while_callers_wait():

@@ -3,6 +3,8 @@ what has to be there."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import threading
 import time
@@ -15,6 +17,8 @@ from tests.upgrade.history import History
 
 _SEARCH_TIMEOUT_S = 20.0
 _PATIENCE_S = 300.0
+_LOOK_S = 1.0
+_WATCHED = 500  # pictures that were deleted
 _NAMES = {fingerprint: name for name, fingerprint in world.MODELS.items()}
 
 
@@ -76,11 +80,43 @@ class Searcher(threading.Thread):
             else world.picture_vector(model, number, 0)
         )
         for hit in found.hits:
-            self._writer.saw(int(hit.id), found.generation)
             versions = self._writer.versions(int(hit.id))
             if not world.is_possible(model, query, hit.id, hit.score, versions):
                 of = f"generation {found.generation} of {model}"
                 self.records.mixed.append(f"{kind} {text} {number}: {hit.id} {hit.score} in {of}")
+
+
+class Watcher(threading.Thread):
+    """Looks again and again for pictures that were deleted, in every generation: which has one
+    first, and whether that one served, tells a copy from a store that loses a deletion."""
+
+    def __init__(self, indexer: str, writer: Writer, history: History) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self._indexer, self._writer, self._history = indexer, writer, history
+        self._there: set[tuple[str, int]] = set()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        with Client("127.0.0.1:1", self._indexer, timeout_s=60.0) as client:
+            while not self._stopped.wait(_LOOK_S):
+                with contextlib.suppress(GlimpseError):  # an indexer that was killed, say
+                    self._look(client)
+
+    def _look(self, client: Client) -> None:
+        ids = [f"{number:06}" for number in self._writer.deleted()]
+        for each in client.list_generations(world.COLLECTION, exact=False) if ids else ():
+            address, role = each.collection.name, "serves" if each.serving else "does not serve"
+            listed = client.list_images(address, f"id in {json.dumps(ids)}")
+            there = {(address, int(image.id)) for image in listed}
+            for _, number in there - self._there:
+                self._history.note(f"is in {address}, which {role}", number)
+            for _, number in {one for one in self._there - there if one[0] == address}:
+                self._history.note(f"is not in {address} any more", number)
+            self._there = {one for one in self._there if one[0] != address} | there
 
 
 class Writer(threading.Thread):
@@ -96,6 +132,7 @@ class Writer(threading.Thread):
         self.written = 0
         self.problems: list[str] = []
         self._history = history
+        self._deleted: list[int] = []
         self._versions: dict[int, int] = {}  # the latest one that may be anywhere
         self._indexer, self._folder = indexer, folder
         self._random = random.Random(seed)
@@ -105,10 +142,9 @@ class Writer(threading.Thread):
     def versions(self, number: int) -> int:
         return self._versions.get(number, 0) + 1
 
-    def saw(self, number: int, generation: int) -> None:
-        """A search has found it."""
-        if self.truth.get(number) == {None}:
-            self._history.note(f"found by a search of generation {generation}", number)
+    def deleted(self) -> list[int]:
+        """The latest of those that must not be there."""
+        return self._deleted[-_WATCHED:]
 
     def stop(self) -> None:
         self._stopped.set()
@@ -147,6 +183,7 @@ class Writer(threading.Thread):
         self._history.note(f"deletion acknowledged: {deleted} of {len(ids)} were there", *chosen)
         for number in chosen:
             self.truth[number] = {None}
+        self._deleted += chosen
 
     def _some(self) -> list[int]:
         free = [

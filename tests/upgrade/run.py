@@ -16,7 +16,7 @@ from pathlib import Path
 from glimpse import Client, ImageFile
 from glimpse.results import StoredImage
 from tests.upgrade import world
-from tests.upgrade.callers import Records, Searcher, Writer
+from tests.upgrade.callers import Records, Searcher, Watcher, Writer
 from tests.upgrade.history import History
 from tests.upgrade.stack import ROOT, Stack
 
@@ -151,7 +151,8 @@ class Upgrade:
             for number in range(2)
         ]
         killer = Killer(self._stack, self._command, self._seed, self._every_s, self._history)
-        for thread in (*searchers, writer):
+        watcher = Watcher(self._stack.indexer, writer, self._history)
+        for thread in (*searchers, writer, watcher):
             thread.start()
         time.sleep(_QUIET_S)
         calm_until_s = time.monotonic()
@@ -173,8 +174,8 @@ class Upgrade:
         self._figures.wrong_rows += self._wrong_rows(writer.truth)
         self._command.run("rollback", world.COLLECTION, "--to", "0")
         self._figures.wrong_rows += self._wrong_rows(writer.truth)
-        for searcher in searchers:
-            searcher.stop()
+        for thread in (*searchers, watcher):
+            thread.stop()
         self._judge([each.records for each in searchers], changes, calm_until_s)
         figures = self._figures
         figures.kills = dict(killer.kills)
