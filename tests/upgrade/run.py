@@ -23,6 +23,7 @@ from tests.upgrade.stack import ROOT, Stack
 MAX_IN_FLIGHT = 2_048
 _QUIET_S = 10.0  # of searches before the first switch
 _SWITCH_S = 2.0
+_COPYING = ("command", "indexer", "new-0", "new-1")
 
 
 @dataclass
@@ -181,7 +182,7 @@ class Upgrade:
         figures.kills = dict(killer.kills)
         figures.problems += writer.problems[:20]
         needed = self._count + writer.written
-        in_flight = MAX_IN_FLIGHT * sum(killer.kills.values())
+        in_flight = MAX_IN_FLIGHT * sum(killer.kills[each] for each in _COPYING)
         again = self._stack.encoded("new") - encoded - needed - in_flight
         figures.encoded_twice = max(0, again)
 
