@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 from google.rpc import code_pb2
 
-from glimpse import calls, converters
+from glimpse import calls, converters, generation_calls
 from glimpse.aio_ingest import AsyncIngest
 from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
@@ -58,11 +58,11 @@ class AsyncClient(BaseClient):
     create_collection = _awaited(calls.create_collection)
     get_collection = _awaited(calls.get_collection)
     drop_collection = _awaited(calls.drop_collection)
-    create_generation = _awaited(calls.create_generation)
-    list_generations = _awaited(calls.list_generations)
-    hold_writes = _awaited(calls.hold_writes)
-    switch_generation = _awaited(calls.switch_generation)
-    drop_generation = _awaited(calls.drop_generation)
+    create_generation = _awaited(generation_calls.create_generation)
+    list_generations = _awaited(generation_calls.list_generations)
+    hold_writes = _awaited(generation_calls.hold_writes)
+    switch_generation = _awaited(generation_calls.switch_generation)
+    drop_generation = _awaited(generation_calls.drop_generation)
 
     async def close(self) -> None:
         """Closes the connections; calls under way fail."""

@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from google.rpc import code_pb2
 
-from glimpse import calls, converters
+from glimpse import calls, converters, generation_calls
 from glimpse.arguments import checked
 from glimpse.base_client import BaseClient, present
 from glimpse.errors import GlimpseError, Unavailable
@@ -52,11 +52,11 @@ class Client(BaseClient):
     create_collection = _waiting(calls.create_collection)
     get_collection = _waiting(calls.get_collection)
     drop_collection = _waiting(calls.drop_collection)
-    create_generation = _waiting(calls.create_generation)
-    list_generations = _waiting(calls.list_generations)
-    hold_writes = _waiting(calls.hold_writes)
-    switch_generation = _waiting(calls.switch_generation)
-    drop_generation = _waiting(calls.drop_generation)
+    create_generation = _waiting(generation_calls.create_generation)
+    list_generations = _waiting(generation_calls.list_generations)
+    hold_writes = _waiting(generation_calls.hold_writes)
+    switch_generation = _waiting(generation_calls.switch_generation)
+    drop_generation = _waiting(generation_calls.drop_generation)
 
     def close(self) -> None:
         """Closes the connections; calls under way fail."""

@@ -1,4 +1,7 @@
-"""The Indexer contract over the domain: converts, calls, converts; decides nothing."""
+"""The Indexer contract over the domain: converts, calls, converts; decides nothing.
+
+What concerns generations is in generations_servicer.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ import grpc
 
 from glimpse.errors import DeadlineExceeded, InvalidInput
 from glimpse.indexer.v1 import indexer_pb2 as pb
-from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.results import Outcome
 from services.common import raw_messages
 from services.common.codec import takes_bytes
@@ -24,13 +26,13 @@ from services.common.tasks import run_within
 from services.indexer import bounds, converters, deletions, import_messages
 from services.indexer.catalog import Catalog
 from services.indexer.generations import Generations
+from services.indexer.generations_servicer import GenerationsServicer
 from services.indexer.imports import Imports, RowTarget
 from services.indexer.listing import Listing, Lists
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
 from services.indexer.settings import IndexerSettings
 from services.indexer.settling import Settling
-from services.vectors.generation_names import address_of
 from services.vectors.records import CollectionSpec
 from services.vectors.store import VectorStore
 
@@ -40,7 +42,7 @@ _LIST_ENVELOPE_BYTES = 256  # next_after_id: 128 characters at most
 _MAX_INLINE_METADATA_BYTES = 4_096  # of a Struct: converting it takes half a millisecond
 
 
-class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
+class IndexerServicer(GenerationsServicer):
     """Serves the contract; the settings say how long unary calls without a deadline may take, and
     how large an answer may be."""
 
@@ -54,14 +56,13 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
         store: VectorStore,
         settings: IndexerSettings,
     ) -> None:
+        super().__init__(generations, settings)
         self._pipeline = pipeline
         self._imports = imports
         self._catalog = catalog
-        self._generations = generations
         self._settling = settling
         self._store = store
         self._lists = Lists(store)
-        self._default_timeout_s = settings.default_timeout_s
         self._max_message_bytes = settings.max_message_bytes
 
     @takes_bytes
@@ -285,64 +286,6 @@ class IndexerServicer(indexer_pb2_grpc.IndexerServicer):
             repeated=is_repeated(context),
         )
         return pb.DropCollectionResponse()
-
-    async def CreateGeneration(
-        self, request: pb.CreateGenerationRequest, context: grpc.aio.ServicerContext
-    ) -> pb.CreateGenerationResponse:
-        made = await self._generations.create(
-            bounds.check_collection(request.collection),
-            bounds.check_fingerprint(request.model_fingerprint),
-            converters.index_kind(request.index_kind),
-            converters.metric(request.metric),
-            deadline_of(context, self._default_timeout_s),
-            repeated=is_repeated(context),
-        )
-        return pb.CreateGenerationResponse(generation=converters.generation(made))
-
-    async def ListGenerations(
-        self, request: pb.ListGenerationsRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListGenerationsResponse:
-        name = bounds.check_collection(request.collection)
-        deadline = deadline_of(context, self._default_timeout_s)
-        listed = await self._generations.list(name, request.exact_rows, deadline)
-        return pb.ListGenerationsResponse(generations=map(converters.generation, listed))
-
-    async def HoldWrites(
-        self, request: pb.HoldWritesRequest, context: grpc.aio.ServicerContext
-    ) -> pb.HoldWritesResponse:
-        until_ms = await self._generations.hold_writes(
-            bounds.check_collection(request.collection),
-            request.generation,
-            bounds.check_hold(request.hold_ms),
-            deadline_of(context, self._default_timeout_s),
-        )
-        return pb.HoldWritesResponse(held_until_ms=until_ms)
-
-    async def SwitchGeneration(
-        self, request: pb.SwitchGenerationRequest, context: grpc.aio.ServicerContext
-    ) -> pb.SwitchGenerationResponse:
-        serving = await self._generations.switch(
-            bounds.check_collection(request.collection),
-            request.generation,
-            request.expected if request.HasField("expected") else None,
-            deadline_of(context, self._default_timeout_s),
-            held_until_ms=request.held_until_ms,
-        )
-        return pb.SwitchGenerationResponse(generation=converters.generation(serving))
-
-    async def DropGeneration(
-        self, request: pb.DropGenerationRequest, context: grpc.aio.ServicerContext
-    ) -> pb.DropGenerationResponse:
-        name = bounds.check_collection(request.collection)
-        if request.confirm != address_of(name, request.generation):
-            raise InvalidInput("confirm", "must be COLLECTION@GENERATION, that which is to go")
-        await self._generations.drop(
-            name,
-            request.generation,
-            deadline_of(context, self._default_timeout_s),
-            repeated=is_repeated(context),
-        )
-        return pb.DropGenerationResponse()
 
 
 async def _options(requests: AsyncIterator[bytes]) -> pb.IndexOptions:

@@ -12,8 +12,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pymilvus import AsyncMilvusClient
-from pymilvus.client.utils import check_status
-from pymilvus.grpc_gen import milvus_pb2
 
 from glimpse.errors import FailedPrecondition, GlimpseError, NotFound
 from glimpse.transport.channel import proxy_options
@@ -25,6 +23,7 @@ from services.common.tasks import run_within
 from services.vectors.milvus import errors
 from services.vectors.milvus.lite_writes import LiteWrites
 from services.vectors.milvus.metrics import MilvusMetrics
+from services.vectors.milvus.request_client import RequestClient
 
 # pymilvus pings every 10 s, which Milvus Lite takes for abuse: it cuts the connection, and with it
 # the call that comes just then. A peer that is gone is noticed by the first call that it leaves
@@ -63,32 +62,6 @@ class Backend:
         if not self.version.removeprefix("v").startswith(("2.3", "2.4")):
             kinds = (*kinds, "HNSW_SQ")
         return kinds
-
-
-class RequestClient(AsyncMilvusClient):
-    """pymilvus' client, whose upsert takes the request that columns.py has made, and whose delete
-    raises the error that Milvus answers with."""
-
-    async def upsert(
-        self, collection_name: str, data: Any, timeout: float | None = None, *_: Any, **options: Any
-    ) -> dict[str, int]:
-        assert isinstance(data, milvus_pb2.UpsertRequest), "rows go through columns.upsert_request"
-        connection: Any = await self._get_connection()
-        context = self._generate_call_context()
-        answer = await connection.upsert(
-            collection_name, [], timeout=timeout, context=context, upsert_param=data
-        )
-        return {"upsert_count": answer.upsert_count}
-
-    async def delete(  # type: ignore[override]
-        self, collection_name: str, *, filter: str, timeout: float | None = None
-    ) -> None:
-        connection: Any = await self._get_connection()
-        context = self._generate_call_context()
-        answer = await connection.delete(
-            collection_name, filter, timeout=timeout, context=context
-        )
-        check_status(answer._raw.status)  # which pymilvus' own leaves unread
 
 
 class Connection:
