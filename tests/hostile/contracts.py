@@ -204,6 +204,12 @@ def _well_formed() -> Mapping[str, Message]:
         indexer_pb2.CreateCollectionRequest(collection=ATTACKED),
         indexer_pb2.GetCollectionRequest(collection=ATTACKED),
         indexer_pb2.DropCollectionRequest(collection="nothing", confirm="nothing"),
+        indexer_pb2.CreateGenerationRequest(collection=IMPORTED),
+        indexer_pb2.ListGenerationsRequest(collection=IMPORTED),
+        # Nobody is to wait for a minute, nor to find another generation than before.
+        indexer_pb2.HoldWritesRequest(collection="nothing", hold_ms=1),
+        indexer_pb2.SwitchGenerationRequest(collection=IMPORTED),
+        indexer_pb2.DropGenerationRequest(collection="nothing", confirm="nothing@0"),
         query_pb2.SearchRequest(collection=ATTACKED, text=text),
         query_pb2.Vector(values=[1.0] * DIMENSION),
         query_pb2.WeightedSum(terms=[query_pb2.Term(text=text)]),
