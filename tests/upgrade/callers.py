@@ -124,9 +124,7 @@ class Writer(threading.Thread):
     None once it was deleted; more than one of these where what was asked for was not acknowledged.
     """
 
-    def __init__(
-        self, indexer: str, folder: Path, count: int, seed: int, history: History
-    ) -> None:
+    def __init__(self, indexer: str, folder: Path, count: int, seed: int, history: History) -> None:
         super().__init__(name="writer", daemon=True)
         self.truth: dict[int, set[int | None]] = {number: {0} for number in range(count)}
         self.written = 0

@@ -1,4 +1,4 @@
-"""What happened to each picture and each process of a run, by the second: read where a row is wrong."""
+"""What happened to each picture and process of a run, by the second, for where a row is wrong."""
 
 from __future__ import annotations
 

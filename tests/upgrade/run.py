@@ -33,6 +33,7 @@ class Figures:
     failed_searches: int = 0
     mixed_answers: int = 0
     wrong_rows: int = 0
+    wrong_in_memory: int = 0  # of the store: right once it has loaded them anew
     p99_ratio: float = 0.0
     copy_share: float = 0.0
     encoded_twice: int = 0
@@ -144,9 +145,7 @@ class Upgrade:
         self._figures.copy_share = indexing_s / first["seconds"]
 
     def _change_under_load(self) -> None:
-        writer = Writer(
-            self._stack.indexer, self._pictures, self._count, self._seed, self._history
-        )
+        writer = Writer(self._stack.indexer, self._pictures, self._count, self._seed, self._history)
         searchers = [
             Searcher(self._stack.query, writer, self._seed + number, per_second=20)
             for number in range(2)
@@ -170,13 +169,11 @@ class Upgrade:
             self._command.run(*command)
             self._history.note(f"generation {generation} serves")
             time.sleep(_SWITCH_S + 6)  # until every replica has seen it
-        killer.stop()
-        writer.stop()
-        self._figures.wrong_rows += self._wrong_rows(writer.truth)
-        self._command.run("rollback", world.COLLECTION, "--to", "0")
-        self._figures.wrong_rows += self._wrong_rows(writer.truth)
-        for thread in (*searchers, watcher):
+        for thread in (killer, writer, *searchers, watcher):
             thread.stop()
+        self._look_at_rows(writer.truth)
+        self._command.run("rollback", world.COLLECTION, "--to", "0")
+        self._look_at_rows(writer.truth)
         self._judge([each.records for each in searchers], changes, calm_until_s)
         figures = self._figures
         figures.kills = dict(killer.kills)
@@ -186,26 +183,38 @@ class Upgrade:
         again = self._stack.encoded("new") - encoded - needed - in_flight
         figures.encoded_twice = max(0, again)
 
-    def _wrong_rows(self, truth: dict[int, set[int | None]]) -> int:
-        """Rows of what serves that are missing, there although deleted, or of another version;
-        prints what happened to them."""
+    def _look_at_rows(self, truth: dict[int, set[int | None]]) -> None:
+        """Counts rows of what serves that are missing, there although deleted, or of another
+        version, and prints what happened to them. Those that are right once the store has loaded
+        its collections anew were wrong in its memory alone."""
+        wrong = self._wrong_rows(truth)
+        if not wrong:
+            return
+        self._tell(wrong)
+        self._stack.reload()
+        still_wrong = self._wrong_rows(truth)
+        print(f"After the store has loaded them anew, wrong: {sorted(still_wrong)}")
+        self._figures.wrong_rows += len(still_wrong)
+        self._figures.wrong_in_memory += len(wrong.keys() - still_wrong.keys())
+        self._figures.problems += [f"{number} {why}" for number, why in still_wrong.items()]
+
+    def _wrong_rows(self, truth: dict[int, set[int | None]]) -> dict[int, str]:
+        """What is wrong with them."""
         there = self._rows(world.COLLECTION)
-        wrong = [
-            number
-            for number in sorted(there.keys() | truth.keys())
-            if not _may_be(there.get(number), number, truth.get(number, {None}))
-        ]
-        if wrong:
-            generations = {number: self._rows(f"{world.COLLECTION}@{number}") for number in (0, 1)}
-        for number in wrong:
-            may_be = truth.get(number, {None})
-            line = f"{number} is {'there' if number in there else 'missing'}; may be: {may_be}"
-            self._figures.problems.append(line)
-            print(line)
-            for generation, rows in generations.items():
-                print(f"  in generation {generation}: {rows.get(number)}")
+        may_be = {number: truth.get(number, {None}) for number in there.keys() | truth.keys()}
+        return {
+            number: f"is {'there' if number in there else 'missing'}; may be: {versions}"
+            for number, versions in may_be.items()
+            if not _is_one_of(there.get(number), number, versions)
+        }
+
+    def _tell(self, wrong: dict[int, str]) -> None:
+        rows = [(each, self._rows(f"{world.COLLECTION}@{each}")) for each in (0, 1)]
+        for number, why in wrong.items():
+            print(f"{number} {why}")
+            for generation, there in rows:
+                print(f"  in generation {generation}: {there.get(number)}")
             print("\n".join(self._history.of(number)), flush=True)
-        return len(wrong)
 
     def _rows(self, address: str) -> dict[int, StoredImage]:
         fields = ["content_sha256", "indexed_at_ms"]
@@ -231,7 +240,7 @@ class Upgrade:
         figures.p99_ratio = _p99(during) / _p99(calm)
 
 
-def _may_be(row: StoredImage | None, number: int, versions: set[int | None]) -> bool:
+def _is_one_of(row: StoredImage | None, number: int, versions: set[int | None]) -> bool:
     if row is None:
         return None in versions
     return any(

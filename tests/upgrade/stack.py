@@ -1,10 +1,12 @@
-"""The processes of a run: a store, encoders, an indexer and queries, each of which can be killed."""
+"""The processes of a run: a store, encoders, an indexer, queries; each of them can be killed."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from signal import SIGTERM
+
+from pymilvus import MilvusClient
 
 from glimpse.cli.ports import free_ports
 from glimpse.cli.probes import is_milvus_ready, is_serving, model_at
@@ -65,6 +67,14 @@ class Stack:
         else:
             address = self._encoders[name]
             wait_until(lambda: model_at(address) is not None, f"{name} does not serve", 120.0)
+
+    def reload(self) -> None:
+        """Has the store forget what only its memory has."""
+        client = MilvusClient(self.store.uri)
+        for name in client.list_collections():
+            client.release_collection(name)
+            client.load_collection(name)
+        client.close()
 
     def encoded(self, model: str) -> int:
         """How many pictures a model's encoders have encoded for indexing so far."""
