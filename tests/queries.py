@@ -46,22 +46,27 @@ def problems(query: str, observed: Observed) -> list[str]:
     except ValueError as error:
         return [f"{query}: {error}"]
     found: list[str] = []
-    selectors: list[Any] = []
-    labels: set[str] = set()
+    for selector in _nodes(tree, promql_parser.VectorSelector):
+        found += _of_selector(selector, observed)
+    for grouped in _nodes(tree, promql_parser.AggregateExpr):
+        labels = set(grouped.modifier.labels) if grouped.modifier is not None else set()
+        names = {each.name for each in _nodes(grouped.expr, promql_parser.VectorSelector)}
+        for label in sorted(labels - _ADDED - {"le"}):
+            for name in sorted(names - _NOT_OURS):
+                if label not in observed.labels(name):
+                    found.append(f"{name} has no label {label}")
+    return found
+
+
+def _nodes(tree: Any, kind: type) -> list[Any]:
+    """The parts of a query that are of a kind."""
+    found: list[Any] = []
 
     def visit(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            selectors.append(node)
-        if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
-            labels.update(node.modifier.labels)
+        if isinstance(node, kind):
+            found.append(node)
 
     promql_parser.walk(tree, visit)
-    for selector in selectors:
-        found += _of_selector(selector, observed)
-    for label in sorted(labels - _ADDED - {"le"}):
-        for name in sorted({each.name for each in selectors}):
-            if name not in _NOT_OURS and label not in observed.labels(name):
-                found.append(f"{name} has no label {label}")
     return found
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
-MAX_BYTES = 200_000
+MAX_BYTES = 220_000
 
 SEARCH = """
 import sys, glimpse
