@@ -159,7 +159,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _streaming(
-        self, method: str, behaviour: Callable[..., AsyncIterator[Any]], parser: Parser, caller: str
+        self,
+        method: str,
+        behaviour: Callable[..., AsyncGenerator[Any, None]],
+        parser: Parser,
+        caller: str,
     ) -> Callable[..., Any]:
         async def wrapped(contents: Any, context: Any) -> AsyncIterator[Any]:
             self._begun(context)
@@ -168,8 +172,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     async with (
                         self._admission.place(caller or _peer(context), left_s=None),
                         contextlib.aclosing(_parsed(contents, parser)) as requests,
+                        contextlib.aclosing(behaviour(requests, context)) as responses,
                     ):
-                        async for response in behaviour(requests, context):
+                        async for response in responses:
                             yield response
                 except grpc.aio.AbortError:
                     raise
