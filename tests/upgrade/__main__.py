@@ -10,6 +10,7 @@ import random
 import shutil
 from pathlib import Path
 
+from benchmarks import stacks
 from tests.backends import has_milvus_server
 from tests.upgrade.run import Upgrade
 
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--kill-every", type=float, default=8.0, help="seconds, on average")
     parser.add_argument("--seed", type=int, help="of a run to be repeated")
     options = parser.parse_args()
+    stacks.end_on_sigterm()
     is_well, found = True, {}
     for kind in options.stores:
         if kind == "milvus" and not has_milvus_server():
