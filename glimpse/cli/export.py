@@ -14,6 +14,7 @@ import typer
 from glimpse.backoff import backoff_s
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError, print_json, say
+from glimpse.cli.generations import serving_in
 from glimpse.cli.progress import Counter
 from glimpse.cli.search import JsonOption
 from glimpse.cli.sending_options import PatienceOption
@@ -107,7 +108,8 @@ def _serving(client: Client, collection: str) -> str:
         if error.code != code_pb2.UNIMPLEMENTED:  # as of an indexer older than this command
             raise
         found = []
-    return next((each.collection.name for each in found if each.serving), collection)
+    serving = serving_in(found)
+    return serving.collection.name if serving else collection
 
 
 def _pages(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -16,6 +17,11 @@ from glimpse.cli.search import JsonOption
 from glimpse.results import Generation
 
 NameArgument = Annotated[str, typer.Argument(help="The collection's name.")]
+
+
+def serving_in(found: Sequence[Generation]) -> Generation | None:
+    """The generation that serves, of those of a collection."""
+    return next((each for each in found if each.serving), None)
 
 
 def generations(

@@ -11,7 +11,7 @@ import typer
 from glimpse.cli import addresses, protection
 from glimpse.cli.comparison import texts_in
 from glimpse.cli.console import CommandError, say
-from glimpse.cli.generations import NameArgument
+from glimpse.cli.generations import NameArgument, serving_in
 from glimpse.cli.sending_options import PatienceOption, ReadsOption
 from glimpse.cli.takeover import Change
 from glimpse.results import Generation
@@ -76,7 +76,7 @@ def upgrade(
     wanted = _fingerprint_at(encoder)
     with addresses.connect(query, indexer, data, timeout) as client:
         found = client.list_generations(name, exact=False)
-        serving = next((each for each in found if each.serving), None)
+        serving = serving_in(found)
         if serving is None:
             raise CommandError(f"no generation of {name!r} serves")
         if serving.collection.model.fingerprint == wanted and not again:
@@ -117,7 +117,7 @@ def rollback(
     """
     with addresses.connect(query, indexer, data, timeout) as client:
         found = client.list_generations(name, exact=False)
-        serving = next((each for each in found if each.serving), None)
+        serving = serving_in(found)
         if serving is not None and serving.number == to:
             _say_served(client, name, serving, report)
             return
