@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpse.cli.ports import free_ports
@@ -47,6 +50,22 @@ milvus._initialize_data_files(server.config.base_data_dir)
 def has_milvus_server() -> bool:
     """Whether `make milvus-server` has succeeded here."""
     return (_MILVUS / ".done").exists()
+
+
+def fresh_runs(
+    name: str, kinds: Sequence[str], seed: int | None
+) -> Iterator[tuple[str, int, Path]]:
+    """For each kind of store that is here: its name, a seed, and a folder of build/`name` that does
+    not exist; prints the seed, or that the server is not here."""
+    for kind in kinds:
+        if kind == "milvus" and not has_milvus_server():
+            print("milvus: there is no Milvus server here: run `make milvus-server`")
+            continue
+        chosen = random.randrange(2**32) if seed is None else seed
+        print(f"{kind}: seed {chosen} ...", flush=True)
+        folder = Path("build", name, kind).absolute()
+        shutil.rmtree(folder, ignore_errors=True)
+        yield kind, chosen, folder
 
 
 class Process:

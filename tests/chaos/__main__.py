@@ -6,12 +6,12 @@ Then ten thousand good files with a thousand broken ones among them.
 from __future__ import annotations
 
 import argparse
-import random
 import shutil
 import time
 from pathlib import Path
 
-from tests.backends import has_milvus_server
+from benchmarks import stacks
+from tests.backends import fresh_runs, has_milvus_server
 from tests.chaos.broken import index_broken_among_good
 from tests.chaos.run import FREEZE, Chaos
 
@@ -29,16 +29,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=6_000, help="at least, on each store")
     parser.add_argument("--seed", type=int, help="of a run to be repeated")
     options = parser.parse_args()
-    is_well = True
-    for kind in options.stores:
-        if kind == "milvus" and not has_milvus_server():
-            print("milvus: there is no Milvus server here: run `make milvus-server`")
-            is_well = False
-            continue
-        seed = random.randrange(2**32) if options.seed is None else options.seed
-        print(f"{kind}: seed {seed} ...", flush=True)
-        folder = Path("build/chaos", kind).absolute()
-        shutil.rmtree(folder, ignore_errors=True)
+    stacks.end_on_sigterm()
+    is_well = has_milvus_server() or "milvus" not in options.stores
+    for kind, seed, folder in fresh_runs("chaos", options.stores, options.seed):
         outcome = Chaos(folder, kind, seed).run(_FAULTS[kind], options.images)
         print(f"{kind}: {outcome}", flush=True)
         is_well = is_well and not outcome.problems

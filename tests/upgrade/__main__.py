@@ -6,12 +6,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import random
-import shutil
 from pathlib import Path
 
 from benchmarks import stacks
-from tests.backends import has_milvus_server
+from tests.backends import fresh_runs, has_milvus_server
 from tests.upgrade.run import Upgrade
 
 _BARS = {
@@ -35,16 +33,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of a run to be repeated")
     options = parser.parse_args()
     stacks.end_on_sigterm()
-    is_well, found = True, {}
-    for kind in options.stores:
-        if kind == "milvus" and not has_milvus_server():
-            print("milvus: there is no Milvus server here: run `make milvus-server`")
-            is_well = False
-            continue
-        seed = random.randrange(2**32) if options.seed is None else options.seed
-        print(f"{kind}: seed {seed} ...", flush=True)
-        folder = Path("build/upgrade", kind).absolute()
-        shutil.rmtree(folder, ignore_errors=True)
+    is_well, found = has_milvus_server() or "milvus" not in options.stores, {}
+    for kind, seed, folder in fresh_runs("upgrade", options.stores, options.seed):
         figures = Upgrade(folder, kind, options.pictures, seed, options.kill_every).run()
         found[kind] = {"seed": seed, **dataclasses.asdict(figures)}
         print(json.dumps(found[kind], indent=2), flush=True)
