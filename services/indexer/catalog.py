@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from dataclasses import replace
 
 from glimpse import errors
@@ -25,6 +24,7 @@ from services.vectors.records import (
     CollectionSpec,
     IndexKind,
     Metric,
+    now_ms,
 )
 from services.vectors.store import VectorStore
 
@@ -76,7 +76,7 @@ class Catalog:
             if not repeated or await self._store.get_spec(name, deadline=deadline) != spec:
                 raise
             info = await self._store.describe_collection(name, deadline=deadline)
-            if info.rows or time.time() - info.created_at_ms / 1000 > _MAX_CALL_S:
+            if not may_be_of_first_attempt(info):
                 raise
             return info
         return await self._store.describe_collection(name, deadline=deadline)
@@ -223,6 +223,11 @@ class Catalog:
     async def _create(self, spec: CollectionSpec, deadline: Deadline) -> None:
         await self._store.create_collection(spec, deadline=deadline)
         log.info("created collection %s for model %s", spec.name, spec.model_name)
+
+
+def may_be_of_first_attempt(info: CollectionInfo) -> bool:
+    """Whether a call that is repeated may have made it: it is empty, and not old."""
+    return not info.rows and now_ms() - info.created_at_ms <= 1000 * _MAX_CALL_S
 
 
 def _spec_for(

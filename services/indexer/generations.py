@@ -9,14 +9,19 @@ from glimpse import errors
 from services.common.deadline import Deadline
 from services.common.encoders import Encoders
 from services.common.tasks import concurrently
+from services.indexer.catalog import may_be_of_first_attempt
 from services.indexer.records import GenerationInfo
-from services.indexer.serving import now_ms
 from services.indexer.settings import IndexerSettings
-from services.vectors.records import CollectionSpec, IndexKind, Metric, StoredGeneration
+from services.vectors.records import (
+    CollectionSpec,
+    IndexKind,
+    Metric,
+    StoredGeneration,
+    now_ms,
+)
 from services.vectors.store import VectorStore
 
 MAX_GENERATIONS = 16
-_MAX_CALL_S = 300.0  # how long ago the first attempt of a call may have been
 _LAST_MS = 5_000
 """Of the time that writes are held, in which no switch begins or goes on: the clocks of those who
 hold them may differ by a second or two, and what Milvus was told may take a moment to happen."""
@@ -160,10 +165,10 @@ class Generations:
             spec.index_kind,
             spec.metric,
         )
-        if not same or now_ms() - made.created_at_ms > 1000 * _MAX_CALL_S:
+        if not same:
             return None
         found = await self._described(newest, True, deadline)
-        return None if found.info.rows else found
+        return found if may_be_of_first_attempt(found.info) else None
 
 
 def _check_expected(spec: CollectionSpec, expected: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from services.indexer.settings import IndexerSettings
 from services.indexer.stream import stopping
 from services.vectors import bounds
 from services.vectors.metadata import Metadata
-from services.vectors.records import Row
+from services.vectors.records import Row, now_ms
 from services.vectors.store import VectorStore
 
 _FLOAT_BYTES = 4
@@ -249,11 +248,11 @@ async def check_rows(sequence: int, given: Sequence[GivenRow], target: RowTarget
         fit = np.isfinite(norms) & (norms > 0)
     else:
         fit = bounds.are_unit(norms)
-    now_ms = time.time_ns() // 1_000_000
+    read_at_ms = now_ms()
     checked = _Checked(sequence, [], [])
     async for index, row in paced(enumerate(given)):
         try:
-            made = _row_of(row, vectors[index], now_ms)
+            made = _row_of(row, vectors[index], read_at_ms)
             bounds.check_row(made, target.dimension)
             if len(row.vector) != _FLOAT_BYTES * target.dimension:
                 raise _wrong_length(row, target.dimension)
@@ -276,7 +275,7 @@ def _vectors_of(given: Sequence[GivenRow], dimension: int) -> NDArray[np.float32
     return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
-def _row_of(row: GivenRow, vector: NDArray[np.float32], now_ms: int) -> Row:
+def _row_of(row: GivenRow, vector: NDArray[np.float32], read_at_ms: int) -> Row:
     """Raises InvalidInput for a uri or metadata beyond a bound; the rest is checked later."""
     try:
         check_uri(row.uri)
@@ -290,7 +289,7 @@ def _row_of(row: GivenRow, vector: NDArray[np.float32], now_ms: int) -> Row:
         width=row.width,
         height=row.height,
         format=row.format,
-        indexed_at_ms=row.indexed_at_ms or now_ms,
+        indexed_at_ms=row.indexed_at_ms or read_at_ms,
         metadata=Metadata.of_text(row.metadata_json, "metadata_json"),
     )
 

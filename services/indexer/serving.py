@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 from glimpse import errors
 from services.common.deadline import Deadline
 from services.indexer.retry_budget import RetryBudget
-from services.vectors.records import CollectionSpec
+from services.vectors.records import CollectionSpec, now_ms
 from services.vectors.store import VectorStore
 
 _LOOK_S = 0.1
@@ -50,8 +49,3 @@ async def check_serving(
             f"generation {spec.generation} of collection {collection!r} serves now; "
             "send unacknowledged images again"
         )
-
-
-def now_ms() -> int:
-    """As in rows, and in what holds writes: milliseconds since 1970."""
-    return time.time_ns() // 1_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,7 +29,7 @@ from services.indexer.retry_budget import TRANSIENT, RetryBudget
 from services.indexer.serving import check_serving
 from services.indexer.settings import IndexerSettings
 from services.vectors.generation_names import parts_of
-from services.vectors.records import Row
+from services.vectors.records import Row, now_ms
 from services.vectors.store import VectorStore
 
 
@@ -218,7 +217,7 @@ def row(attributes: Attributes, picture: EncodedPicture) -> Row:
         width=picture.width,
         height=picture.height,
         format=picture.format,
-        indexed_at_ms=attributes.indexed_at_ms or time.time_ns() // 1_000_000,
+        indexed_at_ms=attributes.indexed_at_ms or now_ms(),
         metadata=attributes.metadata,
     )
 

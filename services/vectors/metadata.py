@@ -94,8 +94,6 @@ def _check(value: Any, field: str, depth: int) -> None:
                 _check(item, field, depth + 1)
     elif isinstance(value, str):
         check_unicode(field, value)
-    elif isinstance(value, bool) or value is None:
-        return
     elif isinstance(value, int):
         if not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
             raise InvalidInput(field, f"integers must fit into 64 bits; one is {value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,6 +35,11 @@ NOT_LOADED = "NotLoaded"
 REBUILDING = "Rebuilding"
 """The index state while every row is found through an index, and rows that the backend has merged
 into larger segments get a new one."""
+
+
+def now_ms() -> int:
+    """As in rows and collections, and in what holds writes: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from glimpse import Client, ImageFile, Outcome
 from glimpse.cli import takeover
 from services.common.deadline import Deadline
 from services.indexer import stream
-from services.indexer.serving import now_ms
+from services.vectors.records import now_ms
 from tests.rpc.test_upgrade_command import T, stack  # noqa: F401
 
 WAIT_S = 120.0  # longer than writes are held on a slow machine

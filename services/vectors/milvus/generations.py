@@ -7,7 +7,6 @@ cannot take one for another.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from glimpse.errors import AlreadyExists, FailedPrecondition, NotFound
@@ -15,7 +14,7 @@ from services.common.tasks import concurrently
 from services.vectors import generation_names
 from services.vectors.milvus import schema, vector_index
 from services.vectors.milvus.connection import MilvusCall
-from services.vectors.records import CollectionSpec, StoredGeneration
+from services.vectors.records import CollectionSpec, StoredGeneration, now_ms
 
 _FOREIGN = "FOREIGN_COLLECTION"
 
@@ -107,7 +106,7 @@ async def create(call: MilvusCall, spec: CollectionSpec) -> None:
         model_fingerprint=spec.model_fingerprint,
         index_kind=spec.index_kind,
         metric=spec.metric,
-        created_at_ms=time.time_ns() // 1_000_000,
+        created_at_ms=now_ms(),
         collection=spec.name if spec.generation else "",
         generation=spec.generation,
     )
@@ -172,6 +171,6 @@ async def _described(call: MilvusCall, milvus_name: str) -> schema.Known:
     known = schema.known_of(await call("describe_collection", milvus_name), milvus_name)
     if known is None:
         raise FailedPrecondition(
-            f"collection {call.name!r} was not created by glimpse", reason="FOREIGN_COLLECTION"
+            f"collection {call.name!r} was not created by glimpse", reason=_FOREIGN
         )
     return known
