@@ -7,7 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "api.md").read_text().split())
-GIVEN = re.compile(r'reason(?:: str)? ?= ?"([A-Z_]+)"|^(IMAGE_[A-Z_]+) = "', re.MULTILINE)
+GIVEN = re.compile(
+    r'reason(?:: str)? ?= ?"([A-Z_]+)"|^(IMAGE_[A-Z_]+) = "|^_REASON[A-Z_]* = "([A-Z_]+)"',
+    re.MULTILINE,
+)
 
 
 def reasons_in_code() -> set[str]:

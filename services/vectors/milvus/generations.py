@@ -16,7 +16,7 @@ from services.vectors.milvus import schema, vector_index
 from services.vectors.milvus.connection import MilvusCall
 from services.vectors.records import CollectionSpec, StoredGeneration, now_ms
 
-_FOREIGN = "FOREIGN_COLLECTION"
+_REASON_FOREIGN = "FOREIGN_COLLECTION"
 
 
 async def is_taken(call: MilvusCall) -> bool:
@@ -26,7 +26,7 @@ async def is_taken(call: MilvusCall) -> bool:
     except NotFound:
         return False
     except FailedPrecondition as error:
-        if error.reason != _FOREIGN:
+        if error.reason != _REASON_FOREIGN:
             raise
     return True
 
@@ -162,7 +162,7 @@ async def _described_if_ours(call: MilvusCall, milvus_name: str) -> schema.Known
     except NotFound:
         return None
     except FailedPrecondition as error:
-        if error.reason != _FOREIGN:
+        if error.reason != _REASON_FOREIGN:
             raise
         return None
 
@@ -171,6 +171,6 @@ async def _described(call: MilvusCall, milvus_name: str) -> schema.Known:
     known = schema.known_of(await call("describe_collection", milvus_name), milvus_name)
     if known is None:
         raise FailedPrecondition(
-            f"collection {call.name!r} was not created by glimpse", reason=_FOREIGN
+            f"collection {call.name!r} was not created by glimpse", reason=_REASON_FOREIGN
         )
     return known
