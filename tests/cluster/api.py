@@ -24,7 +24,7 @@ class Api:
     def is_ready(self) -> bool:
         try:
             return self._session.get(f"{self._url}/readyz", timeout=10).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:

@@ -20,6 +20,8 @@ from tests.waiting import wait_until
 
 PRODUCTION = "overlays/production"
 
+_IN_FOREGROUND = ("--namespace=glimpse", "--cascade=foreground")
+
 # Namespaces that belong to what a cluster has to have.
 PREREQUISITES = ("cert-manager", "milvus-operator", "monitoring", "opentelemetry")
 
@@ -46,13 +48,13 @@ class Cluster:
         return said.splitlines()
 
     def clear(self) -> None:
-        """Removes what is deployed, and offers volumes for what comes."""
+        """Removes what runs, and its claims, and offers volumes for what comes.
+
+        All else stays for the next overlay to overwrite: a namespace takes ten seconds to go.
+        """
         if self._deployed is not None:
-            # The namespaces would wait for as long as pods may take to stop.
-            workloads = "deployments,jobs,horizontalpodautoscalers"
-            at_once = ("--all", "--namespace=glimpse", "--cascade=foreground")
-            self.kubectl("delete", workloads, *at_once)
-            self.kubectl("delete", "--ignore-not-found", "-k", str(K8S / self._deployed))
+            for kinds in ("deployments,jobs,hpa,pdb", "persistentvolumeclaims"):
+                self.kubectl("delete", kinds, "--all", *_IN_FOREGROUND)
             self._deployed = None
         self.plane.offer_volumes(2)
 
