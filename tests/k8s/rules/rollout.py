@@ -17,6 +17,7 @@ _DNS_MARGIN_S = 5  # until an endpoint that comes or goes has got to DNS
 _UNKNOWN = f"for up to {_DNS_LIFE_S} s, callers may know no pod that is still there"
 _CLOSE_S = 5  # what the services' own stop takes after the last call
 _MIN_MODEL_LOAD_S = 300
+_MIN_PROGRESS_S = 1800  # docs/kubernetes.md waits 15 minutes for Milvus and 10 for its users
 
 
 def probes(manifests: Manifests) -> Iterator[str]:
@@ -117,6 +118,9 @@ def roll_outs(manifests: Manifests) -> Iterator[str]:
             yield f"{pod.name}: a roll-out takes a pod away before the next one is ready"
         if rolling and "type" not in strategy:
             yield f"{pod.name}: a strategy without its type is another one at every apply"
+        progress_s = pod.owner["spec"].get("progressDeadlineSeconds", 600)
+        if progress_s < _MIN_PROGRESS_S:
+            yield f"{pod.name}: counts as failed after {progress_s} s, before Milvus may be ready"
 
 
 def dns(manifests: Manifests) -> Iterator[str]:
