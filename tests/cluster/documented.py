@@ -18,7 +18,7 @@ from tests.k8s.manifests import ROOT
 PAGE = ROOT / "docs" / "kubernetes.md"
 
 _PROGRAMS = (
-    r"kubectl|glimpse|helm|kind(?=\s)|docker|minikube|kustomize|milvus-backup|for|cd|tail|indexer="
+    r"kubectl|glimpse|helm|kind(?=\s)|docker|minikube|kustomize|milvus-backup|for|tail|indexer="
 )
 _IN_BLOCK = re.compile(rf"^ {{4,}}((?:{_PROGRAMS}).*)$")
 _IN_TEXT = re.compile(r"`((?:kubectl|glimpse|minikube) [^`]+)`")
@@ -61,12 +61,13 @@ ELSEWHERE: Mapping[str, str] = {
     "kubectl -n glimpse port-forward": "begun by Documented.with_ports",
     "kubectl apply -k deploy/k8s/jobs/from-volume": "applied by tests.cluster.tour",
     "kubectl apply -k deploy/k8s/jobs": "applied by tests/cluster/test_api.py",
-    "kubectl delete -k deploy/k8s/overlays/local": "done by tests/cluster/test_api.py",
-    "kubectl -n glimpse rollout undo": "done by tests/cluster/test_api.py, and under load",
+    "kubectl delete -k deploy/k8s/overlays/local": "ends what the next step needs",
+    "kubectl -n glimpse rollout undo": "tests/cluster/test_api.py does it to the encoder",
     "kubectl -n glimpse rollout restart": "done by tests.cluster.disturbances, one after the other",
     "kubectl -n glimpse-milvus wait job/milvus-users": "Milvus Lite has no users",
     "kubectl logs --namespace glimpse --follow job/load": "its image is built from Go's",
     "kubectl describe": "names nothing to describe",
+    "glimpse drop": "tests/e2e/test_stack.py",
     "glimpse upgrade": "tests/upgrade",
     "glimpse generations": "tests/upgrade",
     "glimpse rollback": "tests/upgrade",
@@ -80,8 +81,7 @@ ELSEWHERE: Mapping[str, str] = {
     "minikube": "another cluster is there",
     "helm": "its charts are fetched from the internet",
     "for service": "tests.cluster.images builds the images by buildah",
-    "docker": "tests.cluster.images builds the images by buildah",
-    "cd": "an overlay to be copied, whose images have no registry",
+    "docker": "tests.cluster.images builds the services' images by buildah; load's is only linted",
     "kustomize edit": "an overlay to be copied, whose images have no registry",
     "milvus-backup": "another maker's",
 }
