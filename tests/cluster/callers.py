@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import caller, intruder
+from tests.cluster.claims import OURS
 from tests.cluster.kubectl import Kubectl, Refused
 from tests.waiting import wait_until
 
@@ -52,7 +53,8 @@ class Callers:
         """Their namespace, empty, from which they may index; whether they may search is next."""
         self.remove()
         self._kubectl("create", "namespace", NAMESPACE)
-        self._kubectl("label", "namespace", NAMESPACE, "glimpse/may-index=true")
+        labels = ("glimpse/may-index=true", OURS)
+        self._kubectl("label", "namespace", NAMESPACE, *labels)
 
     def start(self) -> None:
         """Returns once they search."""

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from benchmarks import stacks
 from glimpse.cli.console import say
-from tests.cluster import neighbours
+from tests.cluster import claims, neighbours
 from tests.cluster.callers import NAMESPACE, Callers
 from tests.cluster.disturbances import Disturbances
 from tests.cluster.figures import BACK_S, CALM, ENCODER, PODS, Findings
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.reach import wrong_edges
+from tests.k8s.manifests import K8S
 
 MANIFESTS = Path(__file__).parent / "manifests"
 
@@ -42,7 +43,14 @@ class Course:
         self._back: list[Span] = []
 
     def run(self) -> None:
-        """On a cluster that somebody has, by overlays/local."""
+        """On a cluster that somebody has: overlays/local, which stays there. Raises Unavailable."""
+        claims.check_usable(self.kubectl, {NAMESPACE, *neighbours.MADE})
+        try:
+            self._run()
+        finally:
+            self.kubectl("apply", "-k", str(K8S / "overlays" / "local"))
+
+    def _run(self) -> None:
         self.deploy(MANIFESTS / "two-pods")
         with neighbours.running(self.kubectl):
             self.findings.wrong_edges = wrong_edges(self.kubectl)

@@ -9,9 +9,9 @@ from tests.cluster.kubectl import Kubectl, Refused
 from tests.cluster.nodes import known
 from tests.waiting import wait_until
 
-_NAMESPACE = "--namespace=glimpse"
-_PATIENCE_S = 300.0
-_LOOK_S = 2.0  # each look is a process
+NAMESPACE = "--namespace=glimpse"
+PATIENCE_S = 300.0
+LOOK_S = 2.0  # each look is a process
 _BUDGET_IN_THE_WAY = "violate the pod's disruption budget"
 
 
@@ -24,17 +24,17 @@ class Disturbances:
 
     def roll_out(self, name: str) -> None:
         """All pods are replaced, as the Deployment says."""
-        self._kubectl("rollout", "restart", f"deployment/{name}", _NAMESPACE)
+        self._kubectl("rollout", "restart", f"deployment/{name}", NAMESPACE)
         self._await_rolled_out(name)
 
     def drain(self, name: str) -> None:
         """All pods are evicted, as those of a node that is drained: as soon as the budget lets."""
-        for pod in _standing(self._look(name)[1]):
+        for pod in self.standing(name):
             wait_until(
                 lambda pod=pod["metadata"]["name"]: self._evicts(pod),
                 f"the budget of {name} lets no pod go",
-                timeout_s=_PATIENCE_S,
-                look_s=_LOOK_S,
+                timeout_s=PATIENCE_S,
+                look_s=LOOK_S,
             )
         self.await_ready(name)
 
@@ -54,13 +54,13 @@ class Disturbances:
         """One pod more than there were, and then one less again."""
         count = self._look(name)[0]
         for number in (count + 1, count):
-            self._kubectl("scale", f"deployment/{name}", _NAMESPACE, f"--replicas={number}")
+            self._kubectl("scale", f"deployment/{name}", NAMESPACE, f"--replicas={number}")
             self.await_ready(name)
 
     def kill(self, name: str) -> None:
-        """A pod is gone without a farewell (SIGKILL, two seconds after SIGTERM), and replaced."""
-        pod = _standing(self._look(name)[1])[0]["metadata"]["name"]
-        self._kubectl("delete", "pod", pod, _NAMESPACE, "--grace-period=0", "--force")
+        """A pod is gone by force (SIGTERM, and SIGKILL two seconds later), and replaced."""
+        pod = self.standing(name)[0]["metadata"]["name"]
+        self._kubectl("delete", "pod", pod, NAMESPACE, "--grace-period=0", "--force")
         self.await_ready(name)
 
     def weaken(self, name: str) -> None:
@@ -68,9 +68,13 @@ class Disturbances:
         drain = {"name": f"{name.upper()}_DRAIN_S", "value": "5"}
         pod = {"spec": {"containers": [{"name": "service", "env": [drain]}]}}
         patch = json.dumps({"spec": {"minReadySeconds": 0, "template": pod}})
-        self._kubectl("patch", f"deployment/{name}", _NAMESPACE, "--patch", patch)
+        self._kubectl("patch", f"deployment/{name}", NAMESPACE, "--patch", patch)
         self._await_rolled_out(name)
         self.await_settled(name)
+
+    def standing(self, name: str) -> list[dict[str, Any]]:
+        """Its pods, without those that are being deleted."""
+        return _standing(self._look(name)[1])
 
     def await_ready(self, name: str) -> None:
         """Returns once as many pods as there are to be are ready, and no other is to stay."""
@@ -79,7 +83,7 @@ class Disturbances:
             count, pods = self._look(name)
             return [known(pod).is_ready for pod in _standing(pods)] == [True] * count
 
-        wait_until(is_ready, f"not all pods of {name} are ready", _PATIENCE_S, _LOOK_S)
+        wait_until(is_ready, f"not all pods of {name} are ready", PATIENCE_S, LOOK_S)
 
     def await_settled(self, name: str) -> None:
         """The same, and no pod is stopping."""
@@ -89,16 +93,16 @@ class Disturbances:
             count, pods = self._look(name)
             return len(pods) == count
 
-        wait_until(is_settled, f"pods of {name} do not stop", _PATIENCE_S, _LOOK_S)
+        wait_until(is_settled, f"pods of {name} do not stop", PATIENCE_S, LOOK_S)
 
     def _await_rolled_out(self, name: str) -> None:
-        status = ("rollout", "status", f"deployment/{name}", _NAMESPACE, "--timeout=10m")
+        status = ("rollout", "status", f"deployment/{name}", NAMESPACE, "--timeout=10m")
         self._kubectl(*status, timeout_s=620)
 
     def _look(self, name: str) -> tuple[int, list[dict[str, Any]]]:
         """How many pods there are to be, and those that are there."""
         label = f"--selector=app.kubernetes.io/name={name}"
-        items = self._kubectl.get("deployments,pods", _NAMESPACE, label)["items"]
+        items = self._kubectl.get("deployments,pods", NAMESPACE, label)["items"]
         (deployment,) = (item for item in items if item["kind"] == "Deployment")
         return deployment["spec"]["replicas"], [item for item in items if item["kind"] == "Pod"]
 

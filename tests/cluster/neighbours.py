@@ -11,6 +11,9 @@ from tests.cluster.kubectl import Kubectl
 NAMESPACES = {"searcher": "shop-search", "ingester": "shop-import", "stranger": "default"}
 """Of the pods, which have the names that the rules have for such places."""
 
+MADE = ("shop-search", "shop-import")
+"""Namespaces that are there for a while."""
+
 _MANIFEST = Path(__file__).parent / "manifests" / "neighbours.yaml"
 
 

@@ -21,6 +21,7 @@ from tests.cluster.documented import Documented
 from tests.cluster.figures import BACK_S, CONTROL, ROTATION
 from tests.cluster.issuer import Issuer, secret
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.own_disturbances import OwnDisturbances
 from tests.cluster.reach import wrong_edges
 from tests.k8s.rules.network import SERVING
 from tests.waiting import wait_until
@@ -36,6 +37,7 @@ class OwnCourse(Course):
 
     def __init__(self, kubectl: Kubectl, options: argparse.Namespace, folder: Path) -> None:
         super().__init__(kubectl, options)
+        self.disturbances = OwnDisturbances(kubectl)
         folder.mkdir()
         self._documented = Documented(kubectl, folder)
         self._issuer = Issuer(kubectl)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import metrics, toolchain
+from tests.cluster import claims, metrics, toolchain
 from tests.cluster.control_plane import ControlPlane, started
 from tests.cluster.kubectl import Refused
 from tests.cluster.nodes import MACHINES, Imaginary, known, simulated
@@ -117,6 +117,15 @@ def production(cluster) -> Iterator[Cluster]:
     cluster.kubectl("uncordon", "--selector=kubernetes.io/hostname")
 
 
+def test_a_run_takes_no_cluster_that_is_somebody_elses(cluster):
+    claims.check_usable(cluster.kubectl, {"shop"})
+    cluster.kubectl("create", "namespace", "shop")
+    with pytest.raises(toolchain.Unavailable, match="the cluster has namespace 'shop': a run"):
+        claims.check_usable(cluster.kubectl, {"shop"})
+    cluster.kubectl("label", "namespace", "shop", claims.OURS)
+    claims.check_usable(cluster.kubectl, {"shop"})
+
+
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_applied_again_nothing_changes(cluster, name):
     *below, folder = DEPLOYMENTS[name]
@@ -140,6 +149,11 @@ def _generations_of_budgets(cluster: Cluster) -> dict[str, int]:
     """How often the specification of each has changed."""
     budgets = cluster.kubectl.get("poddisruptionbudgets", "--namespace=glimpse")["items"]
     return {item["metadata"]["name"]: item["metadata"]["generation"] for item in budgets}
+
+
+def test_a_run_does_not_deploy_over_production(production):
+    with pytest.raises(toolchain.Unavailable, match="other than overlays/local"):
+        claims.check_usable(production.kubectl, set())
 
 
 def test_namespace_refuses_a_pod_that_may_do_more(production):
