@@ -24,7 +24,7 @@ from benchmarks.texts import new_texts
 from benchmarks.tutorial import Tutorial
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from glimpse.client import Client
 
 _COLLECTION = "bench"

@@ -19,9 +19,9 @@ from pymilvus import MilvusClient
 
 from benchmarks.cpu_time import Usage
 from demo import pictures
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
-from glimpse.cli.stack import Stack, StackOptions
 from glimpse.cli.walk import find_pictures
 from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from benchmarks import pixmaps, stacks
 from benchmarks.report import Bar, Figure
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from glimpse.client import Client
 from glimpse.results import ImageFile, Outcome
 

@@ -22,10 +22,10 @@ from typing import NoReturn
 
 from demo import captions, pictures, world
 from glimpse.cli.console import CommandError, print_table, say
+from glimpse.cli.local.stack import Stack, StackError, StackOptions
 from glimpse.cli.ports import Ports
 from glimpse.cli.progress import Counter
 from glimpse.cli.search import show_hits, write_sheet
-from glimpse.cli.stack import Stack, StackError, StackOptions
 from glimpse.cli.walk import find_pictures, image_file
 from glimpse.client import Client
 from glimpse.errors import FailedPrecondition, GlimpseError

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from glimpse.cli.local.process import let_interrupts_through
 from glimpse.cli.ports import free_ports
-from glimpse.cli.process import let_interrupts_through
 from tests.waiting import wait_until
 
 _MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"
@@ -147,7 +147,7 @@ class MilvusLite(Process):
         (port,) = free_ports(1)
         self.uri = f"http://127.0.0.1:{port}"
         directory.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, "-m", "glimpse.cli.lite_server", "server"]
+        program = [sys.executable, "-m", "glimpse.cli.local.lite_server", "server"]
         where = ["--data-dir", str(directory / "data"), "--host", "127.0.0.1", "--port", str(port)]
         super().__init__([*program, *where], directory, signal.SIGINT)
 

@@ -22,8 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from glimpse import Client, ImageFile
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack, StackOptions
 from glimpse.errors import NotFound
 from tests import photographs
 from tests.authority import Authority, write

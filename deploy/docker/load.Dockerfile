@@ -12,7 +12,7 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 RUN python -m pip install --no-cache-dir uv==0.13.8 \
     && python -m venv --without-pip /opt/glimpse
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE ./
 RUN uv pip install --python /opt/glimpse/bin/python --compile-bytecode \
     -c constraints.txt -r pyproject.toml --extra cli --group indexer
 

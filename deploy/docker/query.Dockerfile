@@ -8,7 +8,7 @@ WORKDIR /src
 RUN python -m pip install --no-cache-dir uv==0.13.8 \
     && python -m venv --without-pip /opt/glimpse
 # Dependencies first: they change less often than the code.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE ./
 RUN uv pip install --python /opt/glimpse/bin/python --compile-bytecode \
     -c constraints.txt -r pyproject.toml --group query
 COPY glimpse glimpse

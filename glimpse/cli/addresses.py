@@ -3,7 +3,9 @@ calls to them are protected with is in glimpse.cli.protection."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glimpse.cli import data_folder, protection
+from glimpse.cli import protection
 from glimpse.cli.console import CommandError
 from glimpse.cli.ports import DEFAULT_INDEXER, DEFAULT_QUERY
 
 if TYPE_CHECKING:
     from glimpse.client import Client
+
+ADDRESSES_FILE = "addresses.json"
+"""What a stack writes into its folder: HOST:PORT by service, and its process id, as long as it
+runs."""
+DRAFT_FILE = f"{ADDRESSES_FILE}.new"
+"""The same while it starts."""
 
 MAX_S = 10.0**6
 """The most that an option takes of seconds: more than anybody waits, and gRPC can count them."""
@@ -78,8 +86,8 @@ def find(data: Path | None) -> dict[str, str]:
     Raises CommandError when that is just starting, or a folder is given and none runs on it.
     """
     folder = data or default_data()
-    known = data_folder.published(folder)
-    if not known and data_folder.starting(folder):
+    known = published(folder)
+    if not known and starting(folder):
         raise CommandError(f"glimpse up is just starting on {folder}: try again when it is ready")
     if not known and data is not None:
         raise CommandError(f"no stack runs on {data}; start one with: glimpse up --data {data}")
@@ -89,7 +97,40 @@ def find(data: Path | None) -> dict[str, str]:
 def find_starting(data: Path | None) -> dict[str, str]:
     """The same of a `glimpse up` that is not ready yet; {} where none is starting."""
     folder = data or default_data()
-    return {} if data_folder.published(folder) else data_folder.starting(folder)
+    return {} if published(folder) else starting(folder)
+
+
+def published(path: Path) -> dict[str, str]:
+    """Addresses by service of the stack that runs on a folder; {} when none does.
+
+    What one that was killed has left there is nobody's address.
+    """
+    return _known(path / ADDRESSES_FILE)
+
+
+def starting(path: Path) -> dict[str, str]:
+    """The same of a stack that has begun on a folder, and is not ready yet."""
+    return _known(path / DRAFT_FILE)
+
+
+def _known(file: Path) -> dict[str, str]:
+    try:
+        known = {name: str(value) for name, value in json.loads(file.read_text()).items()}
+        return known if _is_alive(int(known["pid"])) else {}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # there, nobody could have written it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def connect(

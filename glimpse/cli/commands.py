@@ -15,7 +15,10 @@ from glimpse.cli.option_names import with_options
 from glimpse.errors import GlimpseError
 
 COMMANDS = {
-    "up": ("up", "Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C."),
+    "up": (
+        "local.up",
+        "Run Milvus Lite, encoder, indexer and query on this machine, until Ctrl-C.",
+    ),
     "index": ("index", "Index pictures, so that they can be searched."),
     "sync": ("sync", "Bring a collection in step with a folder."),
     "search": ("search", "Search pictures by words."),
@@ -33,7 +36,8 @@ COMMANDS = {
     "status": ("manage", "Show the services' health and the collections."),
     "token": ("token", "Make tokens for callers."),
 }
-"""By name: the module of glimpse.cli that has it, and the first sentence of its help."""
+"""By name: the module of glimpse.cli that has it, and the first sentence of its help. Those below
+`local` are in a checkout only."""
 
 
 class LazyCommands(TyperGroup):

@@ -52,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"this needs {error.name}, which is not installed here; what export and import "
                 "need comes with: pip install pyarrow numpy"
             )
+        if isinstance(error, ModuleNotFoundError) and error.name == "glimpse.cli.local":
+            return _fail(
+                "the services are not part of the installed client: they run from a checkout of "
+                "glimpse, where `make demo` sets everything up (and `pip install -e .` undoes a "
+                "`pip install .`), or from its images"
+            )
         if os.environ.get("GLIMPSE_DEBUG"):
             raise
         return _fail(

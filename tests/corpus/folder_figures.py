@@ -27,8 +27,8 @@ from benchmarks.report import Bar, Figure, Report
 from benchmarks.weights import random_vit_b_32
 from demo import pictures
 from glimpse import Client, ImageFile, Outcome
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack, StackOptions
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from services.common.deadline import Deadline
 from services.vectors.metadata import Metadata

@@ -17,9 +17,9 @@ from demo import pictures, world
 from glimpse import Client, ImageFile, Outcome
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
-from glimpse.cli.stack import Stack, StackOptions
 from glimpse.cli.walk import find_pictures
 from tests import documents, photographs, programs
 

@@ -15,7 +15,7 @@ from benchmarks import machine, stacks
 from benchmarks.report import Bar, Figure, Report
 from benchmarks.weights import random_vit_b_32
 from glimpse.cli.console import say
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from tests.first_day import logs, loops, pages, stops, tls
 from tests.load.bodies import COLLECTION
 from tests.load.run import filled_stack

@@ -22,8 +22,8 @@ from dataclasses import asdict
 
 from benchmarks import machine, stacks
 from benchmarks.report import Bar, Figure, Report, percentile
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack, StackOptions
 from tests.hostile.attacks import Attack, chosen, field_attacks, method_attacks
 from tests.hostile.batches import batch_attacks
 from tests.hostile.connections import connection_attacks

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from tests.hostile import known, ties
 from tests.hostile.aftermath import SETTLE_LOOKS, settled_bytes, strange_lines
 from tests.hostile.attacks import Assault, Attack, Calls, chosen

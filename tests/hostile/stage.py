@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.vectors import clustered, insert
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.indexer.v1 import indexer_pb2

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.cpu_time import Usage
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from tests.hostile.neighbours import Neighbours
 
 CALM_TIMEOUT_S = 10.0

@@ -21,7 +21,7 @@ import grpc
 from benchmarks import stacks, vectors
 from benchmarks.report import Report
 from glimpse.cli.console import say
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from glimpse.errors import AlreadyExists

@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from benchmarks import stacks
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack, StackOptions
 from glimpse.client import Client
 from glimpse.encoder.v1 import encoder_pb2_grpc
 from tests import programs

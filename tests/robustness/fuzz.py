@@ -25,9 +25,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_serving
-from glimpse.cli.stack import Stack, StackOptions
 from tests.robustness.attacks import ATTACKS, Attack, endless_stream
 from tests.robustness.messages import METHODS, Method
 from tests.waiting import wait_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack, StackOptions
 from tests.robustness.fuzz import fuzz, keep_logs
 from tests.robustness.wire import tcp
 from tests.waiting import wait_until

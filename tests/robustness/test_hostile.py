@@ -17,8 +17,8 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2_grpc
 
+from glimpse.cli.local.stack import Stack, StackOptions
 from glimpse.cli.ports import Ports
-from glimpse.cli.stack import Stack, StackOptions
 from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2
 from services.common.health import HealthServicer

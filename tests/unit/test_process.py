@@ -10,10 +10,11 @@ import sys
 
 import pytest
 
-from glimpse.cli import log_file
+from glimpse.cli.addresses import ADDRESSES_FILE, published
 from glimpse.cli.console import CommandError
-from glimpse.cli.data_folder import ADDRESSES_FILE, DataFolder, published
-from glimpse.cli.process import Guard, Process
+from glimpse.cli.local import log_file
+from glimpse.cli.local.data_folder import DataFolder
+from glimpse.cli.local.process import Guard, Process
 from tests.waiting import wait_until
 
 ENDS_ON_INTERRUPT = """
@@ -135,7 +136,7 @@ def test_a_full_disk_is_said_before_anything_is_started_and_costs_no_log(tmp_pat
 
 
 def test_milvus_lites_threads_hand_pythons_lock_over_soon():
-    program = "import sys; from glimpse.cli import lite_server; sys.argv = ['lite']; "
+    program = "import sys; from glimpse.cli.local import lite_server; sys.argv = ['lite']; "
     program += "assert lite_server.main() == 0; print(sys.getswitchinterval(), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60

@@ -7,15 +7,11 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from glimpse.cli.addresses import ADDRESSES_FILE, DRAFT_FILE
 from glimpse.cli.console import CommandError
-
-ADDRESSES_FILE = "addresses.json"
-"""HOST:PORT by service, and the stack's process id, as long as it runs."""
-_DRAFT_FILE = f"{ADDRESSES_FILE}.new"  # the same while it starts
 
 
 class DataFolder:
@@ -25,7 +21,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._addresses = path / ADDRESSES_FILE
-        self._draft = path / _DRAFT_FILE
+        self._draft = path / DRAFT_FILE
         self._lock_fd: int | None = None
 
     @property
@@ -89,36 +85,3 @@ class DataFolder:
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise CommandError(f"{self.path} cannot be used: {why}") from error
-
-
-def published(path: Path) -> dict[str, str]:
-    """Addresses by service of the stack that runs on a folder; {} when none does.
-
-    What one that was killed has left there is nobody's address.
-    """
-    return _known(path / ADDRESSES_FILE)
-
-
-def starting(path: Path) -> dict[str, str]:
-    """The same of a stack that has begun on a folder, and is not ready yet."""
-    return _known(path / _DRAFT_FILE)
-
-
-def _known(file: Path) -> dict[str, str]:
-    try:
-        known = {name: str(value) for name, value in json.loads(file.read_text()).items()}
-        return known if _is_alive(int(known["pid"])) else {}
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}
-
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # there, nobody could have written it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

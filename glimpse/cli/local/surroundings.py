@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import typer
 
 from glimpse.cli.commands import COMMANDS, app
-from glimpse.cli.stack import Stack
+from glimpse.cli.local.stack import Stack
 
 _LITTLE_BYTES = 512 * 2**20  # as INDEXER_MIN_FREE_BYTES
 _FOR_TESTS = "GLIMPSE_TEST_"

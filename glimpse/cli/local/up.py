@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from glimpse.cli import addresses, bundled_model, surroundings
+from glimpse.cli import addresses, bundled_model
 from glimpse.cli.console import CommandError, print_table, say
+from glimpse.cli.local import surroundings
+from glimpse.cli.local.stack import Stack, StackError, StackOptions
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import model_at
-from glimpse.cli.stack import Stack, StackError, StackOptions
 
 _LOOK_S = 0.25
 _LAST_BASE = 65_529
@@ -98,7 +99,7 @@ def up(
             tell=say,
         )
     )
-    _stop_on_signals(stack)
+    stop_on_signals(stack)
     say("Starting ...")
     for line in surroundings.lines(stack):
         say(line)
@@ -145,7 +146,7 @@ def _tell_model(stack: Stack) -> None:
         bundled_model.tell_at_start()
 
 
-def _stop_on_signals(stack: Stack) -> None:
+def stop_on_signals(stack: Stack) -> None:
     """The first signal asks for a stop in order, any further one kills."""
 
     def handle(number: int, frame: FrameType | None) -> None:

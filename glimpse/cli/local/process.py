@@ -10,12 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glimpse.cli import guard
-from glimpse.cli.log_file import LogFile
+from glimpse.cli.local import guard
+from glimpse.cli.local.log_file import LogFile
 
 
 class Guard:
-    """The process that stops all others if this one is killed; see glimpse.cli.guard.
+    """The process that stops all others if this one is killed; see glimpse.cli.local.guard.
 
     `keep_fd`, a descriptor such as a lock's, stays open in it and in all that it watches: until the
     last of them is gone, also where it is killed, too.

@@ -22,16 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glimpse.cli.console import CommandError
-from glimpse.cli.data_folder import DataFolder
+from glimpse.cli.local.data_folder import DataFolder
+from glimpse.cli.local.process import Guard, Process
 from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_milvus_ready, is_serving
-from glimpse.cli.process import Guard, Process
 
 _LOOK_S = 0.1
 _TELL_S = 10.0  # between what is told about a start that takes long
 _REFUSED = 2  # how services end that cannot start; their last line says why
 _MERGED = ("ENCODER_MODEL", "PYTHONPATH")  # what the environment says of them counts
-_CHECKOUT = Path(__file__).resolve().parents[2]
+_CHECKOUT = Path(__file__).resolve().parents[3]
 """The services are those that lie beside this package, wherever they are started."""
 
 
@@ -174,8 +174,9 @@ class Stack:
         logs = self._folder.logs
         processes = []
         if options.milvus_uri is None:
-            command = [sys.executable, "-m", "glimpse.cli.lite_server", "server", "--host", HOST]
-            command += ["--port", str(ports.milvus), "--data-dir", str(self._lite_dir)]
+            command = [sys.executable, "-m", "glimpse.cli.local.lite_server", "server"]
+            command += ["--host", HOST, "--port", str(ports.milvus)]
+            command += ["--data-dir", str(self._lite_dir)]
             # Of all signals, Milvus Lite stops cleanly on SIGINT only.
             processes.append(
                 Process("milvus", command, {}, logs / "milvus.log", stop_signal=signal.SIGINT)
@@ -223,12 +224,6 @@ class Stack:
         return {"INDEXER_MILVUS_LITE_DIR": str(self._lite_dir)}
 
     def _check_installed(self) -> None:
-        if not (_CHECKOUT / "services" / "encoder").is_dir():
-            raise StackError(
-                "the services are not part of the installed client: they run from a checkout of "
-                "glimpse, where `make demo` sets everything up (and `pip install -e .` undoes a "
-                "`pip install .`), or from its images"
-            )
         needed = {"milvus": "milvus_lite", "encoder": "torch"}
         for name, package in needed.items():
             if name in self.processes and importlib.util.find_spec(package) is None:
