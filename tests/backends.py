@@ -22,6 +22,8 @@ from glimpse.cli.ports import free_ports
 from tests.waiting import wait_until
 
 _MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"
+_UNPACKED = _MILVUS / "unpacked"
+"""The server itself, which takes some seconds to unpack: once for all of them."""
 _STOP_S = 30.0
 _MILVUS_PORTS = (
     "proxy_port",
@@ -34,16 +36,19 @@ _MILVUS_PORTS = (
     "data_coord_port",
     "data_node_port",
 )
-# Unpacks the server below a directory and writes its configuration. The package would start it
-# as well, but on other ports after a restart, and as a child that outlives its parent.
+# Writes a server's configuration below a directory, and unpacks the server where it is not yet. The
+# package would start it as well, but on other ports after a restart, and as a child that outlives
+# its parent.
 _PREPARE = """
-import json, sys, milvus
+import fcntl, json, sys, milvus
 server = milvus.MilvusServer()
 server.set_base_dir(sys.argv[1])
 for name, port in json.loads(sys.argv[2]).items():
     server.config.set(name, port)
 server.config.resolve()
-milvus._initialize_data_files(server.config.base_data_dir)
+with open(sys.argv[3] + ".lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    milvus._initialize_data_files(sys.argv[3])
 """
 
 
@@ -125,6 +130,12 @@ class Process:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def check(self) -> None:
+        """Raises RuntimeError if it has ended by itself, with the last line of its log."""
+        if not self.is_running:
+            lines = (self.directory / "log.txt").read_text(errors="replace").splitlines()
+            raise RuntimeError(f"{self._arguments[0]} has ended: {lines[-1] if lines else ''}")
+
     def _signal(self, number: int) -> bool:
         """To the whole group; false if nobody is left in it."""
         assert self._process is not None, "was never started"
@@ -153,27 +164,33 @@ class MilvusLite(Process):
 
 
 class MilvusServer(Process):
-    """A Milvus server with everything it needs, over a directory of its own.
+    """A Milvus server with everything it needs, over a directory and on ports of its own.
 
-    One at a time: the etcd within it listens on 2379 and 2380, whatever it is told. `tls` holds the
-    PEM files of its certificate, its key, and the authority of those whom it lets in.
+    `tls` holds the PEM files of its certificate, its key, and the authority of those whom it lets
+    in.
     """
 
     def __init__(self, directory: Path, tls: tuple[Path, Path, Path] | None = None) -> None:
-        *ports, metrics_port = free_ports(len(_MILVUS_PORTS) + 1)
+        *ports, metrics_port, etcd_port, peer_port = free_ports(len(_MILVUS_PORTS) + 3)
         named_ports = dict(zip(_MILVUS_PORTS, ports, strict=True))
         scheme = "https" if tls else "http"
         self.uri = f"{scheme}://127.0.0.1:{named_ports['proxy_port']}"
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            [_MILVUS / "bin" / "python", "-c", _PREPARE, directory, json.dumps(named_ports)],
+            [
+                *(_MILVUS / "bin" / "python", "-c", _PREPARE),
+                *(directory, json.dumps(named_ports), _UNPACKED),
+            ],
             check=True,
         )
+        etcd = directory / "etcd.json"
+        etcd.write_text(json.dumps(_etcd(etcd_port, peer_port)))
         environment = {
             "DEPLOY_MODE": "STANDALONE",
             "METRICS_PORT": str(metrics_port),
             "MILVUS_RUN_DIR": str(directory / "run"),
-            "LD_LIBRARY_PATH": str(directory / "bin"),
+            "LD_LIBRARY_PATH": str(_UNPACKED / "bin"),
+            "ETCD_CONFIG_PATH": str(etcd),
             # By default it waits half an hour for somebody to take its segments over.
             "COMMON_GRACEFULSTOPTIMEOUT": "1",
             "QUERYNODE_GRACEFULSTOPTIMEOUT": "1",
@@ -185,5 +202,17 @@ class MilvusServer(Process):
             environment |= {f"TLS_{name}": str(path) for name, path in paths}
             # Both sides show certificates; REST cannot share the port then.
             environment |= {"COMMON_SECURITY_TLSMODE": "2", "PROXY_HTTP_ENABLED": "false"}
-        program = str(directory / "bin" / "milvus")
+        program = str(_UNPACKED / "bin" / "milvus")
         super().__init__([program, "run", "standalone"], directory, signal.SIGTERM, environment)
+
+
+def _etcd(port: int, peer_port: int) -> dict[str, str]:
+    """Where the etcd within a Milvus server listens; nobody calls it there."""
+    own, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+    return {
+        "listen-client-urls": own,
+        "advertise-client-urls": own,
+        "listen-peer-urls": peers,
+        "initial-advertise-peer-urls": peers,
+        "initial-cluster": f"default={peers}",
+    }

@@ -19,14 +19,12 @@ def models_made_int8(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 class Scheduling(LoadScopeScheduling):
     """What runs in one process, where several run tests: a file's tests, which may share a stack;
-    the contract's tests of one store; and all on a Milvus server, as a machine can run only one."""
+    and the contract's tests of one store, which share a Milvus server."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
         store = re.search(r"[\[-](memory|lite|milvus|remote)[]-]", test)
-        if store and (store[1] == "milvus" or file.startswith("tests/contract/")):
-            return store[1]
-        return file
+        return store[1] if store and file.startswith("tests/contract/") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduling:

@@ -76,9 +76,12 @@ class Backend:
         return MilvusClient(self.uri, **options)
 
     def with_database(self, name: str) -> Backend:
-        """The same in a database of that name, which is made as soon as Milvus is there."""
+        """The same in a database of that name, which is made as soon as Milvus is there. Raises
+        RuntimeError if it has ended."""
 
         def create() -> bool:
+            if self.process is not None:
+                self.process.check()
             try:
                 with contextlib.closing(self.client()) as client:
                     client.create_database(name)
@@ -111,13 +114,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     caller = write(folder, "store", authority.pair("store"))
     with running("milvus", tmp_path_factory, (own.cert, own.key, ca)) as process:
         credentials = Credentials(ca, caller.cert, caller.key)
-        yield Backend("milvus", "milvus", process.uri, process, credentials)
+        backend = Backend("milvus", "milvus", process.uri, process, credentials)
+        backend.with_database("first")  # waits until it answers; what fails here fails once
+        yield backend
+
+
+@pytest.fixture(scope="package")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """One Milvus Lite for all modules, likewise."""
+    with running("lite", tmp_path_factory) as process:
+        yield Backend("lite", "lite", process.uri, process)
 
 
 @pytest.fixture(scope="module", params=["memory", "lite", *_SERVERS])
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if request.param == "memory":
         yield Backend("memory", "memory")
     elif request.param == "remote":
@@ -126,8 +136,9 @@ def backend(
         server: Backend = request.getfixturevalue("server")
         yield server.with_database(request.module.__name__.rpartition(".")[2])
     else:
-        with running("lite", tmp_path_factory) as process:
-            yield Backend("lite", "lite", process.uri, process)
+        lite: Backend = request.getfixturevalue("lite")
+        yield lite
+        drop_collections(lite)
 
 
 @contextlib.contextmanager
@@ -150,9 +161,15 @@ def remote() -> Iterator[Backend]:
     backend = Backend("remote", "milvus", _REMOTE_URI, token=_REMOTE_TOKEN, prefix=prefix)
     with contextlib.closing(backend.client()) as client:
         is_lite = client.get_server_version().startswith("milvus_lite")
-        yield replace(backend, kind="lite") if is_lite else backend
+    yield replace(backend, kind="lite") if is_lite else backend
+    drop_collections(backend)
+
+
+def drop_collections(backend: Backend) -> None:
+    """Those that begin with its prefix."""
+    with contextlib.closing(backend.client()) as client:
         for name in client.list_collections():
-            if name.startswith(prefix):
+            if name.startswith(backend.prefix):
                 client.drop_collection(name)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 
 import numpy as np
-import pytest
 
 from glimpse.cli.main import main
 from services.common.deadline import Deadline
@@ -69,13 +68,12 @@ async def stored(service, name):
     return {id: {**fields, "vector": fields["vector"].tobytes()} for id, fields in found.items()}
 
 
-@pytest.mark.parametrize("server", ["milvus"])  # by which tests/conftest.py knows who needs one
 async def test_a_backup_of_one_store_is_restored_into_the_other_and_back(
-    server, tmp_path_factory, tmp_path
+    tmp_path_factory, tmp_path
 ):
     spec = CollectionSpec("photos", DIMENSION, "ViT-X", "a" * 64, metric="COSINE")
     async with (
-        indexer(server, tmp_path_factory) as there,
+        indexer("milvus", tmp_path_factory) as there,
         indexer("lite", tmp_path_factory) as here,
     ):
         await here.store.create_collection(spec, deadline=Deadline(T))
