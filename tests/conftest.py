@@ -10,6 +10,10 @@ from xdist.scheduler import LoadScopeScheduling
 # starts they may crash there.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+# As `glimpse up` has it: threads of torch soon sleep while they wait for each other. Several
+# processes share the processors here, and one that spins keeps them from those it waits for.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def models_made_int8(tmp_path_factory: pytest.TempPathFactory) -> None:
