@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from glimpse.cli.ports import HOST, free_ports
 from tests.waiting import wait_until
+from tests.zygote import Zygote
 
 _TIMEOUT_S = 2.0
 
@@ -35,6 +33,7 @@ class Replicas:
         self.addresses = [f"{HOST}:{port}" for port in ports[:count]]
         self._probes = [f"{HOST}:{port}" for port in ports[count:]]
         self._settings = settings
+        self._zygote = Zygote(service)
         self._pids: dict[int, int] = {}
 
     @property
@@ -43,22 +42,13 @@ class Replicas:
         return "ipv4:" + ",".join(self.addresses)
 
     def __enter__(self) -> Replicas:
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "tests.first_day.zygote", self.service],
-            # Else gRPC starts its threads again in each forked process.
-            env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._zygote.__enter__()
         for number in range(len(self.addresses)):
             self.start(number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._zygote.stdin is not None
-        self._zygote.stdin.close()
-        self._zygote.wait()
+        self._zygote.__exit__()
 
     def start(self, number: int) -> None:
         """Returns at once."""
@@ -71,7 +61,7 @@ class Replicas:
             **self._settings,
         }
         environment = {f"{prefix}_{name}": value for name, value in values.items()}
-        self._pids[number] = self._ask({"start": environment, "log": str(self.log)})
+        self._pids[number] = self._zygote.start(environment, self.log)
 
     def await_serving(self, name: str = "") -> None:
         """All of them, by their health of that name."""
@@ -85,16 +75,9 @@ class Replicas:
         """Sends SIGTERM, and raises AssertionError unless it ends with 0."""
         pid = self._pids.pop(number)
         os.kill(pid, signal.SIGTERM)
-        exit_code = self._ask({"await": pid})
+        exit_code = self._zygote.await_end(pid)
         if exit_code:
             raise AssertionError(f"{self.service} ended with {exit_code}; its log is {self.log}")
-
-    def _ask(self, order: dict[str, object]) -> int:
-        assert self._zygote.stdin is not None
-        assert self._zygote.stdout is not None
-        self._zygote.stdin.write(json.dumps(order) + "\n")
-        self._zygote.stdin.flush()
-        return int(self._zygote.stdout.readline())
 
 
 def _is_serving(address: str, name: str) -> bool:

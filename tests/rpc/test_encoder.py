@@ -483,60 +483,9 @@ async def reflected_services(channel: grpc.aio.Channel) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (
-            {"model": "ViT-Z/99"},
-            "ENCODER_MODEL: 'ViT-Z/99' is neither a file, a folder nor a model",
-        ),
-        ({"model": __file__}, "contains more than weights"),
-        (
-            {"activation": ""},
-            "nothing in the file says which activation the model was trained with",
-        ),
-        ({"precision": "fp16"}, "ENCODER_PRECISION: fp16 needs a GPU"),
-        (
-            {"precision": "int8", "min_int8_cosine": 1, "min_int8_neighbours": 0},
-            "on these weights, and ENCODER_MIN_INT8_COSINE is 1.0; take auto",
-        ),
-    ],
-)
-async def test_a_model_that_cannot_be_had_is_one_clear_line_and_exit_code_2(
-    weights, settings, words
-) -> None:
-    usual = {"model": weights, "activation": "quick_gelu", "log_level": "ERROR"}
-    async with process(**usual | settings) as child:
-        _, stderr = await child.communicate()
-        assert child.returncode == 2
-        assert words in stderr.decode()
-        assert "Traceback" not in stderr.decode()
-
-
-async def test_no_network_says_which_file_to_put_where_and_exits_with_2(tmp_path) -> None:
-    (closed_port,) = free_ports(1)
-    async with process(
-        model="ViT-B/32",
-        cache_dir=tmp_path,
-        weights_url=f"http://127.0.0.1:{closed_port}",
-        log_level="ERROR",
-    ) as child:
-        _, stderr = await child.communicate()
-    assert child.returncode == 2
-    for part in ("ViT-B-32.pt", str(tmp_path), "40d365715913c9da98579312b702a82c18be219c"):
-        assert part in stderr.decode()
-
-
 async def test_help_prints_every_setting_without_loading_a_model() -> None:
     async with process("--help", model="not there") as child:
         stdout, _ = await child.communicate()
     assert child.returncode == 0
     for name in EncoderSettings.model_fields:
         assert f"ENCODER_{name.upper()}" in stdout.decode()
-
-
-async def test_queues_that_hold_less_than_one_call_are_refused() -> None:
-    async with process(max_texts=100, max_queued_texts=50) as child:
-        _, stderr = await child.communicate()
-    assert child.returncode == 2
-    assert "ENCODER_MAX_QUEUED_TEXTS: must be at least ENCODER_MAX_TEXTS" in stderr.decode()
