@@ -1,6 +1,6 @@
 """The well-behaved callers of every service, in a process of their own, and how long they wait.
 
-    python -m tests.hostile.neighbours '{"query": "127.0.0.1:50053", ...}' COLLECTION
+    python -m tests.hostile.neighbours '{"query": "127.0.0.1:50053", ...}' COLLECTION SECONDS
 
 prints a line for each answer. Each caller asks again and again, one call at a time; what is refused
 for the moment he asks again, as clients do, and that counts as one wait. The parent's side is
@@ -38,7 +38,9 @@ CHECK = "Check"
 PATIENCE_S = 20.0
 """After which an unanswered call is given up, and counts as having waited so long."""
 
-_PERIOD_S = 0.1  # between two calls of a caller: a stall may have lasted so much longer than seen
+PERIOD_S = 0.1
+"""Between two calls of a caller: a stall may have lasted so much longer than seen."""
+
 _CHECK_PERIOD_S = 0.025
 _RETRY_S = 0.02
 _TRY_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -64,9 +66,12 @@ class Neighbours:
     Without a collection, they do nothing but check the services' health.
     """
 
-    def __init__(self, addresses: Mapping[str, str], collection: str = "") -> None:
+    def __init__(
+        self, addresses: Mapping[str, str], collection: str = "", period_s: float = PERIOD_S
+    ) -> None:
         self._command = [sys.executable, "-m", __spec__.name, json.dumps(dict(addresses))]
-        self._command.append(collection)
+        self._command += [collection, str(period_s)]
+        self._period_s = period_s
         self._answers: dict[str, list[Answered]] = {}
         self._usual_ms: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -135,7 +140,7 @@ class Neighbours:
         with self._lock:
             answers = self._answers[name]
         last_s = answers[-1].end_s if answers else since_s
-        return max(0.0, time.monotonic() - max(last_s + _PERIOD_S, since_s))
+        return max(0.0, time.monotonic() - max(last_s + self._period_s, since_s))
 
     def _names(self) -> list[str]:
         with self._lock:
@@ -192,7 +197,7 @@ class Caller:
         return "DEADLINE_EXCEEDED", refusals
 
 
-def _callers(addresses: Mapping[str, str], collection: str) -> list[Caller]:
+def _callers(addresses: Mapping[str, str], collection: str, period_s: float) -> list[Caller]:
     """Each with a connection of its own."""
     callers = [
         Caller(f"{service}.{CHECK}", _check(address), _CHECK_PERIOD_S)
@@ -201,7 +206,7 @@ def _callers(addresses: Mapping[str, str], collection: str) -> list[Caller]:
     if collection:
         asks = (*_encoder(addresses), *_indexer(addresses, collection))
         asks += (_search(addresses, collection),)
-        callers += [Caller(name, ask, _PERIOD_S) for name, ask in asks]
+        callers += [Caller(name, ask, period_s) for name, ask in asks]
     return callers
 
 
@@ -256,12 +261,12 @@ def _channel(address: str) -> grpc.aio.Channel:
     return open_aio_channel(address, retry=False)
 
 
-async def _serve(addresses: Mapping[str, str], collection: str) -> None:
-    callers = _callers(addresses, collection)
+async def _serve(addresses: Mapping[str, str], collection: str, period_s: float) -> None:
+    callers = _callers(addresses, collection, period_s)
     gc.freeze()
     gc.disable()  # a collection would be measured as a service's wait
     await asyncio.gather(*(caller.call_on() for caller in callers))
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(json.loads(sys.argv[1]), sys.argv[2]))
+    asyncio.run(_serve(json.loads(sys.argv[1]), sys.argv[2], float(sys.argv[3])))

@@ -23,7 +23,7 @@ from tests.hostile.aftermath import SETTLE_LOOKS, settled_bytes, strange_lines
 from tests.hostile.attacks import Assault, Attack, Calls, chosen
 from tests.hostile.batches import batch_attacks
 from tests.hostile.contracts import NEIGHBOURS, well_formed_messages
-from tests.hostile.neighbours import Neighbours
+from tests.hostile.neighbours import PERIOD_S, Neighbours
 from tests.hostile.results import NOTICED_MS, Outcome, Result
 from tests.hostile.sizes import MAX_IMAGE_PIXELS
 from tests.hostile.stage import fill
@@ -39,7 +39,7 @@ ENVIRONMENT = {
 """For the stack: logs as machines read them, so that what does not belong there can be told; and
 pictures as large as those of tests.hostile.pictures."""
 
-_WARM_UP_S = 5.0
+_WARM_UP_S, _SHORT_WARM_UP_S = 5.0, 2.0
 _FULL_LOAD = (
     "encoder.EncodeTexts:256-short-texts",
     "encoder.EncodeTexts:256-long-texts",
@@ -51,6 +51,10 @@ for the first time in bf16, torch keeps some MB: 0.2 GB after some hundred sizes
 What memory grows by under attacks is counted from there on."""
 
 _FULL_LOAD_S = 10.0  # of each
+_SELDOM_S, _SELDOM = 0.5, 10
+"""Where no wait is measured: between two calls of a neighbour, and the attacks between two looks
+at what the neighbours wait. Their calls would take the processors most of the time."""
+
 _ATTACKER_NICE = 5
 _SHORT_S = 0.02
 _MAX_IDLE_S = 2.0
@@ -61,15 +65,17 @@ class Run:
     """One run on a stack that has been started with ENVIRONMENT and is empty."""
 
     def __init__(self, stack: Stack, seed: int, seconds: float, repeats: int = 0) -> None:
-        """`seconds` of each attack at least; 0: one call, no full load before the attacks, and
-        memory as it is, not as it settles."""
+        """`seconds` of each attack at least; 0: one call, and nothing is measured: no full load
+        before the attacks, neighbours who call seldom, and memory as it is, not as it settles."""
         self._stack = stack
         self._seconds = seconds
         self._repeats = repeats
         self._outcome = Outcome(seed)
         self._addresses = {name: stack.addresses[name] for name in SERVICES}
-        self._neighbours = Neighbours(self._addresses, NEIGHBOURS)
+        period_s = PERIOD_S if seconds else _SELDOM_S
+        self._neighbours = Neighbours(self._addresses, NEIGHBOURS, period_s)
         self._watch = Watch(stack, self._neighbours)
+        self._left = 0
         self._attacker = ThreadPoolExecutor(1, initializer=_step_back)
 
     def run(self, attacks: Sequence[Attack]) -> Outcome:
@@ -104,7 +110,9 @@ class Run:
         for method in METHODS:
             once = well_formed_messages(method)
             Calls(method, lambda _, once=once: once)(self._addresses[method.service], 0)
-        self._outcome.usual_ms = self._watch.learn_usual_ms(_WARM_UP_S)
+        self._outcome.usual_ms = self._watch.learn_usual_ms(
+            _WARM_UP_S if self._seconds else _SHORT_WARM_UP_S
+        )
         waits = ", ".join(f"{name} {ms:.0f} ms" for name, ms in self._outcome.usual_ms.items())
         print(f"the neighbours usually wait: {waits}", flush=True)
 
@@ -119,9 +127,10 @@ class Run:
         """One after the other; prints a line for each, with the minutes that the rest will take."""
         begin_s = time.monotonic()
         for number, attack in enumerate(attacks, 1):
+            self._left = len(attacks) - number
             result = self._attack(attack)
             self._outcome.results.append(result)
-            left_s = (time.monotonic() - begin_s) / number * (len(attacks) - number)
+            left_s = (time.monotonic() - begin_s) / number * self._left
             print(f"{number:5} of {len(attacks)}, {left_s / 60:4.1f} min  {result}", flush=True)
 
     def _attack(self, attack: Attack) -> Result:
@@ -164,7 +173,7 @@ class Run:
             outcomes = Counter({f"attacker: {error!r}": 1})
             self._outcome.faults.append(f"{attack.name}: its attacker met {error!r}")
         end_s = time.monotonic()
-        is_calm = self._watch.await_calm()
+        is_calm = self._await_calm()
         ended = [f"{attack.name}: {each}" for each in self._ended()]
         self._outcome.faults += ended
         result = Result(
@@ -182,12 +191,19 @@ class Run:
             self._restart(attack.service)
         return result
 
+    def _await_calm(self) -> bool:
+        """Waits until all is as usual; where no wait is measured, until nobody works any more, and
+        now and then, and in the end, until the neighbours are answered as usual."""
+        if self._seconds or self._left % _SELDOM == 0:
+            return self._watch.await_calm()
+        return self._watch.await_rest()
+
     def _prepared(self, attack: Attack) -> Assault:
         """Ready to go, and nobody is still held up by what that took."""
         begin_s = time.monotonic()
         rng = Random(f"{self._outcome.seed} {attack.name}")
         assault = self._attacker.submit(attack.prepare, rng).result()
-        if time.monotonic() - begin_s > _SHORT_S:
+        if self._seconds and time.monotonic() - begin_s > _SHORT_S:
             self._watch.await_calm()
         return assault
 

@@ -45,6 +45,15 @@ class Watch:
                 return True
         return False
 
+    def await_rest(self, timeout_s: float = CALM_TIMEOUT_S) -> bool:
+        """Waits until no process has other work than what the neighbours ask for; False if that
+        does not come. How long they wait is not looked at."""
+        ends_s = time.monotonic() + timeout_s
+        while self._works():
+            if time.monotonic() > ends_s:
+                return False
+        return True
+
     def usage(self) -> Usage:
         """Of the stack's processes so far. Raises OSError where one has ended."""
         return Usage.now({name: process.pid for name, process in self._stack.processes.items()})
