@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from demo.run import BARS
-from tests import photographs
 
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("ENCODER_MODEL", "demo")
@@ -59,26 +58,6 @@ def test_each_question_that_is_shown_has_a_table_and_a_sheet(first, output):
             assert picture.width > 5 * 150
             assert picture.height > 2 * 150
         assert f"\n{sheet.stem.replace('-', ' ')}\n" in first.stdout
-
-
-def test_a_folder_of_ones_own_is_searched_and_again_without_encoding_anything_anew(tmp_path):
-    """The second run finds the same, and a broken file besides makes it fail."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for path in photographs.carried()[:3]:
-        (folder / path.name).write_bytes(path.read_bytes())
-    arguments = ["--images", str(folder), "--query", "a red bicycle"]
-    good = run(tmp_path / "output", *arguments)
-    assert good.returncode == 0, good.stderr
-    assert (tmp_path / "output" / "a-red-bicycle.png").exists()
-    assert str(folder / "astronaut.png") in good.stdout
-
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    again = run(tmp_path / "output", *arguments)
-    assert again.returncode == 1
-    assert "0 indexed, 3 unchanged, 1 failed" in again.stderr
-    assert "broken.jpg: " in again.stderr
-    assert again.stdout == good.stdout
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):

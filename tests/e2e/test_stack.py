@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from demo import pictures, world
+from demo import run as demo
 from glimpse import Client, ImageFile, Outcome
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError
 from glimpse.cli.local.stack import Stack, StackOptions
+from glimpse.cli.main import main
 from glimpse.cli.ports import Ports
 from glimpse.cli.probes import is_serving
 from glimpse.cli.walk import find_pictures
@@ -170,14 +174,17 @@ def test_the_command_tells_the_state_of_things(stack, client):
         (["similar", str(Path(__file__)), "-c", "errors"], "IMAGE"),
     ],
 )
-def test_bad_input_is_one_sentence_that_names_what_is_wrong(stack, client, arguments, sentence):
+def test_bad_input_is_one_sentence_that_names_what_is_wrong(
+    stack, client, arguments, sentence, monkeypatch, capsys
+):
+    monkeypatch.setenv("GLIMPSE_QUERY", stack.query)
     outcomes(client, "errors", photographs.carried()[:1])
-    answer = glimpse(stack, *arguments)
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("glimpse: ")
-    assert sentence in answer.stderr.splitlines()[0]
-    assert "Traceback" not in answer.stderr
-    assert len(answer.stderr.splitlines()) <= 4  # Milvus shows where a filter is wrong
+    assert main(arguments) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("glimpse: ")
+    assert sentence in message.splitlines()[0]
+    assert "Traceback" not in message
+    assert len(message.splitlines()) <= 4  # Milvus shows where a filter is wrong
 
 
 def test_an_ingest_goes_on_when_services_are_killed_under_it(stack, client):
@@ -195,6 +202,45 @@ def test_an_ingest_goes_on_when_services_are_killed_under_it(stack, client):
     assert not [a.error for a in acknowledged if a.error]
     assert sorted(a.id for a in acknowledged) == sorted(image.id for image in images)
     assert client.get_collection("killed", exact=True).rows == len(paths)
+
+
+@dataclass
+class Borrowed:
+    """A stack that runs already, in the place of one that the demo would start and stop."""
+
+    query: str
+    indexer: str
+
+    def __enter__(self) -> Borrowed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_the_demo_searches_a_folder_of_ones_own_and_again_without_encoding_anything_anew(
+    stack, tmp_path, monkeypatch, capsys
+):
+    """The second run finds the same, and a broken file besides makes it fail."""
+    folder, output = tmp_path / "own", tmp_path / "output"
+    folder.mkdir()
+    for path in photographs.carried()[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    words = ["demo", "--images", str(folder), "--query", "a red bicycle", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(demo, "Stack", lambda _: Borrowed(stack.query, stack.indexer))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is not the demo's
+    assert demo.main() == 0
+    good = capsys.readouterr()
+    assert (output / "a-red-bicycle.png").exists()
+    assert str(folder / "astronaut.png") in good.out
+
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    assert demo.main() == 1
+    again = capsys.readouterr()
+    assert "0 indexed, 3 unchanged, 1 failed" in again.err
+    assert "broken.jpg: " in again.err
+    assert again.out == good.out
 
 
 def test_a_second_stack_on_the_same_folder_is_refused(stack):

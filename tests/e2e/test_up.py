@@ -46,7 +46,7 @@ def of_stack(data: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])  # others: tests/unit/test_up.py
 def test_up_leaves_no_process_behind_however_it_ends(tmp_path, how):
     data = tmp_path / "data"
     up = start_up(data)

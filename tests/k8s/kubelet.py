@@ -23,6 +23,8 @@ from deploy.docker import dockerfile
 from glimpse.cli.ports import free_ports
 from tests.k8s.manifests import ROOT, Container, Manifests, Object, Pod
 
+_LOOK_S = 0.1
+
 
 class PodFailed(Exception):
     """What a pod's status would say: the container, and its last line."""
@@ -143,15 +145,17 @@ class Running:
             self.process = node.popen(container, log)
 
     def await_probe(self, name: str) -> None:
-        """Probes at the manifest's pace until it succeeds. Raises PodFailed when it gives up."""
+        """Probes until it succeeds, for as long as the manifest lets it. Raises PodFailed."""
         probe = self.container.probes[name]
-        for _ in range(probe["failureThreshold"] if name == "startupProbe" else 60):
+        tries = probe["failureThreshold"] if name == "startupProbe" else 60
+        ends_s = time.monotonic() + tries * probe["periodSeconds"]
+        while time.monotonic() < ends_s:
             if self.process.poll() is not None:
                 code, line = self.process.returncode, _last_line(self._log.read_text())
                 raise PodFailed(f"{self.container}: exit code {code}: {line}")
             if self.probe(name):
                 return
-            time.sleep(probe["periodSeconds"])
+            time.sleep(_LOOK_S)
         raise PodFailed(f"{self.container}: {name} did not succeed")
 
     def probe(self, name: str) -> bool:

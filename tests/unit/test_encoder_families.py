@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from glimpse.pictures.preprocess import decode
 from services.encoder import checkpoint
+from services.encoder import model as model_module
 from services.encoder.checkpoint import Checkpoint, CheckpointError
 from services.encoder.download import WeightsFile
 from services.encoder.hardware import cpu_has_int8
@@ -28,6 +29,7 @@ from services.encoder.int8_check import in_int8
 from services.encoder.model import ClipModel
 from tests import photographs
 from tests.model_families import SENTENCES, Family, hugging_face_clip, open_clip_clip, siglip
+from tests.recordings import AtOnce
 
 MAKERS: dict[str, Callable[[Path], Family]] = {
     "hugging-face": hugging_face_clip,
@@ -396,3 +398,13 @@ def test_patches_that_do_not_cover_a_picture_are_those_of_the_library(tmp_path) 
     made = siglip(tmp_path, 5, image_size=66, patch_size=16)
     model, pixels = ClipModel(read(tmp_path), "cpu", "fp32"), noise(3, 66)
     assert np.abs(model.encode_pixels(pixels) - made.encode_pixels(pixels)).max() < 1e-4
+
+
+def test_recorded_texts_whose_tokens_see_what_follows_them_get_no_fillers(
+    folders, monkeypatch
+) -> None:
+    monkeypatch.setattr(model_module, "CudaGraphs", AtOnce)
+    model = ClipModel(read(folders("siglip")), "cpu", "fp32")
+    exact = model.encode_texts(["a white dog", "x"])[0]
+    model._recorded = model._record()
+    assert np.abs(model.encode_texts(["a white dog", "x"])[0] - exact).max() < 1e-5

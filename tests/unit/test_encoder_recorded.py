@@ -5,7 +5,6 @@ Without a GPU, a function in the place of CUDA's recordings computes what they w
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 
@@ -17,39 +16,13 @@ import torch.nn.functional as F
 from services.encoder import model as model_module
 from services.encoder import openai_clip
 from services.encoder.checkpoint import Checkpoint
-from services.encoder.checkpoint import read as read_folder
-from services.encoder.download import WeightsFile
 from services.encoder.model import ClipModel
 from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, read, saved
-from tests.model_families import siglip
+from tests.recordings import AtOnce
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 WORDS = itertools.cycle(["dog", "cat", "red", "bicycle", "rain"])
 RANDOM = np.random.default_rng(8)
-
-
-class AtOnce:
-    """Records nothing: what is replayed is computed then."""
-
-    def __init__(self, device, urgent) -> None:
-        self.looks = 0  # at what is not done yet
-
-    def record(self, function, given):
-        result = function(given)
-        return lambda: result.copy_(function(given))  # in the same place, as a replay does
-
-    def in_turn(self):
-        return contextlib.nullcontext()
-
-    def mark(self):
-        return self
-
-    def query(self) -> bool:
-        self.looks += 1
-        return self.looks % 3 == 0
-
-    def synchronize(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -109,15 +82,6 @@ def test_a_text_is_let_in_while_the_gpu_computes_the_last_part(tiny, monkeypatch
     model._recorded = model._record()
     model.encode_pixels(noise(3), lambda: let_in.append(time.monotonic()))
     assert len(let_in) == 3  # before its only part, and at the two looks that found it at work
-
-
-def test_tokens_that_see_what_follows_them_get_no_fillers(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(model_module, "CudaGraphs", AtOnce)
-    checkpoint = read_folder(WeightsFile("siglip", siglip(tmp_path).folder))
-    model = ClipModel(checkpoint, "cpu", "fp32")
-    exact = model.encode_texts(["a white dog", "x"])[0]
-    model._recorded = model._record()
-    assert np.abs(model.encode_texts(["a white dog", "x"])[0] - exact).max() < 1e-5
 
 
 @NEEDS_GPU
