@@ -149,5 +149,9 @@ class Wire:
                 return None
         return self._statuses[stream]
 
+    def close(self) -> None:
+        """Once all that was sent has arrived."""
+        self._socket.close()
+
     def vanish(self) -> None:
         vanish(self._socket)
