@@ -18,7 +18,7 @@ from tests.k8s.manifests import ROOT
 PAGE = ROOT / "docs" / "kubernetes.md"
 
 _PROGRAMS = (
-    r"kubectl|glimpse|helm|kind(?=\s)|docker|minikube|kustomize|milvus-backup|for|tail|indexer="
+    r"kubectl|glimpse|helm|kind(?=\s)|docker|minikube|kustomize|milvus-backup|for|cd|tail|indexer="
 )
 _IN_BLOCK = re.compile(rf"^ {{4,}}((?:{_PROGRAMS}).*)$")
 _IN_TEXT = re.compile(r"`((?:kubectl|glimpse|minikube) [^`]+)`")
@@ -82,6 +82,7 @@ ELSEWHERE: Mapping[str, str] = {
     "helm": "its charts are fetched from the internet",
     "for service": "tests.cluster.images builds the images by buildah",
     "docker": "tests.cluster.images builds the services' images by buildah; load's is only linted",
+    "cd": "an overlay to be copied, whose images have no registry",
     "kustomize edit": "an overlay to be copied, whose images have no registry",
     "milvus-backup": "another maker's",
 }
