@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from glimpse.cli.local.process import let_interrupts_through
@@ -167,10 +167,15 @@ class MilvusServer(Process):
     """A Milvus server with everything it needs, over a directory and on ports of its own.
 
     `tls` holds the PEM files of its certificate, its key, and the authority of those whom it lets
-    in.
+    in; `settings` are Milvus' own, by their names in its environment.
     """
 
-    def __init__(self, directory: Path, tls: tuple[Path, Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        tls: tuple[Path, Path, Path] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         *ports, metrics_port, etcd_port, peer_port = free_ports(len(_MILVUS_PORTS) + 3)
         named_ports = dict(zip(_MILVUS_PORTS, ports, strict=True))
         scheme = "https" if tls else "http"
@@ -202,6 +207,7 @@ class MilvusServer(Process):
             environment |= {f"TLS_{name}": str(path) for name, path in paths}
             # Both sides show certificates; REST cannot share the port then.
             environment |= {"COMMON_SECURITY_TLSMODE": "2", "PROXY_HTTP_ENABLED": "false"}
+        environment |= settings or {}
         program = str(_UNPACKED / "bin" / "milvus")
         super().__init__([program, "run", "standalone"], directory, signal.SIGTERM, environment)
 

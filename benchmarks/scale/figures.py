@@ -124,22 +124,25 @@ def _rerun(rerun: Results) -> Figure:
 
 def _transfer(transfer: Results) -> list[Figure]:
     rounds = transfer["rounds"]
+    by_way = {
+        way: [each for each in rounds if f"{way}_per_s" in each] for way in ("export", "import")
+    }
     found = [
         Figure.ratio(
             f"{way}_share",
             f"rows/s of glimpse {way} ÷ those of bare pymilvus' {bare}",
-            [each[f"{way}_per_s"] for each in rounds],
-            [each[f"bare_{way}_per_s"] for each in rounds],
+            [each[f"{way}_per_s"] for each in by_way[way]],
+            [each[f"bare_{way}_per_s"] for each in by_way[way]],
             Bar("at least", 0.7),
         )
         for way, bare in (("export", "iterator"), ("import", "upserts"))
     ]
-    for way in ("export", "import"):
+    for way, measured in by_way.items():
         for key, meaning in (("per_s", "rows/s"), ("mb", "memory at most, in 10^6 bytes,")):
-            values = [each[f"{way}_{key}"] for each in rounds]
+            values = [each[f"{way}_{key}"] for each in measured]
             found.append(_without_bar(f"{way}_{key}", f"{meaning} of glimpse {way}", values))
-        found += _spent(way, rounds)
-    moved = [each["moved"][way] for each in rounds for way in ("export", "import")]
+        found += _spent(way, measured)
+    moved = [each["moved"][way] for way, measured in by_way.items() for each in measured]
     is_whole = all(there == wanted for there, wanted in moved)
     return [*found, Figure("transfer_whole", "every row was exported and imported", is_whole)]
 

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from pymilvus import MilvusClient
 
 from benchmarks import pixmaps, rows, stacks
-from benchmarks.cpu_time import Usage
-from benchmarks.generator import Generator, Job
 from benchmarks.report import percentile
 from benchmarks.scale import world
+from benchmarks.scale.building import Building
 from benchmarks.scale.filling import Filler, Filling, timed_ms, write
+from benchmarks.scale.stage import LARGE, SMALL, Stage
 from benchmarks.scale.transfer import Transfers
-from glimpse.aio import AsyncClient
 from glimpse.errors import GlimpseError
 from glimpse.results import Outcome
 from services.common.deadline import Deadline
 from services.indexer.records import Image
 from services.vectors import bounds
-from services.vectors.milvus import schema
-from services.vectors.milvus.store import MilvusStore
 from services.vectors.records import CollectionSpec
-from tests.backends import MilvusLite, MilvusServer
 
-SMALL, LARGE = "scale_small", "scale"
 SMALL_BLOCKS = 1  # and the pictures that are indexed again and again: 20,000 rows
 CALLERS = (1, 8, 32)
 _LIMIT = 10
@@ -40,39 +33,6 @@ _PAGES = 8  # of the deepest
 _LOOK_S = 1.0
 _TIMEOUT_S = 600.0
 _WIDER = (128, 256, 512, 1_024)  # ef, and of IVF an eighth of it as nprobe
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the steps have in common."""
-
-    options: argparse.Namespace
-    server: MilvusServer | MilvusLite
-    store: MilvusStore
-    milvus: MilvusClient
-    client: AsyncClient
-    generator: Generator
-    query_pid: int
-    indexer: str  # its address
-    indexer_metrics: str
-    indexer_pid: int
-
-    @property
-    def pids(self) -> dict[str, int]:
-        return {"milvus": self.server.pid, "query": self.query_pid}
-
-    async def load(self, what: str, collection: str, **more: Any) -> dict[str, Any]:
-        """A closed loop of callers: its rate, its percentiles, how its calls ended, and what one
-        took of the processors, in ms."""
-        job = Job(what, more.pop("seconds", self.options.seconds), collection=collection, **more)
-        before = Usage.now(self.pids)
-        answers = await asyncio.to_thread(self.generator.run, job)
-        usage = before.until(Usage.now(self.pids), len(answers.ok) + answers.failed)
-        return answers.summary() | {"processor_ms": usage}
-
-    def rss_mb(self) -> float:
-        """Of the server."""
-        return round(stacks.rss_mb(self.server.pid), 1)
 
 
 class Steps:
@@ -94,8 +54,8 @@ class Steps:
             await write(self._stage.store, SMALL, world.block_rows(block))
         await self._piped(SMALL)
         await self._stage.store.settle(SMALL, deadline=Deadline(_TIMEOUT_S))
-        await self._merged(SMALL, 60.0)
-        return {"empty_mb": empty_mb}
+        is_whole = await Building(self._stage, SMALL).merged(_TIMEOUT_S)
+        return {"empty_mb": empty_mb, "is_whole": is_whole}
 
     async def fill(self) -> dict[str, Any]:
         """The large collection, searched all the while."""
@@ -113,16 +73,11 @@ class Steps:
 
     async def build(self) -> dict[str, Any]:
         """Until every row is found through the index, with searches meanwhile."""
-        settling = asyncio.create_task(
-            self._stage.store.settle(LARGE, deadline=Deadline(self._stage.options.max_wait_s))
-        )
-        return await self._searched_until(settling.done) | {"settled": await _ended(settling)}
+        return await Building(self._stage, LARGE).settle()
 
     async def compact(self) -> dict[str, Any]:
         """Until Milvus has merged the segments and built their index anew, or for a while."""
-        merging = asyncio.create_task(self._merged(LARGE, self._stage.options.max_wait_s))
-        found = await self._searched_until(merging.done)
-        return found | {"is_whole": await merging}
+        return await Building(self._stage, LARGE).merge()
 
     async def searches(self) -> dict[str, Any]:
         """1, 8 and 32 callers, plain and filtered; of one caller, small, large and bare in turn."""
@@ -246,23 +201,30 @@ class Steps:
         return {"rows": deleted, "s": seconds, "left": taken[0]["count(*)"], "count_s": counting_s}
 
     async def restart(self) -> dict[str, Any]:
-        """The server stopped and started; how long until each collection is searched again."""
+        """The server stopped and started; how long until each collection is searched again. Ends
+        when the server is quiet: its memory is then what it has loaded."""
         stage = self._stage
         await asyncio.to_thread(stage.server.stop)
         began_s = time.perf_counter()
-        await asyncio.to_thread(stage.server.start)
-        found = {}
+        found: dict[str, Any] = {}
         for name in (SMALL, LARGE):
-            while True:
-                with contextlib.suppress(GlimpseError):
-                    vector = world.queries(1)[0].tolist()
-                    await stage.client.search(name, vector=vector, timeout_s=_LOOK_S * 10)
-                    break
-                await asyncio.sleep(_LOOK_S)
+            while not await self._is_searched(name):
                 if time.perf_counter() - began_s > _TIMEOUT_S:
                     raise RuntimeError(f"{name} was not searched again after a restart")
+                await asyncio.sleep(_LOOK_S)
             found[f"{name}_s"] = round(time.perf_counter() - began_s, 1)
-        return found
+        pids = {"milvus": stage.server.pid}
+        return found | {"quiet": await asyncio.to_thread(stacks.wait_until_quiet, pids, 120.0)}
+
+    async def _is_searched(self, name: str) -> bool:
+        """Whether it is now. A server that had to be killed does not start at once."""
+        if not self._stage.server.is_running:
+            await asyncio.to_thread(self._stage.server.start)
+        vector = world.queries(1)[0].tolist()
+        with contextlib.suppress(GlimpseError):
+            await self._stage.client.search(name, vector=vector, timeout_s=_LOOK_S * 10)
+            return True
+        return False
 
     def _bare_recall(self, asked: np.ndarray, exact: world.Exact, ef: int) -> dict[str, float]:
         parameters = {"params": {"ef": ef, "nprobe": max(ef // 8, 1)}}
@@ -313,48 +275,3 @@ class Steps:
         block = await asyncio.to_thread(world.block_rows, 0)
         while True:
             await write(self._stage.store, LARGE, block[:4_000])
-
-    async def _searched_until(self, is_done: Callable[[], bool]) -> dict[str, Any]:
-        """Searches by one caller until it is done; what they were like, and how the rows were."""
-        began_s, looks = time.perf_counter(), []
-        while True:
-            found = await self._stage.load("vectors", LARGE)
-            info = await self._stage.client.get_collection(LARGE, timeout_s=_TIMEOUT_S)
-            looks.append(
-                {
-                    "s": round(time.perf_counter() - began_s, 1),
-                    "p50_ms": found.get("p50_ms"),
-                    "p99_ms": found.get("p99_ms"),
-                    "state": info.index_state,
-                    "indexed_rows": info.indexed_rows,
-                    "pending_rows": info.pending_rows,
-                    "left_s": info.index_left_s,
-                    "rss_mb": self._stage.rss_mb(),
-                }
-            )
-            if is_done():
-                return {"s": round(time.perf_counter() - began_s, 1), "looks": looks}
-
-    async def _merged(self, name: str, max_wait_s: float) -> bool:
-        """Whether Milvus had merged the segments and indexed them anew in that time."""
-        ends_s = time.monotonic() + max_wait_s
-        if self._stage.options.store == "lite":
-            return True
-        job = await asyncio.to_thread(self._stage.milvus.compact, name)
-        while time.monotonic() < ends_s:
-            state = await asyncio.to_thread(self._stage.milvus.get_compaction_state, job)
-            index = await asyncio.to_thread(
-                self._stage.milvus.describe_index, name, schema.INDEX_NAME
-            )
-            if state == "Completed" and not index["pending_index_rows"]:
-                return True
-            await asyncio.sleep(_LOOK_S)
-        return False
-
-
-async def _ended(task: asyncio.Task[None]) -> bool:
-    try:
-        await task
-    except GlimpseError:
-        return False
-    return True

@@ -16,24 +16,23 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import stacks
 from benchmarks.cpu_time import Usage
 from benchmarks.scale import world
+from benchmarks.scale.stage import Stage
 from benchmarks.vectors import entity_of
 from glimpse.cli.backup.layout import MANIFEST, part_paths
 from services.common.deadline import Deadline
 from services.vectors.milvus import schema
 from services.vectors.records import ALL_FIELDS
 
-if TYPE_CHECKING:
-    from benchmarks.scale.steps import Stage
-
 _TO = "scale_to"
 _BATCH_ROWS = 1_000  # of bare pymilvus, both ways
+_EXPORTED_AGAIN_ROWS = 300_000  # beyond, it takes minutes, and one round says enough
 _FILE_MB = 32  # of an export: some of its files are what is imported
 _TIMEOUT_S = 600.0
 _LOOK_S = 0.2
@@ -42,8 +41,9 @@ _MILVUS_S = "glimpse_milvus_latency_seconds_sum"
 
 
 class Transfers:
-    """Rounds of all four, ours and bare pymilvus' first in turn: a whole collection is exported,
-    and some of its rows are imported into an empty one that `fresh` makes."""
+    """Rounds of all four, ours and bare pymilvus' first in turn: a whole collection is exported, in
+    the first round only if it is large, and some of its rows are imported into an empty one that
+    `fresh` makes."""
 
     def __init__(
         self, stage: Stage, collection: str, fresh: Callable[[str], Awaitable[None]]
@@ -58,7 +58,8 @@ class Transfers:
         """Rows per second of each, by round; the most memory that a command had; milliseconds of a
         row, by process, that the processors took, and that the indexer waited for Milvus; how many
         rows were moved, of how many."""
-        await self._stage.store.settle(self._name, deadline=self._deadline())
+        settled_s = max(_TIMEOUT_S, self._stage.options.max_wait_s)
+        await self._stage.store.settle(self._name, deadline=Deadline(settled_s))
         rows = await self._stage.store.count(self._name, deadline=self._deadline())
         self._folder = Path(tempfile.mkdtemp(prefix="transfer-", dir=stacks.OUTPUT))
         try:
@@ -71,8 +72,6 @@ class Transfers:
     async def _round(self, number: int, rows: int) -> dict[str, Any]:
         found: dict[str, Any] = {"processor_ms": {}, "rest": {}, "moved": {}}
         whole, some = self._folder / "whole", self._folder / "some"
-        for folder in (whole, some):
-            shutil.rmtree(folder, ignore_errors=True)
         await self._fresh(_TO)
         await self._command(found, "start", 1, "export", _TO, str(self._folder / f"none-{number}"))
 
@@ -84,7 +83,10 @@ class Transfers:
         async def bare_export() -> None:
             await self._bare(found, "bare_export", rows, lambda: self._read_bare(found, rows))
 
-        await self._in_turn(found, number, {"export": export, "bare_export": bare_export})
+        if number == 0 or rows <= _EXPORTED_AGAIN_ROWS:
+            shutil.rmtree(whole, ignore_errors=True)
+            await self._in_turn(found, number, {"export": export, "bare_export": bare_export})
+        shutil.rmtree(some, ignore_errors=True)
         imported = _first_files(whole, some, self._stage.options.transfer_rows)
         found["imported"] = imported
 
@@ -122,7 +124,7 @@ class Transfers:
     def _wait_for_index(self) -> bool:
         if self._stage.options.store == "lite":  # which builds within a request
             return True
-        ends_s = time.monotonic() + self._stage.options.max_wait_s
+        ends_s = time.monotonic() + min(self._stage.options.max_wait_s, _TIMEOUT_S)
         while time.monotonic() < ends_s:
             index = self._stage.milvus.describe_index(self._name, schema.INDEX_NAME)
             if not index["pending_index_rows"]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from benchmarks import capacity_plan, queueing
+from benchmarks import capacity_plan, queueing, stacks
 from benchmarks.queueing import Pool, Station, knee, simulate
-from benchmarks.scale import figures, kinds, sizing, world
+from benchmarks.scale import __main__ as scale
+from benchmarks.scale import figures, kinds, room, sizing, world
 from benchmarks.scale.charts import charts
 from benchmarks.scale.plots import page
 from benchmarks.scale.progress import Progress
@@ -75,13 +79,63 @@ def test_recall_at_a_latency_lies_between_the_points_of_a_curve():
     assert kinds.recall_at(curve, 99) == 1
 
 
-def test_an_interrupted_run_goes_on_with_the_same_options_only(tmp_path):
-    path, options = tmp_path / "state.json", {"rows": 10}
-    progress = Progress(path, options, ["a", "b"])
-    progress.end("a", progress.begin("a", "first"), {"found": 1})
-    assert Progress(path, options, ["a", "b"]).results == {"a": {"found": 1}}
-    assert Progress(path, options, ["a", "b"]).is_done("a")
-    assert not Progress(path, {"rows": 20}, ["a", "b"]).is_done("a")
+def progress_of(path, rows=10):
+    return Progress(path, {"rows": rows}, {"a": 60.0, "b": 600.0})
+
+
+def test_an_interrupted_run_goes_on_over_the_same_rows_only(tmp_path, capsys):
+    path = tmp_path / "state.json"
+    progress = progress_of(path)
+    progress.end("a", progress.begin("a", "First", ["a", "b"]), {"found": 1})
+    assert "[1 of 2] First: about 60 s; 11 min left, until " in capsys.readouterr().err
+    again = progress_of(path)
+    assert (again.results, again.is_done("a"), again.others) == ({"a": {"found": 1}}, True, None)
+    again.begin("b", "Second", ["a", "b"])
+    assert "10 min left" in capsys.readouterr().err
+    again.repeat(["a"])
+    assert not again.is_done("a")
+    other = progress_of(path, rows=20)
+    assert (other.goes_on, other.is_done("a"), other.others) == (False, False, {"rows": 10})
+
+
+def test_a_run_over_other_rows_does_not_delete_what_an_interrupted_one_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(stacks, "OUTPUT", tmp_path)
+    options = argparse.Namespace(store="lite", rows=10, pictures=5, kind_rows=10)
+    options.fresh, options.again = False, None
+    scale._progress(options).keep()
+    assert scale._progress(options).goes_on
+    options.rows = 20
+    with pytest.raises(SystemExit, match="interrupted run over .*10.*--fresh"):
+        scale._progress(options)
+    options.fresh = True
+    assert not scale._progress(options).goes_on
+
+
+def test_a_step_that_fails_is_tried_once_more_and_given_up():
+    class Failing:
+        tries = 0
+
+        async def pages(self):
+            self.tries += 1
+            if self.tries < self.well_at:
+                raise RuntimeError("no")
+            return {"tries": self.tries}
+
+    for well_at, found, tries in ((1, {"tries": 1}, 1), (2, {"tries": 2}, 2), (3, None, 2)):
+        steps = Failing()
+        steps.well_at = well_at
+        assert asyncio.run(scale._tried("pages", steps, None)) == found
+        assert steps.tries == tries
+
+
+def test_a_disk_that_is_too_small_is_told_of_before_anything_is_written(tmp_path):
+    (tmp_path / "there").write_bytes(bytes(100_000))
+    assert room.size_bytes(tmp_path) >= 100_000
+    free = shutil.disk_usage(tmp_path).free
+    room.check(tmp_path / "store", free // 2)
+    with pytest.raises(SystemExit, match="needs about .* GB in .*store, and .* GB are free"):
+        room.check(tmp_path / "store", 2 * free + 10**9)
+    assert room.needed_bytes(10**6, 50_000, 50_000) < 20e9, "a million rows fit on a small disk"
 
 
 def test_a_page_has_what_there_is_so_far(tmp_path):
@@ -114,6 +168,10 @@ def test_export_and_import_are_held_against_bare_pymilvus_round_by_round():
         | {"export_us.bare_caller": 20, "export_us.bare_milvus": 50}
     )
     assert {each.key: each.value for each in found}["transfer_whole"] is True
+    large = [both, {name: value for name, value in both.items() if "export" not in name}]
+    found = figures.figures(20_000, {"transfer": {"rounds": large}})
+    spreads = {each.key: each.spread for each in found}
+    assert (spreads["export_per_s"].low, spreads["import_share"].high) == (900, 0.9)
     lost = both | {"moved": {"export": [999, 1_000], "import": [500, 500]}}
     found = figures.figures(20_000, {"transfer": {"rounds": [both, lost]}})
     assert {each.key: each.value for each in found}["transfer_whole"] is False
