@@ -10,7 +10,8 @@ from glimpse.transport.status import to_status
 from services.common.event_loop import paced
 from services.common.message_fields import parse, take_apart
 from services.indexer import bounds
-from services.indexer.imports import BatchResult, GivenRow
+from services.indexer.import_rows import GivenRow
+from services.indexer.imports import BatchResult
 
 
 async def first_options(requests: AsyncIterator[bytes]) -> pb.ImportOptions:

@@ -4,64 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from glimpse.errors import InvalidInput, as_value
+from glimpse.errors import as_value
 from glimpse.results import Outcome
-from services.common.event_loop import paced
 from services.common.waiting_line import WaitingLine
 from services.indexer import row_writes
-from services.indexer.bounds import check_uri
+from services.indexer.import_rows import (
+    CheckedBatch,
+    GivenRow,
+    RejectedRow,
+    RowTarget,
+    check_rows,
+)
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.retry_budget import RetryBudget
-from services.indexer.serving import check_serving
+from services.indexer.serving import SharedCheck, check_serving
 from services.indexer.settings import IndexerSettings
 from services.indexer.stream import stopping
-from services.vectors import bounds
-from services.vectors.metadata import Metadata
-from services.vectors.records import Row, now_ms
+from services.vectors.records import Row
 from services.vectors.store import VectorStore
 
-_FLOAT_BYTES = 4
 _MAX_WRITES = 2  # at once
-
-
-class GivenRow(NamedTuple):
-    """A row as it came, nothing checked; an empty `metadata_json` stands for none."""
-
-    id: str
-    vector: bytes  # float32, little-endian
-    uri: str
-    width: int
-    height: int
-    format: str
-    metadata_json: str
-    indexed_at_ms: int
-    content_sha256: str
-
-
-@dataclass(frozen=True)
-class RowTarget:
-    """Where a stream of rows goes, and what their vectors must be; `address` is that of the
-    generation which served the collection when it began."""
-
-    collection: str
-    address: str
-    dimension: int
-    normalise: bool
-
-
-class RejectedRow(NamedTuple):
-    """A row that breaks a bound."""
-
-    position: int  # in its batch
-    id: str
-    error: InvalidInput
+_MAX_UNDER_WAY = 3  # batches of a stream that are being written or confirmed
 
 
 class BatchResult(NamedTuple):
@@ -69,12 +42,6 @@ class BatchResult(NamedTuple):
 
     sequence: int
     written: int
-    rejected: list[RejectedRow]
-
-
-class _Checked(NamedTuple):
-    sequence: int
-    rows: list[Row]
     rejected: list[RejectedRow]
 
 
@@ -112,12 +79,13 @@ class Imports:
         """
         if self._draining:
             raise stopping()
-        checked: asyncio.Queue[_Checked | BaseException | None] = asyncio.Queue(1)
+        checked: asyncio.Queue[CheckedBatch | BaseException | None] = asyncio.Queue(1)
         async with self._line.place(None):
             self._metrics.streams.inc()
             reader = asyncio.create_task(self._read(target, batches, checked))
             self._readers.add(reader)
-            writes = _Writes(checked, lambda rows: self._upsert(target, rows))
+            check = SharedCheck(lambda: self._check_serving(target))
+            writes = _Writes(checked, lambda rows: self._upsert(target, rows), check.passed)
             try:
                 while (batch := await writes.next_written()) is not None:
                     self._count(batch)
@@ -141,7 +109,7 @@ class Imports:
         self,
         target: RowTarget,
         batches: Batches,
-        checked: asyncio.Queue[_Checked | BaseException | None],
+        checked: asyncio.Queue[CheckedBatch | BaseException | None],
     ) -> None:
         end: BaseException | None = None
         try:
@@ -161,37 +129,42 @@ class Imports:
                 self._store, target.address, rows, self._settings, self._metrics
             )
 
-        if rows:
-            milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
-            await milvus.call(once)
-            timeout_s = self._settings.milvus_timeout_s
-            await check_serving(self._store, target.collection, target.address, milvus, timeout_s)
+        await RetryBudget("Milvus", self._settings.retry_budget_s).call(once)
 
-    def _count(self, batch: _Checked) -> None:
+    async def _check_serving(self, target: RowTarget) -> None:
+        milvus = RetryBudget("Milvus", self._settings.retry_budget_s)
+        timeout_s = self._settings.milvus_timeout_s
+        await check_serving(self._store, target.collection, target.address, milvus, timeout_s)
+
+    def _count(self, batch: CheckedBatch) -> None:
         self._metrics.acknowledged[Outcome.INDEXED].inc(len(batch.rows))
         self._metrics.acknowledged[Outcome.FAILED].inc(len(batch.rejected))
 
 
 class _Writes:
     """Batches of one stream on their way into the store, some at a time: while it takes one, the
-    next is made into messages. Of batches that share an id, the later one waits.
+    next is made into messages, and those before are confirmed. Of batches that share an id, the
+    later one waits.
 
     Owned by the task of the stream; close() cancels what is under way.
     """
 
     def __init__(
         self,
-        checked: asyncio.Queue[_Checked | BaseException | None],
-        upsert: Callable[[Sequence[Row]], Coroutine[Any, Any, None]],
+        checked: asyncio.Queue[CheckedBatch | BaseException | None],
+        upsert: Callable[[Sequence[Row]], Awaitable[None]],
+        confirm: Callable[[], Awaitable[None]],
     ) -> None:
         self._checked = checked
         self._upsert = upsert
-        self._under_way: deque[tuple[_Checked, asyncio.Task[None]]] = deque()
-        self._next: asyncio.Task[_Checked | BaseException | None] | None = None
+        self._confirm = confirm
+        self._writing = asyncio.Semaphore(_MAX_WRITES)
+        self._under_way: deque[tuple[CheckedBatch, asyncio.Task[None]]] = deque()
+        self._next: asyncio.Task[CheckedBatch | BaseException | None] | None = None
         self._is_ended = False
         self._end: BaseException | None = None
 
-    async def next_written(self) -> _Checked | None:
+    async def next_written(self) -> CheckedBatch | None:
         """The next batch, in their order, that the store has taken; None at the end of the stream.
 
         Raises the end of the stream where that is an error, and what the store raises.
@@ -218,15 +191,21 @@ class _Writes:
             if not self._next.done():
                 return
             batch = self._next.result()
-            if not isinstance(batch, _Checked):
+            if not isinstance(batch, CheckedBatch):
                 self._is_ended, self._end = True, batch
-            elif len(self._under_way) < _MAX_WRITES and not self._shares_id(batch):
-                self._under_way.append((batch, asyncio.create_task(self._upsert(batch.rows))))
+            elif len(self._under_way) < _MAX_UNDER_WAY and not self._shares_id(batch):
+                self._under_way.append((batch, asyncio.create_task(self._write(batch.rows))))
             else:
                 return
             self._next = None
 
-    def _shares_id(self, batch: _Checked) -> bool:
+    async def _write(self, rows: Sequence[Row]) -> None:
+        if rows:
+            async with self._writing:
+                await self._upsert(rows)
+            await self._confirm()
+
+    def _shares_id(self, batch: CheckedBatch) -> bool:
         ids = {row.id for row in batch.rows}
         return any(row.id in ids for other, _ in self._under_way for row in other.rows)
 
@@ -236,71 +215,3 @@ class _Writes:
         for task in (*tasks, *([self._next] if self._next is not None else [])):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def check_rows(sequence: int, given: Sequence[GivenRow], target: RowTarget) -> _Checked:
-    """The rows that can be written, and those that break a bound; in turns of the event loop."""
-    vectors = _vectors_of(given, target.dimension)
-    norms = bounds.lengths(vectors)
-    if target.normalise:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            vectors = (vectors / norms[:, None]).astype(np.float32)
-        fit = np.isfinite(norms) & (norms > 0)
-    else:
-        fit = bounds.are_unit(norms)
-    read_at_ms = now_ms()
-    checked = _Checked(sequence, [], [])
-    async for index, row in paced(enumerate(given)):
-        try:
-            made = _row_of(row, vectors[index], read_at_ms)
-            bounds.check_row(made, target.dimension)
-            if len(row.vector) != _FLOAT_BYTES * target.dimension:
-                raise _wrong_length(row, target.dimension)
-            if not fit[index]:
-                raise _not_unit(float(norms[index]), normalise=target.normalise)
-        except InvalidInput as error:
-            known_id = row.id[: bounds.MAX_ID_CHARACTERS]
-            told = as_value(error.at(f"images[{index}].{error.field}"))
-            checked.rejected.append(RejectedRow(index, known_id, told))
-        else:
-            checked.rows.append(made)
-    return checked
-
-
-def _vectors_of(given: Sequence[GivenRow], dimension: int) -> NDArray[np.float32]:
-    """float32 [rows, dimension]; one of another length is zero."""
-    size_bytes = _FLOAT_BYTES * dimension
-    nothing = bytes(size_bytes)
-    content = b"".join(row.vector if len(row.vector) == size_bytes else nothing for row in given)
-    return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
-
-
-def _row_of(row: GivenRow, vector: NDArray[np.float32], read_at_ms: int) -> Row:
-    """Raises InvalidInput for a uri or metadata beyond a bound; the rest is checked later."""
-    try:
-        check_uri(row.uri)
-    except InvalidInput as error:
-        raise error.at("uri") from None
-    return Row(
-        id=row.id,
-        vector=vector,
-        uri=row.uri,
-        content_sha256=row.content_sha256,
-        width=row.width,
-        height=row.height,
-        format=row.format,
-        indexed_at_ms=row.indexed_at_ms or read_at_ms,
-        metadata=Metadata.of_text(row.metadata_json, "metadata_json"),
-    )
-
-
-def _wrong_length(row: GivenRow, dimension: int) -> InvalidInput:
-    return InvalidInput(
-        "vector",
-        f"must have {dimension} numbers of {_FLOAT_BYTES} bytes; it has {len(row.vector)} bytes",
-    )
-
-
-def _not_unit(norm: float, *, normalise: bool) -> InvalidInput:
-    wanted = "finite and not zero" if normalise else "finite and of unit length"
-    return InvalidInput("vector", f"must be {wanted}; its length is {norm:.6g}")

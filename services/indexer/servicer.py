@@ -27,7 +27,8 @@ from services.indexer import bounds, converters, deletions, import_messages
 from services.indexer.catalog import Catalog
 from services.indexer.generations import Generations
 from services.indexer.generations_servicer import GenerationsServicer
-from services.indexer.imports import Imports, RowTarget
+from services.indexer.import_rows import RowTarget
+from services.indexer.imports import Imports
 from services.indexer.listing import Listing, Lists
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target

@@ -32,6 +32,26 @@ def is_held(spec: CollectionSpec) -> bool:
     return spec.held_until_ms > now_ms()
 
 
+class SharedCheck:
+    """A check that those of one stream make after their writes, one at a time: all whose writes end
+    while one is under way share the next. Owned by the event loop."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+        self._check = check
+        self._turn = asyncio.Lock()
+        self._begun = self._passed = 0
+
+    async def passed(self) -> None:
+        """Returns when one that began after this call has passed; raises what it raises."""
+        wanted = self._begun + 1
+        async with self._turn:
+            if self._passed < wanted:
+                self._begun += 1
+                number = self._begun
+                await self._check()
+                self._passed = number
+
+
 async def check_serving(
     store: VectorStore, collection: str, address: str, milvus: RetryBudget, timeout_s: float
 ) -> None:

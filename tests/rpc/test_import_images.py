@@ -444,6 +444,31 @@ async def test_two_batches_are_written_at_once_unless_they_share_an_id():
         assert [ack.sequence for ack in (await whole)[0]] == [0, 1, 2, 3]
 
 
+async def test_batches_are_written_while_those_before_wait_to_be_confirmed():
+    class Asked(Gate):
+        """Does not say what serves, once rows are written, until it is let."""
+
+        said = asyncio.Event()
+        written = 0
+
+        async def upsert(self, *args, **options):
+            await super().upsert(*args, **options)
+            self.written += 1
+
+        async def get_spec(self, *args, **options):
+            if self.written:
+                await self.said.wait()
+            return await super().get_spec(*args, **options)
+
+    store = Asked()
+    async with opened(store) as service:
+        whole = asyncio.create_task(imported(service, *(batch(n, row(n)) for n in range(5))))
+        await until(lambda: store.written == 3)
+        assert not whole.done()
+        store.said.set()
+        assert [ack.sequence for ack in (await whole)[0]] == [0, 1, 2, 3, 4]
+
+
 async def ids_in(service, name):
     return {row[0] for row in await service.store.list_rows(name, 100, deadline=Deadline(T))}
 
