@@ -32,10 +32,11 @@ def check(folder: Path, needed: int) -> None:
     in the folder already."""
     folder.mkdir(parents=True, exist_ok=True)
     free, there = shutil.disk_usage(folder).free, size_bytes(folder)
-    if free + there < needed:
+    has = free + there
+    if has < needed:
         raise SystemExit(
-            f"this needs about {needed / 1e9:.0f} GB in {folder}, and {(free + there) / 1e9:.0f} GB "
-            "are free: make room there, or take fewer ROWS"
+            f"this needs about {needed / 1e9:.0f} GB in {folder}, and {has / 1e9:.0f} GB are free: "
+            "make room there, or take fewer ROWS"
         )
 
 

@@ -13,23 +13,25 @@ from typing import Any
 
 from benchmarks.document import markdown
 from benchmarks.report import shown
-from benchmarks.scale.figures import sizing_mb
+from benchmarks.scale.figures import held_mb, sizing_mb
 
 PAGE = Path("docs/sizing.md")
 _FOLDER = Path("build/bench")
 _BLOCK = re.compile(r"(<!-- begin: measured -->\n).*?(<!-- end -->)", re.DOTALL)
 _BEYOND = (10**8, 10**9)
+_AT_REST = "restart"
+"""The step after which the server holds what it has loaded, and nothing of what made it."""
 
 Content = Mapping[str, Any]
 
 
 def read(paths: Sequence[Path]) -> list[Content]:
-    """The runs that came as far as merged segments, by their rows; of one size, the last file's."""
+    """The runs that came as far as a restart, by their rows; of one size, the last file's."""
     found: dict[int, Content] = {}
     for path in paths:
         report = json.loads(path.read_text(encoding="utf-8"))
         details = report.get("details", {})
-        if "compact" in details.get("steps", {}).get("memory", {}):
+        if "restart" in details.get("steps", {}).get("memory", {}):
             found[details["options"]["rows"]] = report
     return [found[rows] for rows in sorted(found)]
 
@@ -41,6 +43,7 @@ def table(reports: Sequence[Content]) -> list[str]:
         "memory",
         "arithmetic",
         "measured ÷ arithmetic",
+        "before a restart",
         "rows/s at the end",
         "p50, p99",
         "recall@10",
@@ -51,13 +54,14 @@ def table(reports: Sequence[Content]) -> list[str]:
 
 def _row(report: Content) -> Sequence[str]:
     steps, rows = report["details"]["steps"], report["details"]["options"]["rows"]
-    held = held_mb(report)
-    expected = sizing_mb(steps["memory"]["compact"]["rows"])
+    held = held_mb(steps, _AT_REST)
+    expected = sizing_mb(steps["memory"][_AT_REST]["rows"])
     return (
         f"{rows:,}",
         f"{held / 1e3:.2f} GB",
         f"{expected / 1e3:.2f} GB",
         f"{held / expected:.2f}",
+        f"{held_mb(steps, 'compact') / 1e3:.2f} GB",
         shown(report.get("insert_share_last_per_s")),
         _latency(steps),
         shown(report.get("recall_id")),
@@ -74,19 +78,11 @@ def _latency(steps: Mapping[str, Any]) -> str:
     return f"{middle:.0f} ms, {worst:.0f} ms"
 
 
-def held_mb(report: Content) -> float:
-    """What the collection holds of the server's memory, at rest."""
-    steps = report["details"]["steps"]
-    return steps["memory"]["compact"]["rss_mb"] - steps["small"]["empty_mb"]
-
-
 def beyond(reports: Sequence[Content]) -> list[str]:
     """Memory of sizes that nobody has measured, from the bytes of an image at each measured size:
     the largest's, and between the least and the most of all."""
-    each = [
-        held_mb(report) * 1e6 / report["details"]["steps"]["memory"]["compact"]["rows"]
-        for report in reports
-    ]
+    runs = [report["details"]["steps"] for report in reports]
+    each = [held_mb(steps, _AT_REST) * 1e6 / steps["memory"][_AT_REST]["rows"] for steps in runs]
     rows = [
         (
             f"{images:,}",
@@ -125,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = options.files or sorted(_FOLDER.glob("scale-[0-9]*.json"))
     reports = read(files)
     if not reports:
-        print("no file of a run that came as far as merged segments", file=sys.stderr)
+        print("no file of a run that came as far as a restart", file=sys.stderr)
         return 2
     page = options.page.read_text(encoding="utf-8")
     text = section(reports)

@@ -177,6 +177,16 @@ def test_export_and_import_are_held_against_bare_pymilvus_round_by_round():
     assert {each.key: each.value for each in found}["transfer_whole"] is False
 
 
+def test_memory_is_what_a_server_has_loaded_not_what_it_took_to_fill_it():
+    rows = 1_000_000
+    memory = {"compact": {"rss_mb": 6_100, "rows": rows}, "restart": {"rss_mb": 2_992, "rows": rows}}
+    results = {"small": {"empty_mb": 100}, "memory": memory}
+    found = {each.key: each for each in figures.figures(rows, results)}
+    assert found["memory_share"].value == pytest.approx(1)
+    assert found["memory_share_before"].value == pytest.approx(6_000 / 2_892)
+    assert (found["memory_share"].is_met, found["memory_share_before"].is_met) == (True, None)
+
+
 def test_one_server_waits_as_theory_has_it():
     """Half of the time busy, with service times all equal: the mean wait is half a service time
     (Pollaczek and Khinchine), and hardly anybody's is ten."""
@@ -230,7 +240,10 @@ def test_the_sizing_page_gets_a_row_for_each_size_and_keeps_all_else(tmp_path):
         turns = [{"vectors scale": {"p50_ms": 5, "p99_ms": 9}}]
         steps = {
             "small": {"empty_mb": 100},
-            "memory": {"compact": {"rss_mb": rss_mb, "rows": rows}},
+            "memory": {
+                "compact": {"rss_mb": 2 * rss_mb, "rows": rows},
+                "restart": {"rss_mb": rss_mb, "rows": rows},
+            },
             "searches": {"in turn": turns},
             "build": {"s": 10},
             "compact": {"s": 20},
