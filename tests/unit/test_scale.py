@@ -105,7 +105,7 @@ def test_a_run_over_other_rows_does_not_delete_what_an_interrupted_one_has(tmp_p
     scale._progress(options).keep()
     assert scale._progress(options).goes_on
     options.rows = 20
-    with pytest.raises(SystemExit, match="interrupted run over .*10.*--fresh"):
+    with pytest.raises(SystemExit, match=r"interrupted run over .*10.*--fresh"):
         scale._progress(options)
     options.fresh = True
     assert not scale._progress(options).goes_on
@@ -133,7 +133,7 @@ def test_a_disk_that_is_too_small_is_told_of_before_anything_is_written(tmp_path
     assert room.size_bytes(tmp_path) >= 100_000
     free = shutil.disk_usage(tmp_path).free
     room.check(tmp_path / "store", free // 2)
-    with pytest.raises(SystemExit, match="needs about .* GB in .*store, and .* GB are free"):
+    with pytest.raises(SystemExit, match=r"needs about .* GB in .*store, and .* GB are free"):
         room.check(tmp_path / "store", 2 * free + 10**9)
     assert room.needed_bytes(10**6, 50_000, 50_000) < 20e9, "a million rows fit on a small disk"
 
@@ -179,7 +179,10 @@ def test_export_and_import_are_held_against_bare_pymilvus_round_by_round():
 
 def test_memory_is_what_a_server_has_loaded_not_what_it_took_to_fill_it():
     rows = 1_000_000
-    memory = {"compact": {"rss_mb": 6_100, "rows": rows}, "restart": {"rss_mb": 2_992, "rows": rows}}
+    memory = {
+        "compact": {"rss_mb": 6_100, "rows": rows},
+        "restart": {"rss_mb": 2_992, "rows": rows},
+    }
     results = {"small": {"empty_mb": 100}, "memory": memory}
     found = {each.key: each for each in figures.figures(rows, results)}
     assert found["memory_share"].value == pytest.approx(1)
