@@ -68,10 +68,13 @@ def store_process(kind: str) -> Iterator[MilvusServer | MilvusLite]:
 
 @contextlib.contextmanager
 def running_stack(
-    milvus_uri: str, model: Path | str, environment: Mapping[str, str] | None = None
+    milvus_uri: str,
+    model: Path | str,
+    environment: Mapping[str, str] | None = None,
+    name: str = "stack",
 ) -> Iterator[Stack]:
-    """Encoder, indexer and query on top of a store, in folders of their own."""
-    folder = OUTPUT / "stack"
+    """Encoder, indexer and query on top of a store, in a folder of that name."""
+    folder = OUTPUT / name
     shutil.rmtree(folder, ignore_errors=True)
     options = StackOptions(
         data=folder,

@@ -158,7 +158,7 @@ def main() -> int:
         else:
             size_gb = room.size_bytes(folder) / 1e9
             say(f"Left: {', '.join(left) or 'nothing'}. {size_gb:.1f} GB are kept in {folder}:")
-            say("the same command goes on there; --fresh begins anew, and deletes them.")
+            say("the command goes on there, unless --fresh has it begin anew and delete them.")
     if failed:
         say(f"Failed, see above: {', '.join(failed)}.")
     return 1 if failed else 0

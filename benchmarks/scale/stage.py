@@ -81,7 +81,9 @@ async def running(options: argparse.Namespace, *, goes_on: bool) -> AsyncIterato
         await _ready(server, store)
         processes.enter_context(stacks.running_process(stub, address))
         environment = {"INDEXER_ENCODER": address, "QUERY_ENCODER": address}
-        stack = processes.enter_context(stacks.running_stack(server.uri, "demo", environment))
+        # Another benchmark, run beside hours of this one, would empty the folder of all others.
+        name = f"stack-scale-{options.store}"
+        stack = processes.enter_context(stacks.running_stack(server.uri, "demo", environment, name))
         generator = processes.enter_context(
             Generator(address, stack.query, LARGE, seed=3, milvus_uri=server.uri)
         )
