@@ -84,7 +84,7 @@ bench-ingest: $(VENV)/.dev milvus-server ## measure indexing, STORE=milvus or li
 bench-peers: $(VENV)/.dev ## measure the alternatives, each in its own environment
 	$(BIN)/python -m benchmarks.peers.run $(BENCH)
 
-# Takes half an hour; with ROWS=1000000 an hour and a half, and some 20 GB until it ends. An interrupted run goes on where
+# Takes half an hour; with ROWS=1000000 an hour and a half, and some 15 GB until it ends. An interrupted run goes on where
 # it was; BENCH="--fresh" begins anew, "--only fill build" takes some steps, "--keep" and later "--again transfer" repeat one.
 bench-scale: $(VENV)/.dev $(if $(filter milvus,$(STORE)),milvus-server) ## measure a large collection; ROWS=200000, STORE=milvus or lite
 	$(BIN)/python -m benchmarks.scale --store $(STORE) --rows $(ROWS) $(BENCH)
