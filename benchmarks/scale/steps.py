@@ -202,8 +202,11 @@ class Steps:
 
     async def restart(self) -> dict[str, Any]:
         """The server stopped and started; how long until each collection is searched again. Ends
-        when the server is quiet: its memory is then what it has loaded."""
+        when the server is quiet: its memory is then what it has loaded, without a log of writes
+        that it would read once more."""
         stage = self._stage
+        for name in (SMALL, LARGE):
+            await stage.store.settle(name, deadline=Deadline(_TIMEOUT_S))
         await asyncio.to_thread(stage.server.stop)
         began_s = time.perf_counter()
         found: dict[str, Any] = {}
