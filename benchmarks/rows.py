@@ -75,7 +75,11 @@ class TableEncoder:
         self._next = 0
 
     async def encode_pixels(
-        self, fingerprint: str, pixels: Sequence[NDArray[np.uint8]], deadline: Deadline
+        self,
+        fingerprint: str,
+        pixels: Sequence[NDArray[np.uint8]],
+        deadline: Deadline,
+        interactive: bool,
     ) -> encoder_client.EncodedBatch:
         first, self._next = self._next, self._next + len(pixels)
         items = [self._items[i % len(self._items)] for i in range(first, self._next)]

@@ -110,6 +110,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
         self.open.set()
         self.items: Counter[str] = Counter()
         self.sizes_bytes: list[int] = []
+        self.priorities: set[int] = set()
         self.max_in_flight = 0
         self.in_flight = 0
         self.times_left_s: list[float] = []
@@ -173,6 +174,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
     ) -> pb.EncodeImagesResponse:
         if not 1 <= len(request.images) <= self.max_images:
             raise errors.InvalidInput("images", f"must be 1 to {self.max_images} images")
+        self.priorities.add(request.priority)
         async with self._call(context):
             results = [self._image_result(image) for image in request.images]
         return pb.EncodeImagesResponse(

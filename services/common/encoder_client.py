@@ -178,10 +178,15 @@ class EncoderClient:
         return await self._encode_images(pb.Image.FILE_FIELD_NUMBER, files, request, deadline)
 
     async def encode_pixels(
-        self, pixels: Sequence[npt.NDArray[np.uint8]], deadline: Deadline
+        self,
+        pixels: Sequence[npt.NDArray[np.uint8]],
+        deadline: Deadline,
+        interactive: bool = False,
     ) -> EncodedBatch:
-        """Unit vectors of preprocessed images, each uint8 [S, S, 3], at indexing's priority."""
-        request = pb.EncodeImagesRequest(priority=pb.PRIORITY_BULK)
+        """Unit vectors of preprocessed images, each uint8 [S, S, 3], at indexing's priority unless
+        they are `interactive`: somebody waits for them."""
+        priority = pb.PRIORITY_INTERACTIVE if interactive else pb.PRIORITY_BULK
+        request = pb.EncodeImagesRequest(priority=priority)
         contents = [array.data.cast("B") for array in pixels]
         return await self._encode_images(pb.Image.PIXELS_FIELD_NUMBER, contents, request, deadline)
 

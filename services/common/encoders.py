@@ -77,10 +77,12 @@ class Encoders:
         )
 
     async def encode_pixels(
-        self, fingerprint: str, pixels: Sequence[Any], deadline: Deadline
+        self, fingerprint: str, pixels: Sequence[Any], deadline: Deadline, interactive: bool = False
     ) -> EncodedBatch:
         return await self._encode(
-            fingerprint, lambda client: client.encode_pixels(pixels, deadline), deadline
+            fingerprint,
+            lambda client: client.encode_pixels(pixels, deadline, interactive),
+            deadline,
         )
 
     async def _encode(

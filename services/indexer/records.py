@@ -51,7 +51,7 @@ class Target:
 
     `address` is that of the generation, and empty for whichever serves. Where it `carries`, images
     are rows of another generation, and written only where this one has nothing as new under their
-    ids.
+    ids. Where it `is_interactive`, somebody waits for the few images that there are.
     """
 
     collection: str
@@ -61,6 +61,7 @@ class Target:
     keep_copies: bool = False  # images without an id: one row for each uri
     address: str = ""
     carries: bool = False
+    is_interactive: bool = False
 
     @property
     def place(self) -> str:

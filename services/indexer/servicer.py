@@ -131,7 +131,8 @@ class IndexerServicer(GenerationsServicer):
         left_s: float,
         size_bytes: int,
     ) -> Sequence[pb.Acknowledgement]:
-        target = await self._target(options)
+        is_interactive = len(images) <= bounds.MAX_INTERACTIVE_IMAGES
+        target = replace(await self._target(options), is_interactive=is_interactive)
         sequences: list[int] = []
         ordered: dict[int, pb.Acknowledgement] = {}
         numbered = self._numbered(images, sequences)

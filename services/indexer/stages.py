@@ -37,7 +37,7 @@ class PictureEncoder(Protocol):
     """What streams need of services.common.encoders.Encoders."""
 
     async def encode_pixels(
-        self, fingerprint: str, pixels: Sequence[Pixels], deadline: Deadline
+        self, fingerprint: str, pixels: Sequence[Pixels], deadline: Deadline, interactive: bool
     ) -> encoder_client.EncodedBatch: ...
 
 
@@ -168,7 +168,10 @@ class Stages:
         model = self._target.model
         with self._peers.metrics.encoder_latency_s.time():
             batch = await self._peers.encoder.encode_pixels(
-                model.fingerprint, pixels, Deadline(self._settings.encoder_timeout_s)
+                model.fingerprint,
+                pixels,
+                Deadline(self._settings.encoder_timeout_s),
+                self._target.is_interactive,
             )
         if batch.model_fingerprint != model.fingerprint:
             raise errors.ModelMismatch(

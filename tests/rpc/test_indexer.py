@@ -18,6 +18,7 @@ from PIL import Image as Picture
 from prometheus_client import CollectorRegistry
 
 from glimpse import errors
+from glimpse.encoder.v1 import encoder_pb2
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.indexer.v1 import indexer_pb2_grpc
 from glimpse.pictures.preprocess import decode
@@ -43,6 +44,7 @@ from tests.waiting import until
 
 NAME = "pictures"
 OPTIONS = pb.IndexOptions(collection=NAME, create_collection=True)
+FORCED = pb.IndexOptions(collection=NAME, create_collection=True, force=True)
 T = 20.0
 
 
@@ -295,6 +297,21 @@ async def test_batch_acknowledges_in_the_order_of_the_request(service):
         pb.OUTCOME_FAILED,
         pb.OUTCOME_INDEXED,
     ]
+
+
+async def test_images_of_a_small_batch_pass_those_of_large_ones_and_of_streams(service):
+    async def priorities(count):
+        service.encoder.priorities.clear()
+        images = [image(n) for n in range(count)]
+        request = pb.BatchIndexImagesRequest(options=FORCED, images=images)
+        await service.stub.BatchIndexImages(request, timeout=T)
+        return service.encoder.priorities
+
+    assert await priorities(8) == {encoder_pb2.PRIORITY_INTERACTIVE}
+    assert await priorities(9) == {encoder_pb2.PRIORITY_BULK}
+    service.encoder.priorities.clear()
+    await service.index([image(1)], FORCED)
+    assert service.encoder.priorities == {encoder_pb2.PRIORITY_BULK}
 
 
 @pytest.mark.parametrize("count", [0, 257])

@@ -66,7 +66,7 @@ class Encoder:
         self.refused = set()
         self.cancelled = 0
 
-    async def encode_pixels(self, fingerprint, pixels, deadline):
+    async def encode_pixels(self, fingerprint, pixels, deadline, interactive):
         assert fingerprint == MODEL.fingerprint
         self.batches.append(len(pixels))
         self.in_flight += 1
@@ -347,10 +347,10 @@ async def test_a_slow_earlier_version_does_not_overwrite_a_later_one():
         gate = asyncio.Event()
         plain = world.encoder.encode_pixels
 
-        async def encode(fingerprint, pixels, deadline):
+        async def encode(fingerprint, pixels, deadline, interactive):
             if pixels[0].tobytes() == slow:
                 await gate.wait()
-            return await plain(fingerprint, pixels, deadline)
+            return await plain(fingerprint, pixels, deadline, interactive)
 
         world.encoder.encode_pixels = encode
         task = asyncio.create_task(

@@ -158,7 +158,8 @@ class IndexerServicer:
 
     def BatchIndexImages(self, request, context):
         """BatchIndexImages is IndexImages for a small number of images in one message, with the same statuses. Where too many
-        streams and batches are in progress, it waits, unless that would take longer than its deadline leaves.
+        streams and batches are in progress, it waits, unless that would take longer than its deadline leaves. The images
+        of a batch of up to 8 pass those of streams and larger batches at the encoder, as searched pictures do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
