@@ -26,6 +26,7 @@ class SmallSettings(ServiceSettings):
     listen: HostPort = "127.0.0.1:0"
     metrics_listen: HostPort = "127.0.0.1:0"
     grace_s: float = 0.0
+    max_calls_per_connection: int = 0
 
 
 class SmallService(encoder_pb2_grpc.EncoderServicer, indexer_pb2_grpc.IndexerServicer):

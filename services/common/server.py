@@ -287,6 +287,8 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
+    if settings.max_calls_per_connection:
+        options.append(("grpc.max_concurrent_streams", settings.max_calls_per_connection))
     if settings.max_connection_age_s:
         age_ms = int(settings.max_connection_age_s * 1000)
         options += [

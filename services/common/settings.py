@@ -141,6 +141,15 @@ class ServiceSettings(BaseSettings):
             "a certificate's, else an address; further calls get RESOURCE_EXHAUSTED; 0: any number"
         ),
     )
+    max_calls_per_connection: int = Field(
+        100,
+        ge=0,
+        le=100_000,
+        description=(
+            "calls open at once on one connection; further ones wait at the caller, before they "
+            "are sent; 0: any number"
+        ),
+    )
     max_waiting_bytes: int = Field(
         64 * 2**20,
         ge=0,

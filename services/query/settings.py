@@ -27,6 +27,10 @@ class QuerySettings(PeerSettings):
         le=100_000,
         description="calls worked on at once; further calls wait for a place",
     )
+    # Searches that wait at the caller could not be refused, nor told when to come again.
+    max_calls_per_connection: int = Field(
+        0, ge=0, le=100_000, description="calls open at once on one connection; 0: any number"
+    )
     max_image_bytes: int = Field(
         32 * 2**20, ge=1, le=2**30, description="largest picture file in a query, in bytes"
     )

@@ -242,6 +242,27 @@ async def test_streams_of_one_caller_are_bounded_and_a_cut_one_frees_its_place()
                 assert refused < 1000
 
 
+async def test_calls_past_the_bound_of_a_connection_wait_at_the_caller():
+    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+    async with (
+        small_service(max_calls_per_connection=1) as service,
+        grpc.aio.insecure_channel(service.target, options) as channel,
+        grpc.aio.insecure_channel(service.target, options) as another,
+        grpc.aio.insecure_channel(service.target, options) as third,
+    ):
+        encode = encoder_pb2_grpc.EncoderStub(channel).EncodeTexts
+        await encode(TEXTS, timeout=T)  # by now the connection's settings are known
+        service.open.clear()
+        calls = [encode(TEXTS, timeout=T) for _ in range(3)]
+        calls.append(encoder_pb2_grpc.EncoderStub(another).EncodeTexts(TEXTS, timeout=T))
+        await until(lambda: service.entered == 3)
+        await encoder_pb2_grpc.EncoderStub(third).GetModel(encoder_pb2.GetModelRequest())
+        assert service.entered == 3
+        service.open.set()
+        await asyncio.gather(*calls)
+        assert service.entered == 5
+
+
 async def test_callers_that_have_gone_leave_nothing_behind():
     admission = Admission(max_in_flight_per_caller=1)
     for number in range(100):
