@@ -120,6 +120,11 @@ def _stream_of(image: Callable[[int], indexer_pb2.Image]) -> Make:
     return make
 
 
+def _small_image(number: int) -> indexer_pb2.Image:
+    content = picture(8 + number % 64, 8 + number // 64)
+    return indexer_pb2.Image(sequence=number, id=f"small/{number}", content=content)
+
+
 def _wrong_image(number: int) -> indexer_pb2.Image:
     return indexer_pb2.Image(sequence=number, id="no id!", content=b"no picture")
 
@@ -304,6 +309,7 @@ _ATTACKS: dict[str, Make] = {
     "indexer.BatchIndexImages:256-small-pictures": _index_small,
     "indexer.BatchIndexImages:256-images-with-1,000-keys": _index_metadata(1_000),
     "indexer.BatchIndexImages:256-images-with-1,500-keys": _index_metadata(1_500),
+    "indexer.IndexImages:2,000-small-pictures": _stream_of(_small_image),
     "indexer.IndexImages:2,000-wrong-images": _stream_of(_wrong_image),
     "indexer.IndexImages:2,000-images-with-1,000-keys": _stream_of(_image_of_metadata),
     "indexer.ImportImages:1,000-rows": _import_rows('{"n": 7}'),

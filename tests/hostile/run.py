@@ -44,6 +44,7 @@ _FULL_LOAD = (
     "encoder.EncodeTexts:256-short-texts",
     "encoder.EncodeTexts:256-long-texts",
     "indexer.BatchIndexImages:256-small-pictures",
+    "indexer.IndexImages:2,000-small-pictures",
     "query.BatchSearch:256-sums-of-16-texts",
 )
 """Large calls such as the well-behaved make as well. For each size of a batch that an encoder sees
