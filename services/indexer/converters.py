@@ -7,8 +7,6 @@ import math
 from dataclasses import replace
 from typing import Any, get_args
 
-from google.protobuf import struct_pb2
-
 from glimpse.errors import InvalidInput, as_value
 from glimpse.indexer.v1 import indexer_pb2 as pb
 from glimpse.results import Outcome
@@ -17,6 +15,7 @@ from services.common.json_values import write_object
 from services.common.message_fields import Content, parse, take_apart
 from services.indexer.bounds import MetadataBudget
 from services.indexer.records import GenerationInfo, Image, ImageResult, ListedCollection
+from services.indexer.struct_values import object_of
 from services.vectors.bounds import LARGE_FIELDS
 from services.vectors.metadata import Metadata
 from services.vectors.records import CollectionInfo, IndexKind, Metric
@@ -40,8 +39,6 @@ _INDEX_KIND_VALUES = {
     kind: pb.IndexKind.Name(value).replace("INDEX_KIND_UNSPECIFIED", "INDEX_KIND_AUTO")
     for value, kind in _INDEX_KINDS.items()
 }
-# Past it a double does not hold every whole number any more.
-_MAX_WHOLE_NUMBER = 2**53
 
 
 def batch(request: bytes) -> tuple[pb.IndexOptions, list[memoryview]]:
@@ -93,8 +90,7 @@ def metadata(struct: Content) -> dict[str, Any]:
 
     Raises InvalidInput past 16 KiB.
     """
-    budget = MetadataBudget(len(struct))
-    return _object(parse(struct_pb2.Struct, bytes(struct), "image.metadata"), budget)
+    return object_of(struct, MetadataBudget(len(struct)), "image.metadata")
 
 
 def acknowledgement(record: ImageResult, sequence: int | None = None) -> pb.Acknowledgement:
@@ -173,37 +169,3 @@ def packed_image(identity: str, fields: dict[str, Any]) -> bytes:
     if "vector" in fields:
         message.packed_vector = fields["vector"].astype("<f4", copy=False).tobytes()
     return message.SerializeToString()
-
-
-# Bytes of JSON are counted as of `{"key": value, "key": [value, value]}`, each value with the comma
-# and the space behind it; what the last of a row saves, its two brackets take.
-
-
-def _object(struct: struct_pb2.Struct, budget: MetadataBudget) -> dict[str, Any]:
-    found = {}
-    for key, value in struct.fields.items():
-        budget.spend(len(key) + 4)
-        found[key] = _value(value, budget)
-    return found
-
-
-def _value(value: struct_pb2.Value, budget: MetadataBudget) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        budget.spend(3)
-        number = value.number_value
-        whole = number.is_integer() and abs(number) <= _MAX_WHOLE_NUMBER
-        return int(number) if whole else number
-    if kind == "string_value":
-        text = value.string_value
-        budget.spend(len(text) + 4)
-        return text
-    if kind == "struct_value":
-        budget.spend(2 if value.struct_value.fields else 4)
-        return _object(value.struct_value, budget)
-    if kind == "list_value":
-        values = value.list_value.values
-        budget.spend(2 if values else 4)
-        return [_value(item, budget) for item in values]
-    budget.spend(6)
-    return value.bool_value if kind == "bool_value" else None

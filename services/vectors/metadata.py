@@ -78,7 +78,8 @@ def _check(value: Any, field: str, depth: int) -> None:
         for key in value if isinstance(value, dict) else ():
             if not isinstance(key, str):
                 raise InvalidInput(field, f"keys must be text; one is {key!r}")
-            check_unicode(field, key)
+            if not key.isascii():
+                check_unicode(field, key)
         for item in value.values() if isinstance(value, dict) else value:
             # 16 KiB hold up to 8,000 values, and a call for each takes longer than these looks.
             kind = type(item)
