@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor
 
+from services.common.memory import HEAP
 from services.common.message_fields import check_fields, parsed
 
 _LARGE_BYTES = 2**20
@@ -38,6 +39,7 @@ def parser_of(handler: Any, method: str) -> Parser:
 
     async def parser(content: bytes) -> Any:
         if len(content) > _LARGE_BYTES:
+            HEAP.note()
             await asyncio.sleep(0)  # copying it has taken long enough: others go first
         if parses_itself:
             return content

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.robustness.fuzz import Victim
 
 SETTLE_LOOKS = 64
-"""Services look for free memory every five seconds."""
+"""Services look for free memory every five seconds, from ten seconds after a large message on."""
 
 _LOOK_S = 0.25
 

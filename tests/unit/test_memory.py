@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
+import grpc
 import pytest
+
+from services.common import codec, memory
 
 # Blocks of megabytes, as of messages, that threads take and free, all but their first: free memory
 # at the end of each thread's heap, if it has one. Prints the growth that is left, in MiB.
@@ -31,6 +35,26 @@ for _ in range(4):
 memory.give_back()
 print(resident_mib() - before_mib)
 """
+
+
+def test_memory_is_kept_while_large_blocks_are_used():
+    reuse = memory.Reuse()
+    assert reuse.is_over(time.monotonic())
+    reuse.note()
+    noted_s = time.monotonic()
+    assert not reuse.is_over(noted_s + 9)
+    assert reuse.is_over(noted_s + 11)
+
+
+async def test_a_large_message_counts_as_a_large_block(monkeypatch):
+    used = memory.Reuse()
+    monkeypatch.setattr(codec, "HEAP", used)
+    handler = grpc.unary_unary_rpc_method_handler(None, request_deserializer=len)
+    parse = codec.parser_of(handler, "/glimpse.test.Test/Test")
+    assert await parse(bytes(2**20)) == 2**20
+    assert used.is_over(time.monotonic())
+    assert await parse(bytes(2**20 + 1)) == 2**20 + 1
+    assert not used.is_over(time.monotonic())
 
 
 @pytest.mark.skipif(not hasattr(os, "confstr") or sys.platform != "linux", reason="glibc's matter")
