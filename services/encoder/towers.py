@@ -48,7 +48,7 @@ class TextTower:
         self._device, self.context_length = weights.device, shape.context_length
         self._reads_highest, self.is_causal = shape.text_pooling == "highest", shape.causal
         self._head_width = shape.text.head_width
-        self._embeddings = weights.one("token_embedding.weight")  # [vocabulary, W]
+        self._embeddings = weights.table("token_embedding.weight")  # [vocabulary, W]
         self._positions = weights.one("positional_embedding")  # [context, W]
         self._blocks = Blocks(weights, "transformer", shape.text)
         self._ln_final = weights.norm("ln_final", shape.text.epsilon)

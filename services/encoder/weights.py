@@ -108,6 +108,18 @@ class Weights:
         exact = self.exact(name)
         return (exact if scale == 1 else exact * scale).to(self.dtype)
 
+    def table(self, name: str) -> Tensor:
+        """What rows are picked out of; in int8 in fp16, as published models have it: of a text
+        tower's numbers that is a third."""
+        if not self._is_int8:
+            return self.one(name)
+        table = self._finite(name).to(torch.float16, copy=True)
+        if not table.isfinite().all():
+            return self.one(name)
+        if self._made is not None:
+            self._made[name] = table
+        return table
+
     def norm(self, name: str, epsilon: float, behind: Int8Tensors | None = None) -> Operation:
         """A layer norm over the last dimension, for the layer that alone takes what it gives."""
         weight, bias = self.one(f"{name}.weight"), self.one(f"{name}.bias")

@@ -30,8 +30,9 @@ from services.encoder.main import load_model
 from services.encoder.model import ClipModel
 from services.encoder.precisions import check_agreement
 from services.encoder.settings import EncoderSettings
+from services.encoder.weights import Weights
 from tests import photographs
-from tests.clip_models import TINY_RESNET, VIT_B_32, read, saved
+from tests.clip_models import TINY, TINY_RESNET, VIT_B_32, read, saved
 
 # What the processor says it has, and by that the bits that an int8 layer's activations get. Eight
 # bits can be computed everywhere, but without the instructions pairs of products are added in 16
@@ -294,3 +295,14 @@ def test_auto_is_the_fastest_that_agrees_and_says_why(
     assert (model.precision, agreement is None) == (precision, precision != "int8")
     (line,) = caplog.messages
     assert why in line
+
+
+def test_a_table_of_tokens_is_in_fp16_unless_that_cannot_hold_it(tmp_path) -> None:
+    checkpoint, name = read(saved(tmp_path / "tiny.pt", **TINY)), "token_embedding.weight"
+    large = replace(
+        checkpoint, weights={**checkpoint.weights, name: checkpoint.weights[name] * 1e7}
+    )
+    cpu = torch.device("cpu")
+    assert Weights(checkpoint, cpu, "int8").table(name).dtype == torch.float16
+    assert Weights(checkpoint, cpu, "fp32").table(name).dtype == torch.float32
+    assert torch.equal(Weights(large, cpu, "int8").table(name), large.weights[name])
