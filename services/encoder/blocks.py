@@ -96,8 +96,9 @@ class PackedRows:
         if self._places is not None:
             table = qkv.new_zeros(self._count * self._longest, qkv.shape[1])
             qkv = table.index_copy_(0, self._places, qkv)
-        q, k, v = qkv.view(self._count, self._longest, 3, -1, self._head_width).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        table = qkv.view(self._count, self._longest, 3, -1, self._head_width)
+        q, k, v = table.permute(2, 0, 3, 1, 4).unbind()
+        return q, k, v
 
     def join(self, attended: Tensor) -> Tensor:
         """[N, heads, L, head width] -> [T, W]."""

@@ -98,13 +98,14 @@ class Int8Product:
 
     def __init__(self, rounded: Tensor, scale: Tensor) -> None:
         """W ÷ its scale: int8 [out, in], float32 [out]."""
+        self._product = torch.ops.onednn.qlinear_pointwise.default
         self._scale = scale
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zero_points = torch.zeros(len(rounded), dtype=torch.int64)  # W has none
 
     def __call__(self, x: Tensor, zero_point: int) -> Tensor:
         """(x - zero_point) W': uint8 [T, in] -> float32 [T, out]."""
-        return torch.ops.onednn.qlinear_pointwise(
+        return self._product(
             x,
             1.0,
             zero_point,

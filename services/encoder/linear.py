@@ -59,6 +59,8 @@ class PackedLinear:
         activation: FoldedActivation = NO_ACTIVATION,
     ) -> None:
         """Weight [out, in] and bias [out], of a dtype for which this is possible."""
+        operation = torch.ops.mkldnn._linear_pointwise
+        self._product, self._sum = operation.default, operation.binary
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _USUAL_ROWS)
         self._bias = bias
         name, formula = activation.in_onednn
@@ -72,10 +74,9 @@ class PackedLinear:
         return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     def __call__(self, x: Tensor, onto: Tensor | None = None, /) -> Tensor:
-        product = torch.ops.mkldnn._linear_pointwise
         if onto is None:
-            return product(x, self._weight, self._bias, *self._behind)
-        return product.binary(x, onto, self._weight, self._bias, "add")
+            return self._product(x, self._weight, self._bias, *self._behind)
+        return self._sum(x, onto, self._weight, self._bias, "add")
 
 
 class FloatLinear:
