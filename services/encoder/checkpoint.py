@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
@@ -56,16 +57,18 @@ class Checkpoint:
         return f"{weights}/{self.shape.digest(self.vocabulary)}"
 
 
-def read(weights: WeightsFile, activation: Activation | None = None) -> Checkpoint:
+def read(
+    weights: WeightsFile, activation: Activation | None = None, digest: Future[str] | None = None
+) -> Checkpoint:
     """Read a bare file in openai/CLIP's format, or a folder of Hugging Face or OpenCLIP.
 
-    `activation` is what the operator says of a file that does not say it itself. Raises
-    CheckpointError for what is not there, is damaged, is not the expected file, is no such model,
-    or does not say which one it is.
+    `activation` is what the operator says of a file that does not say it itself; `digest`, its
+    SHA-256 where somebody computes that. Raises CheckpointError for what is not there, is damaged,
+    is not the expected file, is no such model, or does not say which one it is.
     """
     path = weights.path
     try:
-        return _folder(weights, activation) if path.is_dir() else _file(weights, activation)
+        return _folder(weights, activation) if path.is_dir() else _file(weights, activation, digest)
     except OSError as error:
         raise CheckpointError(f"{error.filename or path}: {error.strerror or error}") from error
     except KeyError as error:
@@ -83,8 +86,11 @@ def read(weights: WeightsFile, activation: Activation | None = None) -> Checkpoi
         raise CheckpointError(f"{path}: {_one_line(error)}") from error
 
 
-def _file(weights: WeightsFile, activation: Activation | None) -> Checkpoint:
-    path, sha256 = weights.path, sha256_of(weights.path)
+def _file(
+    weights: WeightsFile, activation: Activation | None, digest: Future[str] | None
+) -> Checkpoint:
+    path = weights.path
+    sha256 = digest.result() if digest else sha256_of(path)
     if weights.sha256 not in (None, sha256):
         raise CheckpointError(
             f"{path}: SHA-256 is {sha256}, expected {weights.sha256} for {weights.name}; "

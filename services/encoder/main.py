@@ -7,6 +7,8 @@ import logging
 import threading
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -14,6 +16,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from glimpse.encoder.v1 import encoder_pb2 as pb
 from glimpse.encoder.v1 import encoder_pb2_grpc
+from glimpse.files import sha256_of
 from glimpse.pictures.preprocessing import PREPROCESSING_VERSION
 from services.common.deadline import Deadline
 from services.common.server import Server, StartFailure, run_service
@@ -53,12 +56,13 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         weights = locate(settings.model, settings.cache_dir, settings.weights_url)
     except DownloadError as error:
         raise StartFailure(f"ENCODER_MODEL: {error}") from error
+    digest = _digest_meanwhile(weights.path)
     # Not at the top: torch takes seconds to import, and --help and health need not wait for it.
     from services.encoder import checkpoint, precisions
     from services.encoder.hardware import DeviceUnusable, PrecisionUnusable
 
     try:
-        read = checkpoint.read(weights, settings.activation or None)
+        read = checkpoint.read(weights, settings.activation or None, digest)
         model, agreement = precisions.load(read, settings)
         _check_vectors(model)
     except FloatingPointError as error:
@@ -92,6 +96,16 @@ def load_model(settings: EncoderSettings) -> tuple[ClipModel, pb.Model]:
         prompt_template=read.prompt_template,
     )
     return model, description
+
+
+def _digest_meanwhile(path: Path) -> Future[str] | None:
+    """The SHA-256 of a file, computed while torch is imported; a folder's file is not known yet."""
+    if not path.is_file():
+        return None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="encoder-digest")
+    digest = pool.submit(sha256_of, path)
+    pool.shutdown(wait=False)
+    return digest
 
 
 def _is_devices(error: Exception) -> bool:
