@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
-from benchmarks import machine, stacks
+from benchmarks import machine, reading, stacks
 from benchmarks.generator import Generator, Job
 from benchmarks.mixed import Mixed
 from benchmarks.recall import neighbours_kept
@@ -43,7 +44,13 @@ class InProcess:
 
     def __init__(self, weights: Path, seconds: float, precision: Precision) -> None:
         read = checkpoint.read(WeightsFile("random", weights), "quick_gelu")
-        self.model = in_int8(read)[0] if precision == "int8" else ClipModel(read, "cpu", precision)
+        self._text_bytes = 0  # of weights that a text reads; only known in int8
+        if precision == "int8":
+            made: dict[str, Tensor] = {}
+            self.model, _ = in_int8(read, made=made)
+            self._text_bytes = reading.text_bytes(read, made)
+        else:
+            self.model = ClipModel(read, "cpu", precision)
         self._seconds = seconds
         pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, 224, 224, 3), dtype=np.uint8)
         self._pixels = list(pixels)
@@ -56,7 +63,14 @@ class InProcess:
 
     def texts_per_s(self) -> float:
         """One at a time, its tokens included, as a single caller would have it."""
-        return rate(lambda: self.model.encode_texts([next(self._texts)]), self._seconds)
+        return rate(self._encode_text, self._seconds)
+
+    def beside_reading(self, rounds: int) -> list[Figure]:
+        """One text, in int8, beside the least that it can take."""
+        return reading.figures(rounds, self._seconds, self._encode_text, self._text_bytes)
+
+    def _encode_text(self) -> object:
+        return self.model.encode_texts([next(self._texts)])
 
 
 def rate(action: Callable[[], object], seconds: float) -> float:
@@ -103,6 +117,7 @@ def measure(options: argparse.Namespace, weights: Path) -> Report:
             rates["tutorial_texts_per_s"],
             Bar("at least", 9),
         ),
+        *ours["int8"].beside_reading(options.rounds),
     ]
     report.details = {"precision": fastest, "neighbours_kept": kept, **rates}
     say(f"Through gRPC, in {fastest} ...")
