@@ -1,10 +1,12 @@
 # The encoder: CUDA torch from the package index, the code, the bundled model; also fetches weights.
 # Build in the repository's root: docker build -f deploy/docker/encoder.Dockerfile -t glimpse-encoder:0.1.0 .
+# For nodes without a GPU, with --build-arg UV_TORCH_BACKEND=cpu: uv then takes PyTorch's own CPU build.
 # The base image is a tag here; give it with its digest where images are made to be deployed.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+ARG UV_TORCH_BACKEND
 RUN python -m pip install --no-cache-dir uv==0.13.8 \
     && python -m venv --without-pip /opt/glimpse
 # Dependencies first: they change less often than the code.
