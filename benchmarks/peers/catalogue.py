@@ -93,6 +93,7 @@ class Peer:
 def environments(models: Sequence[Model]) -> dict[str, Environment]:
     """By name; those later in order use what those before have prepared."""
     exported = tuple((str(model.weights), str(model.folder)) for model in models)
+    folders = tuple((folder,) for _, folder in exported)
     return {
         environment.name: environment
         for environment in (
@@ -107,19 +108,25 @@ def environments(models: Sequence[Model]) -> dict[str, Environment]:
                 "transformers",
                 (
                     "torch",
-                    "transformers==5.23.0",
+                    "transformers",
                     "fastapi==0.165.0",
                     "uvicorn==0.54.0",
                     *_TOKENIZER,
                 ),
             ),
-            Environment("onnxruntime", ("onnxruntime==1.31.1", *_TOKENIZER), _NO_TORCH),
+            Environment(
+                "onnxruntime",
+                ("onnxruntime==1.31.1", "onnx==1.23.2", *_TOKENIZER),
+                _NO_TORCH,
+                prepare="benchmarks.peers.onnx_runtime",
+                prepared=folders,
+            ),
             Environment(
                 "openvino",
                 ("openvino==2026.4.1", "nncf==3.4.0", *_TOKENIZER),
                 _NO_TORCH,
                 prepare="benchmarks.peers.open_vino",
-                prepared=tuple((folder,) for _, folder in exported),
+                prepared=folders,
             ),
         )
     }
@@ -137,16 +144,28 @@ def _batches(model: Model, threads: int) -> Backend:
     return Batches(model.weights, threads)
 
 
+def _compiled(precision: str) -> Callable[[Model, int], Backend]:
+    def load(model: Model, threads: int) -> Backend:
+        from benchmarks.peers.torch_clip import Compiled
+
+        return Compiled(model.weights, threads, precision)
+
+    return load
+
+
 def _transformers(model: Model, threads: int) -> Backend:
     from benchmarks.peers.transformers_service import TransformersService
 
     return TransformersService(threads)
 
 
-def _onnx_runtime(model: Model, threads: int) -> Backend:
-    from benchmarks.peers.onnx_runtime import OnnxRuntime
+def _onnx_runtime(precision: str) -> Callable[[Model, int], Backend]:
+    def load(model: Model, threads: int) -> Backend:
+        from benchmarks.peers.onnx_runtime import OnnxRuntime
 
-    return OnnxRuntime(model.folder, threads)
+        return OnnxRuntime(model.folder, threads, precision)
+
+    return load
 
 
 def _open_vino(precision: str) -> Callable[[Model, int], Backend]:
@@ -183,7 +202,10 @@ PEERS = {
             _transformers,
             takes_any=False,
         ),
-        Peer("onnxruntime", "ONNX Runtime in batches of 32, fp32", "onnxruntime", _onnx_runtime),
+        Peer("compile-fp32", "torch.compile of openai/CLIP, fp32", "clip", _compiled("fp32")),
+        Peer("compile-bf16", "torch.compile of openai/CLIP, bf16", "clip", _compiled("bf16")),
+        Peer("onnxruntime-fp32", "ONNX Runtime, fp32", "onnxruntime", _onnx_runtime("fp32")),
+        Peer("onnxruntime-int8", "ONNX Runtime, int8", "onnxruntime", _onnx_runtime("int8")),
         Peer("openvino-fp32", "OpenVINO in batches of 32, fp32", "openvino", _open_vino("fp32")),
         Peer("openvino-bf16", "OpenVINO in batches of 32, bf16", "openvino", _open_vino("bf16")),
         Peer("openvino-int8", "OpenVINO, int8 by NNCF", "openvino", _open_vino("int8")),

@@ -1,22 +1,18 @@
 """`make bench-peers`: the same images and texts through the alternatives to glimpse.
 
 Random weights in the shape of ViT-B/32, the same number of threads for all, everything loaded, then
-measured in turn, again and again: the machine's moods hit all alike. What cannot be installed or
-does not run appears with the reason.
+measured in turn, again and again: the machine's moods hit all alike. What cannot be installed,
+does not run, or takes too long on this processor appears with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,13 +20,13 @@ from benchmarks import machine, recall, stacks
 from benchmarks.peers.catalogue import (
     BUNDLED,
     PEERS,
-    ROOT,
     Environment,
     Model,
     Peer,
     environments,
     random_model,
 )
+from benchmarks.peers.loaded import Loaded
 from benchmarks.report import Figure, Report, Spread, percentile, shown
 from benchmarks.weights import random_vit_b_32
 from demo.evaluate import queries
@@ -74,67 +70,6 @@ class Measured:
         """Of fp32's neighbours, as far as that was measured."""
         kept = self.median("kept")
         return kept is None or kept >= _MIN_KEPT
-
-
-class Loaded:
-    """A peer's process. Raises RuntimeError, with what it wrote last, wherever it ends early."""
-
-    def __init__(self, peer: Peer, python: Path, model: Model, threads: int) -> None:
-        self._log = (stacks.OUTPUT / f"peer-{peer.name}.log").open("w+", encoding="utf-8")
-        started_s = time.perf_counter()
-        self._process = subprocess.Popen(
-            [
-                *(python, "-m", "benchmarks.peers.worker", peer.name),
-                *map(str, (model.weights, model.folder, model.image_size, threads)),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-        try:
-            ready = self._answer()
-        except BaseException:  # an interrupt, too: nobody else would end it
-            self.close()
-            raise
-        self.start_s: float = ready["start_s"] or time.perf_counter() - started_s
-        self._pid: int = ready["pid"]
-
-    def run(self, what: str, seconds: float) -> dict[str, Any]:
-        return self._ask({"what": what, "seconds": seconds})
-
-    def encode_all(self, folder: Path) -> None:
-        """As Worker.encode_all."""
-        self._ask({"what": "all", "folder": str(folder)})
-
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def peak_rss_mb(self) -> float:
-        return stacks.peak_rss_mb(self._pid)
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._log.close()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if line:
-            return json.loads(line)
-        self._process.wait()
-        self._log.seek(0)
-        said = self._log.read().strip().splitlines()
-        raise RuntimeError(
-            said[-1].removeprefix("RuntimeError: ") if said else "it ended without a word"
-        )
 
 
 def measure(options: argparse.Namespace, weights: Path) -> dict[str, Measured]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 600.0  # a first start makes int8, which on a busy machine takes minutes
+_STOP_TIMEOUT_S = 20.0
 _LOOK_S = 0.02
+_PR_SET_PDEATHSIG = 1  # Linux' prctl.h
 
 
 class ServerProcess:
@@ -27,6 +32,7 @@ class ServerProcess:
             [sys.executable, *arguments],
             env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
+            preexec_fn=end_with_starter,
         )
         try:
             while not is_ready():
@@ -43,8 +49,22 @@ class ServerProcess:
         self.pid = self._process.pid
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        end(self._process)
+
+
+def end_with_starter() -> None:
+    """As preexec_fn of a process: it gets SIGTERM when its starter is gone, killed included."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Ends the process, which gets a while for what it has started itself."""
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:

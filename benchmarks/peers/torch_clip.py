@@ -1,4 +1,5 @@
-"""Peers that are openai/CLIP in this process: the tutorial's loop, and batches; exports it, too."""
+"""Peers that are openai/CLIP in this process: the tutorial's loop, batches, and those compiled;
+exports it, too."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import tutorial
@@ -55,6 +58,34 @@ class Batches(Backend):
     def encode_texts(self, texts: Sequence[str]) -> Any:
         with torch.no_grad():
             return self._texts(torch.from_numpy(tokenize(texts)))
+
+
+class Compiled(Batches):
+    """Batches by programs that torch's inductor makes, one for each size of a call; it needs a C++
+    compiler. `precision` is fp32 or bf16."""
+
+    def __init__(self, weights: Path, threads: int, precision: str) -> None:
+        import torch._inductor.config as inductor
+
+        super().__init__(weights, threads)
+        inductor.freezing = True  # weights are constants, and packed
+        self._cast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+        self._compiled = [
+            torch.compile(tower.eval(), dynamic=False) for tower in (self._images, self._texts)
+        ]
+        self.encode_texts(["one alone"])  # those of a whole call the worker has compiled
+
+    def encode_images(self, pixels: Pixels) -> Any:
+        with torch.no_grad(), self._cast:
+            return self._compiled[0](torch.from_numpy(pixels))
+
+    def encode_texts(self, texts: Sequence[str]) -> Any:
+        with torch.no_grad(), self._cast:
+            return self._compiled[1](torch.from_numpy(tokenize(texts)))
+
+    def vectors(self, answer: Any) -> NDArray[np.float32]:
+        found = answer.float()  # in bf16, lengths are off by thousandths
+        return (found / found.norm(dim=-1, keepdim=True)).numpy()
 
 
 class ImageTower(torch.nn.Module):

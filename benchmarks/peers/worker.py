@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -115,6 +116,7 @@ def _lines() -> Iterator[str]:
 
 def main() -> None:
     """Loads the peer named on the command line, and serves jobs until standard input ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what the peer has started ends, too
     name, weights, folder, image_size, threads = sys.argv[1:]
     output = sys.stdout
     sys.stdout = sys.stderr  # some packages print
