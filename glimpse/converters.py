@@ -254,6 +254,7 @@ def collection(message: indexer_pb2.Collection) -> Collection:
         indexed_rows=message.indexed_rows,
         pending_rows=message.pending_rows,
         index_left_s=message.index_left_ms / 1000 or None,
+        described_at_ms=message.described_at_ms,
     )
 
 

@@ -145,7 +145,8 @@ class Collection:
 
     Of its `rows`, searches find `indexed_rows` through the index; of `pending_rows` it is being
     built, or built anew, which takes about another `index_left_s` seconds, where that is known.
-    In a list, one that cannot be described has its name and the `error` only.
+    In a list, one that cannot be described has its name and the `error` only. `described_at_ms`:
+    when this was said, by the indexer's clock, as the `indexed_at_ms` of images.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Collection:
     indexed_rows: int = 0
     pending_rows: int = 0
     index_left_s: float | None = None
+    described_at_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

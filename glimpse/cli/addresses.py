@@ -134,18 +134,24 @@ def _is_alive(pid: int) -> bool:
 
 
 def connect(
-    query: str | None, indexer: str | None, data: Path | None, timeout_s: float = 10.0
+    query: str | None,
+    indexer: str | None,
+    data: Path | None,
+    timeout_s: float = 10.0,
+    patience_s: float = 0.0,
 ) -> Client:
     """A client for the services; what is told goes before what was written down.
 
-    "" stands for a service that is not going to be called.
+    "" stands for a service that is not going to be called. The indexer is asked again for
+    `patience_s` while it is away.
     """
     with _silent_grpc():
-        from glimpse.client import Client  # gRPC is loaded when a call is made, not for a help text
+        # gRPC is loaded when a call is made, not for a help text.
+        from glimpse.cli.patience import PatientClient
 
     known = find(data) if query is None or indexer is None else {}
     told = protection.chosen()
-    return Client(
+    client = PatientClient(
         query or known.get("query", DEFAULT_QUERY),
         indexer or known.get("indexer", DEFAULT_INDEXER),
         timeout_s=timeout_s,
@@ -154,6 +160,8 @@ def connect(
         tls_key=told.tls_key,
         token=told.token,
     )
+    client.patience_s = patience_s
+    return client
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Brings one generation of a collection in step with another, by comparing what both have.
 
-There is no state of it but what the generations hold: whoever ends in between, another run does
-what is left. Decision 0049 says why that loses nothing.
+What it has done is in the generations: whoever ends in between, another run does what is left.
+Decision 0049 says why that loses nothing.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TypeVar
 
+from glimpse.cli.backup.ahead import made_ahead
 from glimpse.cli.console import CommandError
 from glimpse.cli.progress import Counter
 from glimpse.errors import FailedPrecondition, GlimpseError, Unavailable, UnreadableFile
@@ -23,8 +25,11 @@ from glimpse.uris import path_of
 if TYPE_CHECKING:
     from glimpse.client import Client
 
+Item = TypeVar("Item")
+
 _FIELDS = ("uri", "metadata", "content_sha256", "indexed_at_ms")
 _LIST_TIMEOUT_S = 60.0  # of one page
+_PAGE_ROWS = 10_000  # as many as the service gives at once
 _AT_ONCE = 500  # ids that are looked at, or deleted, in one call
 _MANY = 2_000  # images that cannot be carried over while callers wait
 
@@ -46,25 +51,17 @@ class StoredFile(ImageFile):
 class Pass:
     """What one comparison has found and done."""
 
-    begun_s: float = field(default_factory=time.monotonic)
-    compared: int = 0
+    begun_ms: int  # by the indexer's clock, as the rows' times are
     carried: int = 0
     deleted: int = 0
     seconds: float = 0.0
-    is_whole: bool = True  # False: something is left, be it that it was newer here
+    is_whole: bool = True  # False: something is left, and the next pass has to look at everything
     unreadable: dict[str, str] = field(default_factory=dict)  # by id, why it could not be carried
+    leaving: list[StoredImage] = field(default_factory=list)  # of the target: newer, or alone there
 
     @property
     def changes(self) -> int:
         return self.carried + self.deleted
-
-
-@dataclass
-class _Leaving:
-    """Ids of the target that are to go: those that only it has, and those that it has newer."""
-
-    alone: list[str] = field(default_factory=list)
-    newer: list[str] = field(default_factory=list)
 
 
 class Carrier:
@@ -83,28 +80,44 @@ class Carrier:
 
         Raises GlimpseError and CommandError, after which another run goes on.
         """
-        done, leaving = Pass(), _Leaving()
-        self._carry(self._missing(done, leaving, 0), done, Counter(label, total, "images"))
-        self._take_away(leaving, done)
-        done.seconds = time.monotonic() - done.begun_s
+        done, begun_s = self._begun(), time.monotonic()
+        self._carry(self._missing(done, 0, ()), done, Counter(label, total, "images"))
+        if replaced := self._take_away(done, replaces=True):
+            files = list(self._files(replaced, done))
+            self._carry(files, done, Counter("carrying back", len(files), "images"), len(files))
+        done.seconds = time.monotonic() - begun_s
         return done
 
-    def run_since(self, since_ms: int) -> Pass:
-        """A pass that looks at rows which are not older than that, right behind a whole one, and
-        waits for nothing but them; `is_whole` unless these are too many for that.
+    def run_since(
+        self, since_ms: int, again: Collection[str] = (), *, callers_wait: bool = False
+    ) -> Pass:
+        """A pass that looks only at rows which are not older than that, in either generation, and
+        at those of the ids `again`: the target then holds what the source did when it began, if it
+        held before what the source did a while after that time.
 
-        What it finds in the target alone was written by nobody who lives: by an indexer, say, that
-        was killed, and Milvus did it late.
+        A few rows are not waited for until they are fast to search. Not `is_whole` if there are too
+        many while `callers_wait`, or the target has newer ones: what is copied is never older than
+        `since_ms`, so that another such pass sees what this one may leave, if it is killed. What it
+        finds in the target alone was written by nobody who lives: by an indexer, say, that was
+        killed, and Milvus did it late.
         """
-        done, leaving = Pass(), _Leaving()
-        few = list(islice(self._missing(done, leaving, since_ms), _MANY))
-        done.is_whole = len(few) < _MANY
-        if done.is_whole:
-            if few:
-                self._carry(few, done, Counter("what came last", len(few), "images"), len(few))
-            self._take_away(leaving, done)
-        done.seconds = time.monotonic() - done.begun_s
+        done, begun_s = self._begun(), time.monotonic()
+        done.deleted += self._delete_absent(sorted(again))  # copied by a pass that was killed
+        missing = self._missing(done, since_ms, again)
+        few = list(islice(missing, _MANY))
+        count = None if len(few) == _MANY else len(few)
+        if count is None and callers_wait:
+            done.is_whole = False
+            return done
+        if few:
+            counter = Counter("catching up", count, "images")
+            self._carry(chain(few, missing), done, counter, count)
+        done.is_whole = not self._take_away(done, replaces=False)
+        done.seconds = time.monotonic() - begun_s
         return done
+
+    def _begun(self) -> Pass:
+        return Pass(self._client.get_collection(self._source, exact=False).described_at_ms)
 
     def _carry(
         self,
@@ -136,14 +149,25 @@ class Carrier:
                     arrived = []
         done.deleted += self._delete_absent(arrived)
 
-    def _take_away(self, leaving: _Leaving, done: Pass) -> None:
-        if not leaving.alone and not leaving.newer:
-            return
+    def _take_away(self, done: Pass, *, replaces: bool) -> list[StoredImage]:
+        """Deletes from the target what only it has, and, if it `replaces` it, what it has newer;
+        returns what the source has in place of the latter."""
+        if not done.leaving:
+            return []
         self._check_target_idle()
-        done.deleted += self._delete_absent(leaving.alone)
-        if leaving.newer:
-            done.deleted += self._client.delete(self._target, ids=leaving.newer)
-            done.is_whole = False
+        replaced: list[StoredImage] = []
+        for some in _parts(done.leaving):
+            there = {each.id: each for each in self._listed(self._source, [row.id for row in some])}
+            gone = [row.id for row in some if row.id not in there]
+            newer = [
+                row.id
+                for row in some
+                if row.id in there and there[row.id].indexed_at_ms < row.indexed_at_ms
+            ]
+            if ids := gone + newer if replaces else gone:
+                done.deleted += self._client.delete(self._target, ids=ids)
+            replaced += [there[identity] for identity in newer]
+        return replaced
 
     def _check_target_idle(self) -> None:
         """Raises CommandError if the target serves by now: what only it has may be a caller's."""
@@ -152,24 +176,51 @@ class Carrier:
             if each.serving and each.number == int(number):
                 raise CommandError(f"somebody else has {self._target} serve meanwhile")
 
-    def _missing(self, done: Pass, leaving: _Leaving, since_ms: int) -> Iterator[StoredFile]:
-        """Files of the rows that the target lacks, or has an older one of."""
-        sources, targets = (self._rows(each, since_ms) for each in (self._source, self._target))
-        for row, there in differences(sources, targets):
-            done.compared += 1
-            if row is not None and (there is None or there.indexed_at_ms < row.indexed_at_ms):
-                try:
-                    yield file_of(row)
-                except UnreadableFile as error:
-                    done.unreadable[row.id] = str(error)
-            elif there is not None:
-                (leaving.alone if row is None else leaving.newer).append(there.id)
+    def _missing(self, done: Pass, since_ms: int, again: Collection[str]) -> Iterator[StoredFile]:
+        """Files of the rows that the target lacks, or has an older one of, and of those `again`."""
+        rows = self._differing(done, since_ms)
+        asked = set(again)
+        while ids := [row.id for row in islice(rows, _AT_ONCE)]:
+            asked.difference_update(ids)
+            yield from self._files(self._listed(self._source, ids), done)
+        for some in _parts(sorted(asked)):
+            yield from self._files(self._listed(self._source, some), done)
 
-    def _rows(self, address: str, since_ms: int) -> Iterator[StoredImage]:
+    def _differing(self, done: Pass, since_ms: int) -> Iterator[StoredImage]:
+        """Rows of the source, ids and times alone, that the target has not as new; notes those of
+        the target that the source has not as new."""
+        sources, targets = (self._times(each, since_ms) for each in (self._source, self._target))
+        for row, there in differences(sources, targets):
+            if row is not None and (there is None or there.indexed_at_ms < row.indexed_at_ms):
+                yield row
+            elif there is not None:
+                done.leaving.append(there)
+
+    def _times(self, address: str, since_ms: int) -> Iterator[StoredImage]:
+        """Ids and times, a page ahead of who takes them: both generations are read at once."""
         filter = f"indexed_at_ms >= {since_ms}" if since_ms else ""
-        return self._client.list_images(
-            address, filter, output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S
+        rows = iter(
+            self._client.list_images(
+                address, filter, output_fields=("indexed_at_ms",), timeout_s=_LIST_TIMEOUT_S
+            )
         )
+        pages = iter(lambda: list(islice(rows, _PAGE_ROWS)), [])
+        with closing(made_ahead(pages, 1)) as made:
+            for page in made:
+                yield from page
+
+    def _listed(self, address: str, ids: Sequence[str]) -> Iterable[StoredImage]:
+        """The rows of at most _AT_ONCE ids, as far as they are there."""
+        return self._client.list_images(
+            address, f"id in {json.dumps(ids)}", output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S
+        )
+
+    def _files(self, rows: Iterable[StoredImage], done: Pass) -> Iterator[StoredFile]:
+        for row in rows:
+            try:
+                yield file_of(row)
+            except UnreadableFile as error:
+                done.unreadable[row.id] = str(error)
 
     def _has_arrived(self, acknowledgement: Acknowledgement, done: Pass) -> bool:
         """Also what is there already: it may have been written by an indexer that then died."""
@@ -184,14 +235,18 @@ class Carrier:
     def _delete_absent(self, ids: Sequence[str]) -> int:
         """Deletes from the target those that the source has not."""
         deleted = 0
-        for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
+        for some in _parts(ids):
             listed = self._client.list_images(
                 self._source, f"id in {json.dumps(some)}", timeout_s=_LIST_TIMEOUT_S
             )
             gone = set(some) - {image.id for image in listed}
             deleted += self._client.delete(self._target, ids=sorted(gone)) if gone else 0
         return deleted
+
+
+def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
 
 
 def differences(

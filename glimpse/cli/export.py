@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glimpse.backoff import backoff_s
 from glimpse.cli import addresses
 from glimpse.cli.console import CommandError, print_json, say
 from glimpse.cli.generations import serving_in
 from glimpse.cli.progress import Counter
 from glimpse.cli.search import JsonOption
 from glimpse.cli.sending_options import PatienceOption
-from glimpse.errors import DeadlineExceeded, GlimpseError, Overloaded, Unavailable
+from glimpse.errors import GlimpseError
 from glimpse.results import Collection
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 _PAGE_TIMEOUT_S = 60.0
 _PAGES_AHEAD = 2  # of those that are written
-_AWAY = (Unavailable, Overloaded, DeadlineExceeded)
 
 
 def export(
@@ -115,31 +113,18 @@ def _serving(client: Client, collection: str) -> str:
 def _pages(
     client: Client, found: Collection, after_id: str, patience_s: float
 ) -> Iterator[ListImagesResponse]:
+    from glimpse.cli.patience import patiently  # gRPC is loaded when a call is made
+
     # Counting a collection exactly sees all that was written before, and pages need not see more;
     # one that is not in memory is not counted.
     bounded = found.index_state != "NotLoaded"
     while True:
-        page = _page(client, found.name, after_id, patience_s, bounded=bounded)
+        ask = partial(client.export_page, found.name, after_id, bounded=bounded)
+        page = patiently(ask, patience_s)
         yield page
         after_id, bounded = page.next_after_id, True
         if not after_id:
             return
-
-
-def _page(
-    client: Client, collection: str, after_id: str, patience_s: float, *, bounded: bool
-) -> ListImagesResponse:
-    """A page, asked for again while the indexer, or Milvus, is away."""
-    ends_s, failures = time.monotonic() + patience_s, 0
-    while True:
-        try:
-            return client.export_page(collection, after_id, bounded=bounded)
-        except _AWAY as error:
-            failures += 1
-            delay_s = max(backoff_s(failures), error.retry_after_s or 0.0)
-            if time.monotonic() + delay_s > ends_s:
-                raise
-            time.sleep(delay_s)
 
 
 def _unwritable(folder: Path, error: OSError) -> CommandError:

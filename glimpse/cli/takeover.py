@@ -14,19 +14,25 @@ from glimpse.cli.carrying import Carrier, Pass
 from glimpse.cli.comparison import compare
 from glimpse.cli.console import CommandError, say
 from glimpse.errors import FailedPrecondition, GlimpseError
+from glimpse.results import Generation
 
 if TYPE_CHECKING:
     from glimpse.client import Client
 
 _FEW = 20
-_FEW_SHARE = 0.001
-_MAX_PASSES = 50
+_MOMENT_S = 5.0
+"""What is new is little if there are few changes, or a pass over them takes a moment: that is what
+callers then wait for acknowledgements."""
+_MAX_PASSES = 100
 _MAX_HOLDS = 10
 _HOLD_MS = 30_000
 """What callers wait at most for acknowledgements, if somebody kills the command meanwhile."""
-_MARGIN_MS = 300_000
-"""By which a row's time may be before its writing: INDEXER_RETRY_BUDGET_S, and the indexers' clocks
-may differ."""
+_MARGIN_MS = 120_000
+"""By which a row's time may be before it is seen to be there: one try to write it, which takes up
+to INDEXER_MILVUS_TIMEOUT_S, and the indexers' clocks may differ."""
+_TRUSTED_MS = 600_000
+"""How long after a whole pass began passes go on from it; then there is a whole one first."""
+_WARMING = 20  # searches of the generation that is to serve
 _LOOK_S = 1.0
 _UNREADABLE_SHOWN = 20
 
@@ -35,17 +41,28 @@ class Change:
     """One generation takes over from another."""
 
     def __init__(
-        self, client: Client, name: str, before: int, after: int, patience_s: float, reads: int
+        self,
+        client: Client,
+        name: str,
+        before: Generation,
+        after: Generation,
+        patience_s: float,
+        reads: int,
     ) -> None:
         self._client = client
-        self._name, self._before, self._after = name, before, after
-        self._source, self._target = f"{name}@{before}", f"{name}@{after}"
+        self._name, self._before, self._after = name, before.number, after.number
+        self._source, self._target = f"{name}@{before.number}", f"{name}@{after.number}"
         self._carrier = Carrier(client, self._source, self._target, patience_s, reads)
+        self._path: Path | None = None
         self._report: dict[str, Any] = {
             "collection": name,
-            "from": before,
-            "to": after,
+            "from": before.number,
+            "to": after.number,
+            "created_at_ms": [each.collection.created_at_ms for each in (before, after)],
             "passes": [],
+            # When the last pass began, and the last whole one, by the indexer's clock.
+            "in_step_at_ms": None,
+            "compared_at_ms": None,
             "unreadable": {},
             "comparison": None,
             "switched": False,  # by this run
@@ -53,15 +70,17 @@ class Change:
 
     @contextlib.contextmanager
     def reported(self, path: Path | None) -> Iterator[None]:
-        """Writes what was done by the end of the block, for programs. Raises CommandError."""
+        """Writes what was done into a file, for programs: after each pass, and by the end of the
+        block. Goes on from what the file says of a run that has not come to its end.
+
+        Raises CommandError.
+        """
+        self._path = path
+        self._resume()
         try:
             yield
         finally:
-            if path is not None:
-                try:
-                    path.write_text(json.dumps(self._report, indent=2) + "\n")
-                except OSError as error:
-                    raise CommandError(f"{path}: no report: {error.strerror}") from error
+            self._write()
 
     def run(
         self, without_missing: bool, texts: list[str], sheets: Path | None, check_only: bool
@@ -76,6 +95,7 @@ class Change:
         if check_only:
             say(f"{self._target} is in step with {self._source}, which serves.")
             return
+        self._warm_up()
         for _ in range(_MAX_HOLDS):
             last = self._catch_up()
             self._decide(without_missing)
@@ -86,20 +106,45 @@ class Change:
         raise _too_fast()
 
     def _catch_up(self) -> Pass:
-        """Passes until so little is new that the rest takes a moment; returns the last one."""
-        known = set(self._report["unreadable"])
-        for number in range(_MAX_PASSES):
-            label = "carrying images over" if not self._report["passes"] else "catching up"
-            total = self._client.get_collection(self._source, exact=False).rows if not number else 0
-            done = self._carrier.run(label, total or None)
-            self._note(done)
-            self._report["unreadable"] = done.unreadable
+        """Passes until so little is new that the rest takes a moment; returns the last one. The
+        first is a whole one, unless one that began lately can be gone on from."""
+        since_ms = self._in_step_at_ms()
+        for _ in range(_MAX_PASSES):
+            known = set(self._report["unreadable"])
+            done = self._pass(since_ms)
             # A file may be newer than its row for a moment: what cannot be read is looked at twice.
-            is_clear, known = known.issuperset(done.unreadable), set(done.unreadable)
-            is_little = done.changes <= max(_FEW, _FEW_SHARE * done.compared)
-            if is_clear and is_little and done.is_whole:
+            is_clear = done.is_whole and known.issuperset(done.unreadable)
+            if is_clear and (done.changes <= _FEW or done.seconds <= _MOMENT_S):
                 return done
+            since_ms = done.begun_ms if done.is_whole else None
         raise _too_fast()
+
+    def _pass(self, since_ms: int | None) -> Pass:
+        """A pass over what has changed since then, or over everything; what that copies is old, so
+        that one which does not come to its end is not gone on from."""
+        if since_ms is None:
+            self._report["compared_at_ms"] = None
+            self._write()
+            is_first = not self._report["passes"]
+            label = "carrying images over" if is_first else "comparing"
+            total = self._client.get_collection(self._source, exact=False).rows if is_first else 0
+            done = self._carrier.run(label, total or None)
+            self._report["compared_at_ms"] = done.begun_ms
+        else:
+            done = self._carrier.run_since(since_ms - _MARGIN_MS, self._report["unreadable"])
+        self._report["unreadable"] = done.unreadable
+        self._report["in_step_at_ms"] = done.begun_ms
+        self._note(done)
+        return done
+
+    def _in_step_at_ms(self) -> int | None:
+        """When the pass began that can be gone on from; None where there is none."""
+        compared_at_ms = self._report["compared_at_ms"]
+        if compared_at_ms is None:
+            return None
+        now_ms = self._client.get_collection(self._source, exact=False).described_at_ms
+        is_fresh = now_ms - compared_at_ms <= _TRUSTED_MS
+        return self._report["in_step_at_ms"] if is_fresh else None
 
     def _take_over(self, last: Pass) -> bool:
         """Carries over what came since the last pass, while writes are held, and has the target
@@ -109,9 +154,7 @@ class Change:
         may not be known.
         """
         held_until_ms = self._client.hold_writes(self._name, self._before, _HOLD_MS)
-        # By the indexer's clock, as the rows' times are.
-        since_ms = held_until_ms - _HOLD_MS - int(1000 * (time.monotonic() - last.begun_s))
-        done = self._carrier.run_since(since_ms - _MARGIN_MS)
+        done = self._carrier.run_since(last.begun_ms - _MARGIN_MS, callers_wait=True)
         self._note(done)
         if done.is_whole and done.unreadable.keys() <= last.unreadable.keys():
             try:
@@ -126,11 +169,43 @@ class Change:
             self._client.hold_writes(self._name, self._before, 0)
         return False
 
+    def _warm_up(self) -> None:
+        """The new model's encoder, and the generation, are known to those who search it next."""
+        with contextlib.suppress(GlimpseError):  # which is no reason not to go on
+            for _ in range(_WARMING):
+                self._client.search(self._target, "a picture", limit=1)
+
     def _note(self, done: Pass) -> None:
+        if not done.is_whole:
+            self._report["compared_at_ms"] = None
         self._report["passes"].append(
             {"carried": done.carried, "deleted": done.deleted, "seconds": round(done.seconds, 3)}
         )
-        say(f"{done.carried:,} carried over, {done.deleted:,} deleted.")
+        self._write()
+        say(f"{done.carried:,} carried over, {done.deleted:,} deleted, in {done.seconds:.1f} s.")
+
+    def _resume(self) -> None:
+        """From the report of an earlier run between the same two, if there is one."""
+        if self._path is None:
+            return
+        try:
+            found = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return
+        same = ("collection", "from", "to", "created_at_ms")
+        if not isinstance(found, dict) or any(found.get(k) != self._report[k] for k in same):
+            return
+        if not found.get("switched"):
+            for key in ("in_step_at_ms", "compared_at_ms", "unreadable"):
+                self._report[key] = found.get(key, self._report[key])
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        try:
+            self._path.write_text(json.dumps(self._report, indent=2) + "\n")
+        except OSError as error:
+            raise CommandError(f"{self._path}: no report: {error.strerror}") from error
 
     def _decide(self, without_missing: bool) -> None:
         unreadable = self._report["unreadable"]

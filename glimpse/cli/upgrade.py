@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 ReportOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Write what was done there, as JSON, however it ends."),
+    typer.Option(
+        metavar="FILE",
+        help="Write what was done there, as JSON, however it ends; a run that was killed is gone "
+        "on with from there.",
+    ),
 ]
 WithoutMissingOption = Annotated[
     bool,
@@ -74,7 +78,7 @@ def upgrade(
         glimpse upgrade images --encoder 10.0.0.7:50051
     """
     wanted = _fingerprint_at(encoder)
-    with addresses.connect(query, indexer, data, timeout) as client:
+    with addresses.connect(query, indexer, data, timeout, patience) as client:
         found = client.list_generations(name, exact=False)
         serving = serving_in(found)
         if serving is None:
@@ -86,7 +90,7 @@ def upgrade(
         if target is None:
             target = client.create_generation(name, wanted, index_kind=index_kind)
             say(f"Generation {target.number} is made, for {target.collection.model.name}.")
-        change = Change(client, name, serving.number, target.number, patience, reads)
+        change = Change(client, name, serving, target, patience, reads)
         with change.reported(report):
             change.run(without_missing, texts_in(texts), sheets, check_only)
 
@@ -115,28 +119,27 @@ def rollback(
     Example:
         glimpse rollback images
     """
-    with addresses.connect(query, indexer, data, timeout) as client:
+    with addresses.connect(query, indexer, data, timeout, patience) as client:
         found = client.list_generations(name, exact=False)
         serving = serving_in(found)
         if serving is not None and serving.number == to:
             _say_served(client, name, serving, report)
             return
-        others = [each.number for each in found if not each.serving]
+        others = {each.number: each for each in found if not each.serving}
         if to is None:
             before = [number for number in others if serving and number < serving.number]
             to = before[-1] if before else None
         if serving is None or to not in others:
             raise CommandError(f"{name!r} has no generation to go back to")
-        change = Change(client, name, serving.number, to, patience, reads)
+        change = Change(client, name, serving, others[to], patience, reads)
         with change.reported(report):
             change.run(without_missing, [], None, False)
 
 
 def _say_served(client: Client, name: str, serving: Generation, report: Path | None) -> None:
     """Nothing is left to do: what has served before was carried over before the switch."""
-    number = serving.number
-    with Change(client, name, number, number, patience_s=0, reads=1).reported(report):
-        say(f"{name!r} is served by generation {number} already.")
+    with Change(client, name, serving, serving, patience_s=0, reads=1).reported(report):
+        say(f"{name!r} is served by generation {serving.number} already.")
 
 
 def _begun(found: list[Generation], serving: Generation, fingerprint: str) -> Generation | None:

@@ -18,7 +18,7 @@ from services.indexer.records import GenerationInfo, Image, ImageResult, ListedC
 from services.indexer.struct_values import object_of
 from services.vectors.bounds import LARGE_FIELDS
 from services.vectors.metadata import Metadata
-from services.vectors.records import CollectionInfo, IndexKind, Metric
+from services.vectors.records import CollectionInfo, IndexKind, Metric, now_ms
 
 _OUTCOMES = {
     Outcome.INDEXED: pb.OUTCOME_INDEXED,
@@ -132,6 +132,7 @@ def collection(info: CollectionInfo) -> pb.Collection:
         indexed_rows=info.indexed_rows,
         pending_rows=info.pending_rows,
         index_left_ms=math.ceil(1000 * (info.index_left_s or 0)),
+        described_at_ms=now_ms(),
     )
 
 

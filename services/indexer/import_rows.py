@@ -14,7 +14,7 @@ from services.common.event_loop import paced
 from services.indexer.bounds import check_uri
 from services.vectors import bounds
 from services.vectors.metadata import Metadata
-from services.vectors.records import Row, now_ms
+from services.vectors.records import Row
 
 _FLOAT_BYTES = 4
 
@@ -70,11 +70,10 @@ async def check_rows(sequence: int, given: Sequence[GivenRow], target: RowTarget
         fit = np.isfinite(norms) & (norms > 0)
     else:
         fit = bounds.are_unit(norms)
-    read_at_ms = now_ms()
     checked = CheckedBatch(sequence, [], [])
     async for index, row in paced(enumerate(given)):
         try:
-            made = _row_of(row, vectors[index], read_at_ms)
+            made = _row_of(row, vectors[index])
             bounds.check_row(made, target.dimension)
             if len(row.vector) != _FLOAT_BYTES * target.dimension:
                 raise _wrong_length(row, target.dimension)
@@ -97,7 +96,7 @@ def _vectors_of(given: Sequence[GivenRow], dimension: int) -> NDArray[np.float32
     return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
-def _row_of(row: GivenRow, vector: NDArray[np.float32], read_at_ms: int) -> Row:
+def _row_of(row: GivenRow, vector: NDArray[np.float32]) -> Row:
     """Raises InvalidInput for a uri or metadata beyond a bound; the rest is checked later."""
     try:
         check_uri(row.uri)
@@ -111,7 +110,7 @@ def _row_of(row: GivenRow, vector: NDArray[np.float32], read_at_ms: int) -> Row:
         width=row.width,
         height=row.height,
         format=row.format,
-        indexed_at_ms=row.indexed_at_ms or read_at_ms,
+        indexed_at_ms=row.indexed_at_ms,
         metadata=Metadata.of_text(row.metadata_json, "metadata_json"),
     )
 

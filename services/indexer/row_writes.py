@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
 from glimpse.errors import Overloaded
 from services.common.deadline import Deadline
+from services.common.event_loop import paced
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.settings import IndexerSettings
-from services.vectors.records import Row
+from services.vectors.records import Row, now_ms
 from services.vectors.store import VectorStore
 
 _AGAIN_S = 1.0
@@ -22,11 +24,19 @@ async def upsert(
     settings: IndexerSettings,
     metrics: IndexerMetrics,
 ) -> None:
-    """Raises what the store raises, and Overloaded where Milvus Lite's disk is nearly full."""
+    """Rows without a time get that of this try: whoever looks for what is new, looks that far back
+    as a try may take.
+
+    Raises what the store raises, and Overloaded where Milvus Lite's disk is nearly full.
+    """
     _check_room(settings)
-    deadline = Deadline(settings.milvus_timeout_s)
+    deadline, tried_at_ms = Deadline(settings.milvus_timeout_s), now_ms()
+    timed = [
+        row if row.indexed_at_ms else replace(row, indexed_at_ms=tried_at_ms)
+        async for row in paced(rows)
+    ]
     with metrics.store_latency_s.labels("upsert").time():
-        await store.upsert(collection, rows, deadline=deadline)
+        await store.upsert(collection, timed, deadline=deadline)
 
 
 def _check_room(settings: IndexerSettings) -> None:

@@ -29,7 +29,7 @@ from services.indexer.retry_budget import TRANSIENT, RetryBudget
 from services.indexer.serving import check_serving
 from services.indexer.settings import IndexerSettings
 from services.vectors.generation_names import parts_of
-from services.vectors.records import Row, now_ms
+from services.vectors.records import Row
 from services.vectors.store import VectorStore
 
 
@@ -211,7 +211,7 @@ class Stages:
 
 
 def row(attributes: Attributes, picture: EncodedPicture) -> Row:
-    """The row to write, as of now or of when the row was that is carried over."""
+    """The row to write; without a time, unless it is carried over."""
     return Row(
         id=attributes.id,
         vector=picture.vector,
@@ -220,7 +220,7 @@ def row(attributes: Attributes, picture: EncodedPicture) -> Row:
         width=picture.width,
         height=picture.height,
         format=picture.format,
-        indexed_at_ms=attributes.indexed_at_ms or now_ms(),
+        indexed_at_ms=attributes.indexed_at_ms,
         metadata=attributes.metadata,
     )
 

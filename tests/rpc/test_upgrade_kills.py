@@ -116,6 +116,7 @@ async def test_a_change_that_is_killed_at_any_step_loses_nothing_and_brings_noth
 ):
     monkeypatch.setattr(stream, "_LOOK_UP_WAIT_S", 0.0)
     monkeypatch.setattr(takeover, "compare", lambda *_: {})
+    monkeypatch.setattr(takeover, "_WARMING", 1)
     writer = Writer(stack.store, stack.client, stack.folder, await uris(stack))
     steps = Steps(writer, monkeypatch)
     changes = itertools.cycle([("upgrade", "--encoder", stack.new), ("rollback", "--to", 0)])

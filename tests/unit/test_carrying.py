@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,41 +12,64 @@ from glimpse import Acknowledgement, Outcome, StoredImage, errors
 from glimpse.cli.carrying import Carrier, differences
 
 SOURCE, TARGET = "c@0", "c@1"
+NOW_MS = 1_000
 
 
 class ScriptedClient:
-    """Lists rows; acknowledges whatever is sent to the target with one outcome."""
+    """Holds rows; acknowledges whatever is sent to the target with one outcome."""
 
     def __init__(self, outcome, source=(), target=(), error=None):
         self.deleted: list[str] = []
+        self.sent: list[str] = []
         self.filters: list[str] = []
         self.gone_meanwhile: set[str] = set()
-        self._rows = {SOURCE: source, TARGET: target}
+        self.rows = {
+            SOURCE: {each.id: each for each in source},
+            TARGET: {each.id: each for each in target},
+        }
         self._outcome, self._error = outcome, error
+
+    def get_collection(self, address, *, exact):
+        assert (address, exact) == (SOURCE, False)
+        return SimpleNamespace(described_at_ms=NOW_MS)
 
     def list_images(self, address, filter="", **_):
         self.filters.append(filter)
-        return [
-            row for row in self._rows[address] if not filter or row.id not in self.gone_meanwhile
-        ]
+        field, _, value = filter.split(" ", 2) if filter else ("", "", "")
+        takes = {
+            "": lambda _: True,
+            "id": lambda row: row.id in json.loads(value),
+            "indexed_at_ms": lambda row: row.indexed_at_ms >= int(value),
+        }[field]
+        listed = [row for _, row in sorted(self.rows[address].items()) if takes(row)]
+        if self.sent and field == "id":
+            listed = [row for row in listed if row.id not in self.gone_meanwhile]
+        return listed
 
     @contextlib.contextmanager
     def index(self, address, images, **_):
         assert address == TARGET
-        outcome, error = self._outcome, self._error
-        yield (Acknowledgement(image, image.id, outcome, error) for image in images)
+        yield map(self._acknowledge, images)
+
+    def _acknowledge(self, image):
+        self.sent.append(image.id)
+        if not self._error:
+            self.rows[TARGET][image.id] = self.rows[SOURCE][image.id]
+        return Acknowledgement(image, image.id, self._outcome, self._error)
 
     def delete(self, address, ids):
         assert address == TARGET
         self.deleted += ids
-        return len(ids)
+        return sum(self.rows[TARGET].pop(each, None) is not None for each in ids)
 
     def list_generations(self, *_, **__):
         return []
 
 
-def row(identity, indexed_at_ms=1):
-    return StoredImage(identity, uri=f"/{identity}.png", indexed_at_ms=indexed_at_ms)
+def row(identity, indexed_at_ms=1, uri=None):
+    return StoredImage(
+        identity, uri=f"/{identity}.png" if uri is None else uri, indexed_at_ms=indexed_at_ms
+    )
 
 
 def carrier(client):
@@ -59,33 +84,50 @@ def test_what_the_source_lost_while_it_was_carried_goes_again(outcome):
     done = carrier(client).run("", None)
     assert client.deleted == ["a"]
     assert (done.carried, done.deleted) == (2 * (outcome is Outcome.INDEXED), 1)
+    assert done.begun_ms == NOW_MS
 
 
-def test_what_is_newer_in_the_target_is_taken_away_and_carried_by_the_next_pass():
-    client = ScriptedClient(Outcome.INDEXED, [row("a", 1)], [row("a", 2), row("b")])
-    client.gone_meanwhile = {"b"}
+def test_what_the_target_has_newer_or_alone_is_replaced_or_goes():
+    there = [row("a", 7), row("b", 8), row("c", 1)]
+    client = ScriptedClient(Outcome.INDEXED, [row("a", 3), row("c", 1)], there)
     done = carrier(client).run("", None)
-    assert sorted(client.deleted) == ["a", "b"]
-    assert not done.is_whole
+    assert client.rows[TARGET] == client.rows[SOURCE]
+    assert (done.carried, done.deleted, client.deleted) == (1, 2, ["b", "a"])
 
 
-def test_a_pass_of_the_last_minutes_looks_at_nothing_else():
-    client = ScriptedClient(Outcome.INDEXED, [row("b", 7)], [row("c", 8)])
+@pytest.mark.parametrize("since_ms", [2, 5])
+def test_what_the_target_has_newer_asks_for_a_whole_pass(since_ms):
+    """Also where the source's row is older than what a pass looks at. It would be missing if the
+    pass was killed between its deletion and its copy, and the next looked at what is new alone."""
+    there = [row("a", 7), row("b", 8)]
+    client = ScriptedClient(Outcome.INDEXED, [row("a", 3)], there)
+    done = carrier(client).run_since(since_ms)
+    assert (done.is_whole, client.deleted, client.sent) == (False, ["b"], [])
+
+
+def test_a_pass_of_what_is_new_looks_at_nothing_else():
+    source = [row("a", 1), row("b", 7), row("c", 8)]
+    client = ScriptedClient(Outcome.INDEXED, source, [row("b", 7), row("c", 2)])
     done = carrier(client).run_since(5)
     assert client.filters[:2] == ["indexed_at_ms >= 5"] * 2
-    assert (done.carried, done.is_whole, client.deleted) == (1, True, ["c"])
+    assert (done.carried, done.is_whole, client.sent) == (1, True, ["c"])
 
 
-def test_a_row_that_came_late_and_is_newer_than_the_sources_asks_for_another_pass():
-    client = ScriptedClient(Outcome.INDEXED, [row("a", 7)], [row("a", 8)])
-    done = carrier(client).run_since(5)
-    assert (done.is_whole, client.deleted) == (False, ["a"])
+def test_what_could_not_be_read_is_tried_again_though_it_is_not_new():
+    source = [row("a", 1), row("b", 1, uri=""), row("d", 9)]
+    client = ScriptedClient(Outcome.INDEXED, source)
+    client.rows[TARGET]["c"] = row("c", 1)  # by a pass that was killed before its second look
+    done = carrier(client).run_since(5, ["a", "b", "c", "d"])
+    assert sorted(client.sent) == ["a", "d"]
+    assert (list(done.unreadable), client.deleted) == (["b"], ["c"])
 
 
 def test_too_many_images_are_not_carried_while_callers_wait():
     client = ScriptedClient(Outcome.INDEXED, [row(f"{number:05}") for number in range(2_000)])
-    done = carrier(client).run_since(1)
+    done = carrier(client).run_since(1, callers_wait=True)
     assert (done.carried, done.is_whole) == (0, False)
+    done = carrier(client).run_since(1)
+    assert (done.carried, done.is_whole) == (2_000, True)
 
 
 @pytest.mark.parametrize("error", [errors.Unavailable("away"), errors.FailedPrecondition("serves")])

@@ -90,6 +90,21 @@ async def test_what_is_known_is_not_asked_again_while_it_is_young_enough(known, 
     assert (await known.get(milvus.call(), LONG_S)).dimension == 9
 
 
+async def test_what_will_be_too_old_is_asked_for_ahead_and_nobody_waits(known, milvus, monkeypatch):
+    (waiting,) = await asked(known, milvus)
+    milvus.answer()
+    await waiting
+    monkeypatch.setattr(known_collections, "_AHEAD", 0.0)
+    for _ in range(2):
+        assert (await known.get(milvus.call(), LONG_S)).dimension == 8
+    await until(lambda: milvus.questions)
+    assert len(milvus.questions) == 1, "one question, whoever asks meanwhile"
+    monkeypatch.undo()
+    milvus.answer(dimension=9)
+    while (await known.get(milvus.call(), LONG_S)).dimension == 8:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 async def test_who_wants_it_as_of_now_does_not_share_a_question_asked_before(known, milvus):
     before = await asked(known, milvus)
     now = await asked(known, milvus, max_age_s=0.0, questions=2)

@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import hashlib
 import io
+import itertools
 import sys
 
 import numpy as np
@@ -21,6 +22,7 @@ from glimpse.pictures.preprocessing import PREPROCESSING_VERSION
 from glimpse.results import Outcome
 from services.common.deadline import Deadline
 from services.common.encoder_client import Embedded, EncodedBatch, EncoderModel
+from services.indexer import row_writes
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pipeline import Pipeline
 from services.indexer.records import Image, Target
@@ -192,6 +194,16 @@ async def test_every_image_is_acknowledged_once_with_its_own_vector(world):
         assert (row["width"], row["height"], row["format"]) == (20, 16, "PNG")
     assert world.metric("glimpse_indexer_images_total", outcome="indexed") == 50
     assert world.metric("glimpse_indexer_held_bytes") == 0
+
+
+async def test_the_time_of_a_row_is_that_of_the_try_that_wrote_it(world, monkeypatch):
+    """Not of when it was ready: who looks for what is new need not look further back."""
+    times = itertools.count(7_001)
+    monkeypatch.setattr(row_writes, "now_ms", lambda: next(times))
+    world.store.failures = [errors.Unavailable("away")]
+    await world.index(images(1))
+    rows = await world.store.fetch(NAME, ["p0"], ["indexed_at_ms"], deadline=Deadline(T))
+    assert rows == {"p0": {"indexed_at_ms": 7_002}}
 
 
 async def test_acknowledgement_comes_only_after_the_store_has_taken_the_row(world):

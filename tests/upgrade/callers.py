@@ -24,15 +24,15 @@ _NAMES = {fingerprint: name for name, fingerprint in world.MODELS.items()}
 
 @dataclass
 class Records:
-    """What searchers saw: when each answer came, after how long, and of which generation."""
+    """What searchers saw: when each answer came, after how long, of which generation, to what."""
 
-    answers: list[tuple[float, float, int]] = field(default_factory=list)
+    answers: list[tuple[float, float, int, str]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
 
     def first_of(self, generation: int, after_s: float) -> float:
         """When it was first seen to serve."""
-        return min(at for at, _, of in self.answers if of == generation and at >= after_s)
+        return min(at for at, _, of, _ in self.answers if of == generation and at >= after_s)
 
 
 class Searcher(threading.Thread):
@@ -69,7 +69,7 @@ class Searcher(threading.Thread):
             self.records.failed.append(f"{kind}: {error.reason}: {error}")
             return
         ended_s = time.monotonic()
-        self.records.answers.append((ended_s, ended_s - started_s, found.generation))
+        self.records.answers.append((ended_s, ended_s - started_s, found.generation, kind))
         self._check(kind, text, number, found)
 
     def _check(self, kind: str, text: str, number: int, found: SearchResult) -> None:

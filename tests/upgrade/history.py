@@ -22,6 +22,11 @@ class History:
         with self._adding:
             self._lines += [(at_s, number, line) for number in pictures or (None,)]
 
+    def processes(self, first_s: float, last_s: float) -> list[str]:
+        """What happened to processes between two times of the monotonic clock."""
+        lines = [(at_s + self._begun_s, line) for at_s, of, line in self._lines if of is None]
+        return [f"{at_s:.2f} s: {line}" for at_s, line in lines if first_s <= at_s <= last_s]
+
     def of(self, picture: int) -> list[str]:
         """Its lines, and those of processes from a while before the first to behind the last."""
         times = [at_s for at_s, number, _ in self._lines if number == picture]

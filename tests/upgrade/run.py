@@ -23,6 +23,7 @@ from tests.upgrade.stack import ROOT, Stack
 MAX_IN_FLIGHT = 2_048
 _QUIET_S = 10.0  # of searches before the first switch
 _SWITCH_S = 2.0
+_SLOWEST = 6  # searches of a switch that are printed
 _COPYING = ("command", "indexer", "new-0", "new-1")
 
 
@@ -35,9 +36,11 @@ class Figures:
     wrong_rows: int = 0
     wrong_in_memory: int = 0  # of the store: right once it has loaded them anew
     p99_ratio: float = 0.0
+    p99_ms: list[float] = field(default_factory=list)  # before, and during the switches
     copy_share: float = 0.0
     encoded_twice: int = 0
     searches: int = 0
+    changes_s: list[float] = field(default_factory=list)  # how long each took: there, back, again
     kills: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -49,7 +52,7 @@ class Command:
         self._stack, self._history = stack, history
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, *arguments: str, attempts: int = 60) -> None:
+    def run(self, *arguments: str, attempts: int = 200) -> None:
         where = ["--indexer", self._stack.indexer, "--query", self._stack.query]
         program = "import sys; from glimpse.cli.main import main; sys.exit(main())"
         command = [sys.executable, "-c", program, *arguments, *where]
@@ -166,7 +169,10 @@ class Upgrade:
             (1, upgrade),
         ):
             changes.append((generation, time.monotonic()))
-            self._command.run(*command)
+            report = self._stack.folder / f"report-{len(changes)}.json"
+            self._command.run(*command, "--report", str(report))
+            took_s = round(time.monotonic() - changes[-1][1], 1)
+            self._figures.changes_s.append(took_s)
             self._history.note(f"generation {generation} serves")
             time.sleep(_SWITCH_S + 6)  # until every replica has seen it
         for thread in (killer, writer, *searchers, watcher):
@@ -232,12 +238,22 @@ class Upgrade:
         figures.problems += [*failed[:20], *mixed[:20]]
         answers = [answer for each in records for answer in each.answers]
         figures.searches = len(answers)
-        calm = [took for at, took, _ in answers if at <= calm_until_s]
+        calm = [took for at, took, _, _ in answers if at <= calm_until_s]
         during: list[float] = []
         for generation, begun_s in changes:
             switched_s = min(each.first_of(generation, begun_s) for each in records)
-            during += [took for at, took, _ in answers if 0 <= at - switched_s < _SWITCH_S]
+            near = [each for each in answers if 0 <= each[0] - switched_s < _SWITCH_S]
+            during += [took for _, took, _, _ in near]
+            self._tell_slowest(switched_s, near)
+        figures.p99_ms = [round(1000 * _p99(each), 1) for each in (calm, during)]
         figures.p99_ratio = _p99(during) / _p99(calm)
+
+    def _tell_slowest(self, switched_s: float, near: list[tuple[float, float, int, str]]) -> None:
+        print(f"{switched_s:.2f} s: a switch; its slowest searches, by when they had ended:")
+        for at, took, generation, kind in sorted(near, key=lambda each: -each[1])[:_SLOWEST]:
+            print(f"{at:.2f} s: {took:.3f} s for {kind} in generation {generation}")
+        lines = self._history.processes(switched_s - _SWITCH_S, switched_s + _SWITCH_S)
+        print("\n".join(lines), flush=True)
 
 
 def _is_one_of(row: StoredImage | None, number: int, versions: set[int | None]) -> bool:

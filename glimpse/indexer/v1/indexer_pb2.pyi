@@ -327,7 +327,7 @@ class CreateCollectionResponse(_message.Message):
     def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "model_name", "model_fingerprint", "dimension", "index_kind", "index_state", "metric", "rows", "bytes", "created_at_ms", "error", "indexed_rows", "pending_rows", "index_left_ms")
+    __slots__ = ("name", "model_name", "model_fingerprint", "dimension", "index_kind", "index_state", "metric", "rows", "bytes", "created_at_ms", "error", "indexed_rows", "pending_rows", "index_left_ms", "described_at_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -342,6 +342,7 @@ class Collection(_message.Message):
     INDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
     PENDING_ROWS_FIELD_NUMBER: _ClassVar[int]
     INDEX_LEFT_MS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIBED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     model_name: str
     model_fingerprint: str
@@ -356,7 +357,8 @@ class Collection(_message.Message):
     indexed_rows: int
     pending_rows: int
     index_left_ms: int
-    def __init__(self, name: _Optional[str] = ..., model_name: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., index_kind: _Optional[_Union[IndexKind, str]] = ..., index_state: _Optional[str] = ..., metric: _Optional[_Union[Metric, str]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., indexed_rows: _Optional[int] = ..., pending_rows: _Optional[int] = ..., index_left_ms: _Optional[int] = ...) -> None: ...
+    described_at_ms: int
+    def __init__(self, name: _Optional[str] = ..., model_name: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., dimension: _Optional[int] = ..., index_kind: _Optional[_Union[IndexKind, str]] = ..., index_state: _Optional[str] = ..., metric: _Optional[_Union[Metric, str]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., indexed_rows: _Optional[int] = ..., pending_rows: _Optional[int] = ..., index_left_ms: _Optional[int] = ..., described_at_ms: _Optional[int] = ...) -> None: ...
 
 class GetCollectionRequest(_message.Message):
     __slots__ = ("collection", "exact_rows")

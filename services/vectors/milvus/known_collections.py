@@ -12,6 +12,9 @@ from services.vectors.milvus import generations, schema
 from services.vectors.milvus.connection import MilvusCall
 
 _MAX_COLLECTIONS = 1_024  # remembered; the least recently used goes
+_AHEAD = 0.5
+"""Of the time that callers trust an answer: behind it, the next question is under way before any of
+them has to wait for its answer. A Milvus server that changes another collection takes its time."""
 
 
 @dataclass(eq=False)
@@ -28,8 +31,9 @@ class KnownCollections:
 
     A collection that was looked up by its own name is also known by that of its generation.
 
-    A look-up has the deadline of the caller who starts it. It is cancelled when nobody waits for it
-    any more; as long as somebody does, one who leaves disturbs nobody.
+    A look-up has the deadline of the caller who starts it. It is cancelled when those who waited
+    for it have left; as long as somebody does, one who leaves disturbs nobody. Of what callers go
+    on asking for, look-ups are made ahead, and nobody waits.
     """
 
     def __init__(self) -> None:
@@ -42,21 +46,20 @@ class KnownCollections:
         Raises NotFound, FailedPrecondition (FOREIGN_COLLECTION) and what else Milvus answers. To be
         cancelled at the call's deadline.
         """
-        name, oldest_s = call.name, time.monotonic() - max_age_s
+        name, now_s = call.name, time.monotonic()
+        oldest_s = now_s - max_age_s
         look_up = self._remembered.get(name)
         if look_up is not None and look_up.started_s > oldest_s:
             self._remembered.move_to_end(name)
+            if look_up.started_s < now_s - _AHEAD * max_age_s and name not in self._under_way:
+                self._begin(call)
             return look_up.answer.result()
         while (look_up := self._under_way.get(name)) and look_up.started_s > oldest_s:
             try:
                 return await self._answer(name, look_up)
             except DeadlineExceeded:  # that of the one who started it
                 self._leave(name, look_up)
-        self._under_way[name] = look_up = _LookUp(
-            asyncio.create_task(generations.resolve(call, name))
-        )
-        look_up.answer.add_done_callback(lambda _: self._end(name, look_up))
-        return await self._answer(name, look_up)
+        return await self._answer(name, self._begin(call))
 
     def knows(self, name: str) -> bool:
         """Whether get() may answer without asking Milvus."""
@@ -71,6 +74,14 @@ class KnownCollections:
             for other in (spec.name, spec.address):
                 if self._remembered.get(other) is look_up:
                     del self._remembered[other]
+
+    def _begin(self, call: MilvusCall) -> _LookUp:
+        name = call.name
+        self._under_way[name] = look_up = _LookUp(
+            asyncio.create_task(generations.resolve(call, name))
+        )
+        look_up.answer.add_done_callback(lambda _: self._end(name, look_up))
+        return look_up
 
     async def _answer(self, name: str, look_up: _LookUp) -> schema.Known:
         look_up.waiting += 1
