@@ -3,6 +3,7 @@ write is lost by it."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import time
@@ -32,7 +33,10 @@ _MARGIN_MS = 120_000
 to INDEXER_MILVUS_TIMEOUT_S, and the indexers' clocks may differ."""
 _TRUSTED_MS = 600_000
 """How long after a whole pass began passes go on from it; then there is a whole one first."""
-_WARMING = 20  # searches of the generation that is to serve
+_WARMING = 10  # searches by text, and by picture, of the generation that is to serve
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+)  # a gray PNG
 _LOOK_S = 1.0
 _UNREADABLE_SHOWN = 20
 
@@ -170,10 +174,12 @@ class Change:
         return False
 
     def _warm_up(self) -> None:
-        """The new model's encoder, and the generation, are known to those who search it next."""
+        """The new model's encoder, and the generation, are known to those who search it next, and
+        have done all that a first search asks for."""
         with contextlib.suppress(GlimpseError):  # which is no reason not to go on
             for _ in range(_WARMING):
                 self._client.search(self._target, "a picture", limit=1)
+                self._client.search(self._target, image=_PIXEL, limit=1)
 
     def _note(self, done: Pass) -> None:
         if not done.is_whole:
