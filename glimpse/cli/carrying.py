@@ -6,8 +6,8 @@ Decision 0049 says why that loses nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 from glimpse.cli.backup.ahead import made_ahead
 from glimpse.cli.console import CommandError
 from glimpse.cli.progress import Counter
-from glimpse.errors import FailedPrecondition, GlimpseError, Unavailable, UnreadableFile
-from glimpse.results import Acknowledgement, ImageFile, Outcome, StoredImage
-from glimpse.uris import path_of
+from glimpse.cli.stored_files import StoredFile, file_of
+from glimpse.errors import FailedPrecondition, Unavailable, UnreadableFile
+from glimpse.results import Acknowledgement, Outcome, StoredImage
 
 if TYPE_CHECKING:
     from glimpse.client import Client
@@ -32,19 +32,6 @@ _LIST_TIMEOUT_S = 60.0  # of one page
 _PAGE_ROWS = 10_000  # as many as the service gives at once
 _AT_ONCE = 500  # ids that are looked at, or deleted, in one call
 _MANY = 2_000  # images that cannot be carried over while callers wait
-
-
-@dataclass(frozen=True)
-class StoredFile(ImageFile):
-    """The file that a row was made of; what became another one since is not read for it."""
-
-    content_sha256: str = ""
-
-    def read(self, max_bytes: int | None = None) -> bytes:
-        content = super().read(max_bytes)
-        if self.content_sha256 not in ("", hashlib.sha256(content).hexdigest()):
-            raise UnreadableFile(f"{self.address} is not the file any more that was indexed")
-        return content
 
 
 @dataclass
@@ -127,26 +114,36 @@ class Carrier:
         count: int | None = None,
     ) -> None:
         """Until that many are acknowledged; without `count`, until the stream ends, which waits for
-        the index."""
+        the index.
+
+        With it, the stream does not end by itself: its end has Milvus close what was just written,
+        and a server of 2.3 loses deletions that come in that moment, as a second look may make.
+        """
         arrived: list[str] = []
-        with (
-            counter,
-            self._client.index(
-                self._target,
-                images,
-                create_collection=False,
-                patience_s=self._patience_s,
-                max_reads=self._max_reads,
-            ) as acknowledgements,
-        ):
-            for acknowledgement in islice(acknowledgements, count):
-                counter.step()
-                if self._has_arrived(acknowledgement, done):
-                    arrived.append(acknowledgement.id)
-                if len(arrived) >= _AT_ONCE:
-                    # Of what was deleted from the source while it was carried.
-                    done.deleted += self._delete_absent(arrived)
-                    arrived = []
+        left = threading.Event()
+        if count is not None:
+            images = chain(images, _nothing_until(left))
+        try:
+            with (
+                counter,
+                self._client.index(
+                    self._target,
+                    images,
+                    create_collection=False,
+                    patience_s=self._patience_s,
+                    max_reads=self._max_reads,
+                ) as acknowledgements,
+            ):
+                for acknowledgement in islice(acknowledgements, count):
+                    counter.step()
+                    if self._has_arrived(acknowledgement, done):
+                        arrived.append(acknowledgement.id)
+                    if len(arrived) >= _AT_ONCE:
+                        # Of what was deleted from the source while it was carried.
+                        done.deleted += self._delete_absent(arrived)
+                        arrived = []
+        finally:
+            left.set()
         done.deleted += self._delete_absent(arrived)
 
     def _take_away(self, done: Pass, *, replaces: bool) -> list[StoredImage]:
@@ -249,6 +246,11 @@ def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + _AT_ONCE]
 
 
+def _nothing_until(event: threading.Event) -> Iterator[StoredFile]:
+    event.wait()
+    yield from ()
+
+
 def differences(
     source: Iterable[StoredImage], target: Iterable[StoredImage]
 ) -> Iterator[tuple[StoredImage | None, StoredImage | None]]:
@@ -266,22 +268,3 @@ def differences(
             if row.indexed_at_ms != there.indexed_at_ms:
                 yield row, there
             row, there = next(sources, None), next(targets, None)
-
-
-def file_of(row: StoredImage) -> StoredFile:
-    """Raises UnreadableFile for a row whose uri leads to no file."""
-    path = path_of(row.uri)
-    if path is None and "://" not in row.uri:
-        raise UnreadableFile("it was indexed without the address of a file")
-    try:
-        return StoredFile(
-            path=path,
-            url=row.uri if path is None else None,
-            id=row.id,
-            uri=row.uri,
-            metadata=row.metadata,
-            indexed_at_ms=row.indexed_at_ms,
-            content_sha256=row.content_sha256,
-        )
-    except (GlimpseError, ValueError, TypeError) as error:
-        raise UnreadableFile(f"{row.uri}: {error}") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,8 @@ from glimpse.cli.carrying import Carrier, differences
 
 SOURCE, TARGET = "c@0", "c@1"
 NOW_MS = 1_000
+T = 20.0
+MOMENT_S = 0.1
 
 
 class ScriptedClient:
@@ -66,6 +70,26 @@ class ScriptedClient:
         return []
 
 
+class StreamingClient(ScriptedClient):
+    """Takes images in a thread, as streams do, and notices whether they have ended by the time that
+    acknowledgements are wanted no more."""
+
+    @contextlib.contextmanager
+    def index(self, address, images, **_):
+        answers = queue.SimpleQueue()
+
+        def send():
+            for image in images:
+                answers.put(self._acknowledge(image))
+            answers.put(None)
+
+        self.sender = threading.Thread(target=send, daemon=True)
+        self.sender.start()
+        yield iter(answers.get, None)
+        self.sender.join(MOMENT_S)
+        self.has_ended = not self.sender.is_alive()
+
+
 def row(identity, indexed_at_ms=1, uri=None):
     return StoredImage(
         identity, uri=f"/{identity}.png" if uri is None else uri, indexed_at_ms=indexed_at_ms
@@ -111,6 +135,17 @@ def test_a_pass_of_what_is_new_looks_at_nothing_else():
     done = carrier(client).run_since(5)
     assert client.filters[:2] == ["indexed_at_ms >= 5"] * 2
     assert (done.carried, done.is_whole, client.sent) == (1, True, ["c"])
+
+
+@pytest.mark.parametrize("since_ms", [0, 5])
+def test_a_stream_of_what_came_last_does_not_end_before_its_deletions_are_made(since_ms):
+    """At its end, Milvus closes what was written; a pass that waits for the index wants that."""
+    client = StreamingClient(Outcome.INDEXED, [row("a", 7)])
+    passes = carrier(client)
+    done = passes.run_since(since_ms) if since_ms else passes.run("", None)
+    assert (done.carried, client.has_ended) == (1, not since_ms)
+    client.sender.join(T)
+    assert not client.sender.is_alive()
 
 
 def test_what_could_not_be_read_is_tried_again_though_it_is_not_new():
