@@ -125,10 +125,8 @@ class Change:
 
     def _pass(self, since_ms: int | None) -> Pass:
         """A pass over what has changed since then, or over everything; what that copies is old, so
-        that one which does not come to its end is not gone on from."""
+        that nothing is gone on from until it has come to its end."""
         if since_ms is None:
-            self._report["compared_at_ms"] = None
-            self._write()
             is_first = not self._report["passes"]
             label = "carrying images over" if is_first else "comparing"
             total = self._client.get_collection(self._source, exact=False).rows if is_first else 0

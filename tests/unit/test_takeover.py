@@ -136,7 +136,8 @@ def test_a_report_of_a_run_that_came_to_its_end_is_not_gone_on_from(change, tmp_
     path = tmp_path / "report.json"
     with change(ScriptedCarrier(a_pass(BEGUN_MS))).reported(path):
         pass
-    ended = json.loads(path.read_text()) | {"switched": True, "compared_at_ms": BEGUN_MS}
+    times = {"compared_at_ms": BEGUN_MS, "in_step_at_ms": BEGUN_MS}
+    ended = json.loads(path.read_text()) | {"switched": True, **times}
     path.write_text(json.dumps(ended))
     carrier = ScriptedCarrier(a_pass(BEGUN_MS))
     again = change(carrier)
