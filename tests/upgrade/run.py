@@ -21,6 +21,7 @@ from tests.upgrade.history import History
 from tests.upgrade.stack import ROOT, Stack
 
 MAX_IN_FLIGHT = 2_048
+_WARM_S = 3.0  # in which searches meet what nobody has used before
 _QUIET_S = 10.0  # of searches before the first switch
 _SWITCH_S = 2.0
 _SLOWEST = 6  # searches of a switch that are printed
@@ -157,8 +158,9 @@ class Upgrade:
         watcher = Watcher(self._stack.indexer, writer, self._history)
         for thread in (*searchers, writer, watcher):
             thread.start()
+        time.sleep(_WARM_S)
+        calm = time.monotonic(), time.monotonic() + _QUIET_S
         time.sleep(_QUIET_S)
-        calm_until_s = time.monotonic()
         encoded = self._stack.encoded("new")
         killer.start()
         upgrade = ["upgrade", world.COLLECTION, "--encoder", self._stack.new]
@@ -180,7 +182,7 @@ class Upgrade:
         self._look_at_rows(writer.truth)
         self._command.run("rollback", world.COLLECTION, "--to", "0")
         self._look_at_rows(writer.truth)
-        self._judge([each.records for each in searchers], changes, calm_until_s)
+        self._judge([each.records for each in searchers], changes, calm)
         figures = self._figures
         figures.kills = dict(killer.kills)
         figures.problems += writer.problems[:20]
@@ -229,7 +231,7 @@ class Upgrade:
             return {int(image.id): image for image in listed}
 
     def _judge(
-        self, records: list[Records], changes: list[tuple[int, float]], calm_until_s: float
+        self, records: list[Records], changes: list[tuple[int, float]], calm: tuple[float, float]
     ) -> None:
         figures = self._figures
         failed = [line for each in records for line in each.failed]
@@ -238,15 +240,15 @@ class Upgrade:
         figures.problems += [*failed[:20], *mixed[:20]]
         answers = [answer for each in records for answer in each.answers]
         figures.searches = len(answers)
-        calm = [took for at, took, _, _ in answers if at <= calm_until_s]
+        before = [took for at, took, _, _ in answers if calm[0] <= at <= calm[1]]
         during: list[float] = []
         for generation, begun_s in changes:
             switched_s = min(each.first_of(generation, begun_s) for each in records)
             near = [each for each in answers if 0 <= each[0] - switched_s < _SWITCH_S]
             during += [took for _, took, _, _ in near]
             self._tell_slowest(switched_s, near)
-        figures.p99_ms = [round(1000 * _p99(each), 1) for each in (calm, during)]
-        figures.p99_ratio = _p99(during) / _p99(calm)
+        figures.p99_ms = [round(1000 * _p99(each), 1) for each in (before, during)]
+        figures.p99_ratio = _p99(during) / _p99(before)
 
     def _tell_slowest(self, switched_s: float, near: list[tuple[float, float, int, str]]) -> None:
         print(f"{switched_s:.2f} s: a switch; its slowest searches, by when they had ended:")
