@@ -118,7 +118,7 @@ def test_a_peer_that_is_ahead_is_named_and_one_that_did_not_run_has_its_reason()
     ours = peers.Measured("", [30.0], [200.0], [10.0], [20.0], [1500.0], [9.0])
     faster = peers.Measured("", [60.0], [90.0], [9.0], [30.0], [700.0], [4.0])
     missing = peers.Measured("no such package")
-    measured = {"glimpse-bf16": ours, "openvino-int8": faster, "onnxruntime": missing}
+    measured = {"glimpse-bf16": ours, "openvino-int8": faster, "onnxruntime-fp32": missing}
     assert peers.ahead("openvino-int8", measured) == [
         "images_per_s",
         "p50_ms",
