@@ -50,6 +50,7 @@ def test_any_search_request_gets_hits_or_a_named_status(service, message):
 @example("!" * 16_000 + "(width > 1)")
 @example('width == 1 or uri == "\\')
 @example("width in [" + "1," * 5_000 + "1]")
+@example("duplicate collection")
 def test_any_filter_gets_hits_or_a_named_status(service, expression):
     options_ = pb.SearchOptions(filter=expression)
     request = pb.SearchRequest(collection=COLLECTION, text="dog", options=options_)

@@ -41,3 +41,12 @@ def test_a_denial_for_want_of_room_is_overload_and_says_when_to_come_back(code, 
     error = errors.translate(MilvusException(code, message), "", "c")
     assert isinstance(error, Overloaded)
     assert error.retry_after_s
+
+
+@pytest.mark.parametrize(
+    "expression", ["already exist", "context canceled", 'uri == "No space left on device" or']
+)
+def test_words_of_a_filter_are_not_taken_for_milvus_own(expression):
+    told = f"failed to create query plan: cannot parse expression: {expression}, error: line 1:8"
+    error = errors.translate(MilvusException(65535, told), "", "c", expression)
+    assert isinstance(error, errors.MilvusFailed), "which has it asked again without the filter"

@@ -40,7 +40,7 @@ _UNEXPECTED = (1, 65_535)  # anything: of Milvus Lite and pymilvus, of a server
 # request's deadline has passed on the way, and pymilvus where it waits by itself.
 _LATE_WORDS = ("Retry timeout", "context canceled", "context deadline exceeded")
 _TAKEN_WORDS = ("already exist", "duplicate collection")
-_FULL_WORDS = "No space left on device"
+_FULL_WORDS = ("No space left on device",)
 # Of Milvus Lite; and of 2.3 when it lists collections.
 _NO_DATABASE = re.compile(r"database '\w+' does not exist|database:\w+ not found")
 
@@ -111,18 +111,27 @@ def translate(
         return DeadlineExceeded("Milvus did not answer in time")
     if expression and error.code in _ILLEGAL_ARGUMENT:
         return invalid_filter(message)
-    if error.code in _UNEXPECTED and any(words in message for words in _TAKEN_WORDS):
+    if _says(error, _TAKEN_WORDS, expression):
         return AlreadyExists(f"collection {collection!r} already exists")
-    if is_full_disk(error):
+    if is_full_disk(error, expression):
         return Overloaded(f"Milvus: {message}", retry_after_s=1.0)
-    if error.code in _UNEXPECTED and any(words in message for words in _LATE_WORDS):
+    if _says(error, _LATE_WORDS, expression):
         return DeadlineExceeded("Milvus did not answer in time")
     return MilvusFailed(f"Milvus: {message or error!r}")
 
 
-def is_full_disk(error: MilvusException) -> bool:
+def is_full_disk(error: MilvusException, expression: str = "") -> bool:
     """Whether Milvus Lite's disk is full; a server denies by a code."""
-    return error.code in _UNEXPECTED and _FULL_WORDS in str(error.message)
+    return _says(error, _FULL_WORDS, expression)
+
+
+def _says(error: MilvusException, words: tuple[str, ...], expression: str) -> bool:
+    """Whether an unexpected error has one of these words, other than in the filter, which messages
+    repeat."""
+    message = str(error.message)
+    if expression:
+        message = message.replace(expression, "")
+    return error.code in _UNEXPECTED and any(each in message for each in words)
 
 
 def invalid_filter(message: str) -> InvalidInput:
