@@ -2,7 +2,8 @@
 mTLS and has a database for it, as in production.
 
 A fourth, `remote`, is there only where GLIMPSE_TEST_MILVUS_URI names a server that somebody has, as
-`make contract` does. Its collections get a prefix of their own, and are dropped in the end.
+`make contract` does; MILVUS_TOKEN and the like say how to reach it. Its collections get a prefix of
+their own, and are dropped in the end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from glimpse.transport.credentials import PLAINTEXT, Credentials
 from services.common.deadline import Deadline
 from services.vectors.filters import Comparison
 from services.vectors.metadata import Metadata
+from services.vectors.milvus.connection import certificate_options
 from services.vectors.milvus.store import MilvusStore
 from services.vectors.records import CollectionSpec, Row
 from services.vectors.store import VectorStore
@@ -39,7 +41,6 @@ T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
 DIMENSION = 8
 
 _REMOTE_URI = os.environ.get("GLIMPSE_TEST_MILVUS_URI", "")
-_REMOTE_TOKEN = os.environ.get("GLIMPSE_TEST_MILVUS_TOKEN", "")
 _SERVERS = ["milvus", "remote"] if _REMOTE_URI else ["milvus"]
 
 ON_MILVUS = pytest.mark.parametrize("backend", ["lite", *_SERVERS], indirect=True)
@@ -69,11 +70,7 @@ class Backend:
     def client(self) -> MilvusClient:
         """pymilvus' own client, for what a store does not do; it knows nothing of the prefix."""
         options: dict[str, Any] = {"timeout": T, "token": self.token, "db_name": self.database}
-        if files := self.credentials:
-            names = {"ca_pem_path": files.tls_ca, "client_pem_path": files.tls_cert}
-            names["client_key_path"] = files.tls_key
-            options |= {name: str(path) for name, path in names.items()}
-        return MilvusClient(self.uri, **options)
+        return MilvusClient(self.uri, **options, **certificate_options(self.credentials))
 
     def with_database(self, name: str) -> Backend:
         """The same in a database of that name, which is made as soon as Milvus is there. Raises
@@ -158,7 +155,16 @@ def running(
 
 def remote() -> Iterator[Backend]:
     prefix = f"contract_{secrets.token_hex(4)}_"
-    backend = Backend("remote", "milvus", _REMOTE_URI, token=_REMOTE_TOKEN, prefix=prefix)
+    files = (os.environ.get(f"MILVUS_TLS_{each}_FILE") for each in ("CA", "CERT", "KEY"))
+    backend = Backend(
+        "remote",
+        "milvus",
+        _REMOTE_URI,
+        credentials=Credentials(*(Path(file) if file else None for file in files)),
+        token=os.environ.get("MILVUS_TOKEN", ""),
+        prefix=prefix,
+        database=os.environ.get("MILVUS_DATABASE", ""),
+    )
     with contextlib.closing(backend.client()) as client:
         is_lite = client.get_server_version().startswith("milvus_lite")
     yield replace(backend, kind="lite") if is_lite else backend

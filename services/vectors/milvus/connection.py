@@ -86,7 +86,7 @@ class Connection:
         self._uri = uri
         self._token = token
         self._certificates = credentials.watch_tls()
-        self._certificate_options = _certificate_options(credentials)
+        self.certificate_options = certificate_options(credentials)
         self._diagnosis = _diagnosis(uri, credentials)
         self._used: object = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -107,7 +107,7 @@ class Connection:
                     timeout=_MAX_CALL_S,
                     dedicated=True,
                     grpc_options=_GRPC_OPTIONS | dict(proxy_options(urlsplit(self._uri).netloc)),
-                    **self._certificate_options,
+                    **self.certificate_options,
                 )
                 try:
                     version = await client.get_server_version(timeout=_MAX_CALL_S)
@@ -158,7 +158,7 @@ def _diagnosis(uri: str, credentials: Credentials) -> Diagnosis | None:
     return Diagnosis("Milvus", address, credentials)
 
 
-def _certificate_options(credentials: Credentials) -> dict[str, str]:
+def certificate_options(credentials: Credentials) -> dict[str, str]:
     """As pymilvus names them, which names the authorities' file by whether there is another."""
     if credentials.tls_ca is None:
         return {}
