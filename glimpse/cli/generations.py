@@ -12,11 +12,9 @@ import typer
 from glimpse.cli import addresses
 from glimpse.cli.console import print_json, print_table, say
 from glimpse.cli.index_progress import state
-from glimpse.cli.manage import YesOption, make_sure
+from glimpse.cli.manage import NameArgument, YesOption, collection_as_json, make_sure
 from glimpse.cli.search import JsonOption
 from glimpse.results import Generation
-
-NameArgument = Annotated[str, typer.Argument(help="The collection's name.")]
 
 
 def serving_in(found: Sequence[Generation]) -> Generation | None:
@@ -123,8 +121,5 @@ def _age(created_at_ms: int) -> str:
 
 
 def _as_json(generation: Generation) -> dict[str, object]:
-    return {**dataclasses.asdict(generation), "collection": _collection(generation)}
-
-
-def _collection(generation: Generation) -> dict[str, object]:
-    return {**dataclasses.asdict(generation.collection), "error": None}
+    collection = collection_as_json(generation.collection)
+    return {**dataclasses.asdict(generation), "collection": collection}

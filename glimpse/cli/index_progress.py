@@ -18,7 +18,7 @@ _LOOK_S = 2.0
 def state(collection: Collection) -> str:
     """In a table: the state, and what is known of its progress."""
     left = f", {duration(collection.index_left_s)} left" if collection.index_left_s else ""
-    if collection.indexed_rows < collection.rows and collection.pending_rows:
+    if is_being_built(collection):
         return f"{collection.index_state}: {collection.indexed_rows:,} indexed{left}"
     return collection.index_state + left
 
@@ -26,7 +26,7 @@ def state(collection: Collection) -> str:
 def follow(client: Client, collection: Collection) -> None:
     """On a terminal, shows the progress until every image is in the index, or Ctrl-C; elsewhere
     says what is left to do. Raises GlimpseError."""
-    if not _is_being_built(collection):
+    if not is_being_built(collection):
         return
     counter = Counter("building the index", collection.rows, "images")
     if not counter.is_seen:
@@ -39,7 +39,7 @@ def follow(client: Client, collection: Collection) -> None:
         return
     say("Everything is stored and can be searched; Ctrl-C does not stop what follows.")
     with counter:
-        while _is_being_built(collection):
+        while is_being_built(collection):
             left_s = collection.index_left_s
             counter.reach(collection.indexed_rows, f"{duration(left_s)} left" if left_s else "")
             time.sleep(_LOOK_S)
@@ -53,5 +53,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _is_being_built(collection: Collection) -> bool:
+def is_being_built(collection: Collection) -> bool:
+    """Whether searches do not find every image through the index yet, but will."""
     return collection.indexed_rows < collection.rows and collection.pending_rows > 0

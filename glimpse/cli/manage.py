@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PEERS = {"encoder": "the encoder", "indexer": "the indexer", "query": "the query service"}
 
+NameArgument = Annotated[str, typer.Argument(help="The collection's name.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -40,7 +41,7 @@ def collections(
     with addresses.connect("", indexer, data, timeout) as client:
         found = client.collections()
     if as_json:
-        print_json({"collections": [_as_json(each) for each in found]})
+        print_json({"collections": [collection_as_json(each) for each in found]})
     elif found:
         _show_collections(found)
     else:
@@ -48,7 +49,7 @@ def collections(
 
 
 def drop(
-    name: Annotated[str, typer.Argument(help="The collection's name.")],
+    name: NameArgument,
     yes: YesOption = False,
     timeout: addresses.TimeoutOption = 30.0,
     indexer: addresses.IndexerOption = None,
@@ -203,11 +204,11 @@ def _status_as_json(
         name: {"address": target, "healthy": not problems[name], "problem": problems[name] or None}
         for name, target in targets.items()
     }
-    listed = None if found is None else [_as_json(each) for each in found]
+    listed = None if found is None else [collection_as_json(each) for each in found]
     return {"services": services, "collections": listed}
 
 
-def _as_json(collection: Collection) -> dict[str, object]:
+def collection_as_json(collection: Collection) -> dict[str, object]:
     error = collection.error
     return {**dataclasses.asdict(collection), "error": None if error is None else str(error)}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from glimpse.cli.carrying import Carrier, Pass
 from glimpse.cli.comparison import compare
 from glimpse.cli.console import CommandError, say
+from glimpse.cli.index_progress import is_being_built
 from glimpse.errors import FailedPrecondition, GlimpseError
 from glimpse.results import Generation
 
@@ -226,10 +227,7 @@ class Change:
 
     def _wait_for_index(self) -> None:
         """Searches of the new generation are fast from the first one on."""
-        while True:
-            found = self._client.get_collection(self._target, exact=False)
-            if found.indexed_rows >= found.rows or not found.pending_rows:
-                return
+        while is_being_built(self._client.get_collection(self._target, exact=False)):
             time.sleep(_LOOK_S)
 
 

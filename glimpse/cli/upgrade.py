@@ -11,7 +11,8 @@ import typer
 from glimpse.cli import addresses, protection
 from glimpse.cli.comparison import texts_in
 from glimpse.cli.console import CommandError, say
-from glimpse.cli.generations import NameArgument, serving_in
+from glimpse.cli.generations import serving_in
+from glimpse.cli.manage import NameArgument
 from glimpse.cli.sending_options import PatienceOption, ReadsOption
 from glimpse.cli.takeover import Change
 from glimpse.results import Generation
