@@ -33,6 +33,8 @@ class Entry:
     request: indexer_pb2.IndexImagesRequest
     size_bytes: int
     attempts: int = 0
+    postponed_on: int = 0
+    """The last stream that refused it for a time; streams count from 1."""
 
 
 class InFlight:
@@ -175,9 +177,16 @@ class InFlight:
             if entry is None:
                 return
             entry.attempts += 1
+            entry.postponed_on = self._stream
             not_before_s = time.monotonic() + max(backoff_s(entry.attempts), min_delay_s)
             heapq.heappush(self._unsent, (not_before_s, sequence))
             self._changed.notify_all()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the stream has answered all that was read: what is left here was postponed."""
+        with self._changed:
+            return all(entry.postponed_on == self._stream for entry in self._entries.values())
 
     @property
     def is_done(self) -> bool:

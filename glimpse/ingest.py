@@ -207,6 +207,8 @@ class Ingest(Iterator[Acknowledgement]):
         if self._reader.error is not None:
             raise self._reader.error
         if error is None:
+            if self._in_flight.is_answered:  # pictures were postponed when all had been sent
+                return
             error = errors.Unavailable(f"{self._peer} ended the stream too early")
         if not (is_resumable(error) and self._has_patience()):
             raise self._diagnosis.explained(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -139,6 +140,35 @@ def test_an_image_refused_for_longer_than_patience_fails_alone(connect):
     assert len(acknowledgements) == 5
     failed = [a for a in acknowledgements if a.outcome is Outcome.FAILED]
     assert [(a.id, str(a.error)) for a in failed] == [("id-2", "the encoder is away")]
+
+
+def test_a_stream_that_ends_when_patience_does_fails_the_refused_image_alone(connect, monkeypatch):
+    late_s = 0.0
+    may_end = threading.Event()
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late_s)
+    monkeypatch.setattr("glimpse.ingest.time", clock)
+
+    class AfterAll(Indexer):
+        def IndexImages(self, request_iterator, context):
+            yield from super().IndexImages(iter(list(request_iterator)), context)
+            assert may_end.wait(20)
+
+    def refuse(stream, seen, context):
+        if seen[-1] == 2:
+            return status(code_pb2.UNAVAILABLE, "the encoder is away", reason("UNAVAILABLE"))
+        return None
+
+    with (
+        serve(indexer=AfterAll(refuse)) as target,
+        connect(NOBODY, target) as client,
+        client.index("c", numbered(5), patience_s=60) as ingest,
+    ):
+        acknowledgements = [next(ingest) for _ in range(4)]
+        late_s = 61.0
+        may_end.set()
+        acknowledgements += ingest
+    assert [(a.id, a.outcome) for a in acknowledgements[4:]] == [("id-2", Outcome.FAILED)]
+    assert {a.outcome for a in acknowledgements[:4]} == {Outcome.INDEXED}
 
 
 def test_a_stream_refused_for_good_is_not_tried_again(connect):
