@@ -218,7 +218,7 @@ k8s-check: $(VENV)/.dev kustomize ## images, manifests and what is rendered from
 # cluster that kubectl knows by that name, as docs/kubernetes.md has it set up.
 cluster-test: $(VENV)/.dev ## hold the manifests against a real Kubernetes with simulated nodes; needs Go and kubectl
 	$(if $(CONTEXT),$(BIN)/python -m tests.cluster --context $(CONTEXT) $(CLUSTER),$(BIN)/python -m tests.cluster.toolchain)
-	$(if $(CONTEXT),,$(BIN)/python -m pytest tests/cluster)
+	$(if $(CONTEXT),,$(BIN)/python -m pytest -n 2 tests/cluster)
 
 # Takes about 40 minutes, and the first time as long to build; writes build/bench/cluster.json. Needs root, and Debian's
 # packages that it names. Shorter: CLUSTER="--roll-outs 1 --drains 1 --scale-downs 1 --indexer-roll-outs 1 --kills 1

@@ -70,7 +70,7 @@ class Course:
         self.await_deployed()
 
     def changed_lines(self, overlay: Path) -> list[str]:
-        """What applying once more changes. Budgets are said to, and do not: test_api.py."""
+        """What applying once more changes. Budgets are said to, and do not: test_applying.py."""
         lines = self.kubectl("apply", "-k", str(overlay)).splitlines()
         budgets = "poddisruptionbudget."
         return [line for line in lines if not line.endswith(" unchanged") and budgets not in line]
