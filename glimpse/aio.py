@@ -94,19 +94,22 @@ class AsyncClient(BaseClient):
         filter: str = "",
         output_fields: Sequence[str] = (),
         *,
+        ids: Sequence[str] | None = None,
         after_id: str = "",
         timeout_s: float | None = None,
     ) -> AsyncIterator[StoredImage]:
         """As Client.list_images, for `async for`."""
-        while True:
-            page = await self._make(
-                calls.image_page(collection, filter, output_fields, after_id, timeout_s)
-            )
-            for image in page.images:
-                yield image
-            after_id = page.next_after_id
-            if not after_id:
-                return
+        for some in calls.lists_of_images(filter, ids, after_id):
+            next_id: str = after_id
+            while True:
+                page = await self._make(
+                    calls.image_page(collection, filter, some, output_fields, next_id, timeout_s)
+                )
+                for image in page.images:
+                    yield image
+                next_id = page.next_after_id
+                if not next_id:
+                    break
 
     async def delete(
         self,

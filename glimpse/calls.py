@@ -24,7 +24,7 @@ from glimpse.results import (
     Term,
 )
 
-MAX_DELETED_IDS = 1_000
+MAX_IDS = 1_000
 EXPORTED_FIELDS = (
     "vector",
     "uri",
@@ -166,9 +166,7 @@ def deletions(
     if ids is None:
         selectors: list[dict[str, Any]] = [{"filter": filter}]
     else:
-        starts = range(0, max(1, len(ids)), MAX_DELETED_IDS)
-        batches = [ids[start : start + MAX_DELETED_IDS] for start in starts]
-        selectors = [{"ids": indexer_pb2.Ids(ids=batch)} for batch in batches]
+        selectors = [{"ids": indexer_pb2.Ids(ids=part)} for part in _parts(ids) or [()]]
     requests = [
         indexer_pb2.DeleteImagesRequest(collection=collection, **selector) for selector in selectors
     ]
@@ -191,9 +189,28 @@ def count_images(
 
 
 @checked
+def lists_of_images(
+    filter: str, ids: Sequence[str] | None, after_id: str
+) -> list[indexer_pb2.Ids | None]:
+    """The lists that together are one of a filter, or of any number of ids, in the ids' order.
+    Raises ValueError."""
+    if ids is None:
+        return [None]
+    if filter:
+        raise ValueError("give either ids or filter")
+    behind = sorted({identity for identity in ids if identity > after_id})
+    return [indexer_pb2.Ids(ids=part) for part in _parts(behind)]
+
+
+def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[start : start + MAX_IDS] for start in range(0, len(ids), MAX_IDS)]
+
+
+@checked
 def image_page(
     collection: str,
     filter: str,
+    ids: indexer_pb2.Ids | None,
     output_fields: Sequence[str],
     after_id: str,
     timeout_s: float | None,
@@ -202,6 +219,7 @@ def image_page(
     request = indexer_pb2.ListImagesRequest(
         collection=converters.checked_text("collection", collection),
         filter=converters.checked_text("filter", filter),
+        ids=ids,
         output_fields=output_fields,
         after_id=after_id,
     )

@@ -89,22 +89,26 @@ class Client(BaseClient):
         filter: str = "",
         output_fields: Sequence[str] = (),
         *,
+        ids: Sequence[str] | None = None,
         after_id: str = "",
         timeout_s: float | None = None,
     ) -> Iterator[StoredImage]:
-        """The images that a filter takes, without one all of them, in the order of their ids.
+        """The images that a filter takes, or those of any number of ids that are there; without
+        either all of them. They come in the order of their ids.
 
         They come page by page as they are asked for; behind an id where one is given, so that a
         list can be continued. `timeout_s` bounds each page.
         """
-        while True:
-            page = self._make(
-                calls.image_page(collection, filter, output_fields, after_id, timeout_s)
-            )
-            yield from page.images
-            after_id = page.next_after_id
-            if not after_id:
-                return
+        for some in calls.lists_of_images(filter, ids, after_id):
+            next_id: str = after_id
+            while True:
+                page = self._make(
+                    calls.image_page(collection, filter, some, output_fields, next_id, timeout_s)
+                )
+                yield from page.images
+                next_id = page.next_after_id
+                if not next_id:
+                    break
 
     def delete(
         self,

@@ -181,14 +181,17 @@ class MemoryStore:
         *,
         deadline: Deadline,
         filter: AnyFilter = "",
+        ids: Iterable[str] | None = None,
         after_id: str = "",
         consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
         bounds.check_listed(limit, after_id)
         bounds.check_fields(fields, ALL_FIELDS)
         takes = self._predicate(filter)
+        wanted = None if ids is None else bounds.unique_ids(ids)
         collection = self._collection(name, deadline)
-        behind = sorted(id for id in collection.rows if id > after_id)
+        there = collection.rows.keys() if wanted is None else collection.rows.keys() & wanted
+        behind = sorted(id for id in there if id > after_id)
         taken = (collection.rows[id] for id in behind)
         first = itertools.islice((row for row in taken if takes(row)), limit)
         texts = ["metadata"] if "metadata" in fields else []

@@ -187,6 +187,10 @@ class Waiting:
         finally:
             self._run(ingest.aclose())
 
+    def list_images(self, *arguments, **options):
+        images = self._client.list_images(*arguments, **options)
+        return iter(lambda: self._run(anext(images, None)), None)
+
     def __enter__(self):
         return self
 

@@ -6,7 +6,6 @@ Decision 0049 says why that loses nothing.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -209,7 +208,7 @@ class Carrier:
     def _listed(self, address: str, ids: Sequence[str]) -> Iterable[StoredImage]:
         """The rows of at most _AT_ONCE ids, as far as they are there."""
         return self._client.list_images(
-            address, f"id in {json.dumps(ids)}", output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S
+            address, ids=ids, output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S
         )
 
     def _files(self, rows: Iterable[StoredImage], done: Pass) -> Iterator[StoredFile]:
@@ -233,9 +232,7 @@ class Carrier:
         """Deletes from the target those that the source has not."""
         deleted = 0
         for some in _parts(ids):
-            listed = self._client.list_images(
-                self._source, f"id in {json.dumps(some)}", timeout_s=_LIST_TIMEOUT_S
-            )
+            listed = self._client.list_images(self._source, ids=some, timeout_s=_LIST_TIMEOUT_S)
             gone = set(some) - {image.id for image in listed}
             deleted += self._client.delete(self._target, ids=sorted(gone)) if gone else 0
         return deleted

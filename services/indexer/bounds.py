@@ -20,7 +20,7 @@ MAX_NAME_CHARACTERS = 255
 MAX_ADDRESS_CHARACTERS = MAX_NAME_CHARACTERS + len("@") + 9
 MAX_BATCH_IMAGES = 256
 MAX_INTERACTIVE_IMAGES = 8  # of a batch
-MAX_DELETE_IDS = 1_000
+MAX_IDS = 1_000
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
 MAX_LISTED_IMAGES = 10_000
@@ -84,9 +84,9 @@ def check_batch(count: int) -> None:
 
 
 def check_id_count(count: int) -> None:
-    """Raises InvalidInput for too many ids to delete, or none."""
-    if not 1 <= count <= MAX_DELETE_IDS:
-        raise InvalidInput("ids", f"must be 1 to {MAX_DELETE_IDS} ids; there are {count}")
+    """Raises InvalidInput for too many ids in one message, or none."""
+    if not 1 <= count <= MAX_IDS:
+        raise InvalidInput("ids", f"must be 1 to {MAX_IDS} ids; there are {count}")
 
 
 def check_filter(characters: int) -> None:

@@ -3,7 +3,7 @@ says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,12 @@ _MAX_REMEMBERED = 1_024  # lists whose rows' sizes are known
 
 @dataclass(frozen=True)
 class Listing:
-    """What is to be listed: behind an id, the first `max_rows` that a filter takes, as long as they
-    have `max_bytes` together."""
+    """What is to be listed: behind an id, the first `max_rows` that a filter takes, or that have
+    one of some ids, as long as they have `max_bytes` together."""
 
     collection: str
     filter: str
+    ids: Sequence[str] | None
     after_id: str
     fields: tuple[str, ...]
     max_rows: int
@@ -66,6 +67,7 @@ class Lists:
                 listing.fields,
                 deadline=deadline,
                 filter=listing.filter,
+                ids=listing.ids,
                 after_id=after_id,
                 consistency=consistency,
             )

@@ -197,9 +197,15 @@ class IndexerServicer(GenerationsServicer):
         self, request: pb.ListImagesRequest, context: grpc.aio.ServicerContext
     ) -> bytes:
         bounds.check_filter(len(request.filter))
+        ids = request.ids.ids if request.HasField("ids") else None
+        if ids is not None:
+            bounds.check_id_count(len(ids))
+            if request.filter:
+                raise InvalidInput("ids", "must not be given with a filter")
         listing = Listing(
             bounds.check_address(request.collection),
             request.filter,
+            ids,
             request.after_id,
             bounds.check_output_fields(request.output_fields),
             bounds.check_listed_images(request.page_size),

@@ -147,11 +147,13 @@ class VectorStore(Protocol):
         *,
         deadline: Deadline,
         filter: AnyFilter = "",
+        ids: Iterable[str] | None = None,
         after_id: str = "",
         consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
         """Ids, and the asked fields, of the first rows behind an id, in the order of ids: `limit`
-        at most, and none only where there are no more. Metadata as JSON text.
+        at most, and none only where there are no more. Metadata as JSON text. With `ids`, of their
+        rows alone; then there is no filter.
 
         Strong, the default, sees everything written before the call; bounded, everything written
         before the last strong call on the collection, as its memory has one replica. `limit` is at

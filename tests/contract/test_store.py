@@ -206,6 +206,12 @@ async def test_rows_are_listed_in_the_order_of_their_ids_page_by_page(store, col
     rest = await all_behind(store, collection, "250", filter=new)
     assert rest == [(id, {}) for id in ids[260::10]]
 
+    some = ["290", "never", "012", "001", "290", "111"]
+    listed = await store.list_rows(collection, 2, ["uri"], deadline=Deadline(T), ids=some)
+    assert listed == [("012", {"uri": "old/012"}), ("111", {"uri": "old/111"})]
+    rest = await all_behind(store, collection, "111", ids=some, fields=["uri", "metadata"])
+    assert rest == [("290", {"uri": "new/290", "metadata": "{}"})]
+
 
 async def test_a_bounded_list_has_what_was_written_before_the_last_strong_one(store, collection):
     rows = [picture(f"{number:03}", between(number / 300)) for number in range(300)]

@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2
 
 from glimpse import AsyncClient, Client, Term, errors
+from glimpse.indexer.v1 import indexer_pb2
 from glimpse.query.v1 import query_pb2, query_pb2_grpc
 from tests.scripted import NOBODY, Indexer, Query, reason, serve, status
 
@@ -20,6 +21,27 @@ def test_any_number_of_ids_is_deleted_in_calls_of_a_thousand(connect):
     with serve(indexer=indexer) as target, connect(NOBODY, target) as client:
         assert client.delete("c", ids=[str(n) for n in range(2_500)]) == 2_500
     assert [len(ids) for ids in indexer.deleted] == [1_000, 1_000, 500]
+
+
+def test_any_number_of_ids_is_listed_in_their_order_and_behind_one(connect):
+    asked = []
+
+    class Lists(Indexer):
+        """Pages of 600."""
+
+        def ListImages(self, request, context):
+            behind = [each for each in request.ids.ids if each > request.after_id]
+            asked.append((len(request.ids.ids), request.after_id))
+            images = [indexer_pb2.ListedImage(id=each) for each in behind[:600]]
+            next_id = behind[599] if len(behind) > 600 else ""
+            return indexer_pb2.ListImagesResponse(images=images, next_after_id=next_id)
+
+    ids = [f"{number:04}" for number in range(1_501)]
+    with serve(indexer=Lists()) as target, connect(NOBODY, target) as client:
+        listed = client.list_images("c", ids=[*ids[::-1], *ids], after_id="0000")
+        assert [image.id for image in listed] == ids[1:]
+        assert list(client.list_images("c", ids=[])) == []
+    assert asked == [(1_000, "0000"), (1_000, "0600"), (500, "0000")]
 
 
 def test_a_search_comes_back_as_plain_values(connect):

@@ -40,6 +40,10 @@ def test_ids_are_a_list_of_texts_and_no_text(connect):
             client.delete("c", ids="abc")
         with pytest.raises(TypeError, match=r"^ids: "):
             client.get_images("c", [1, 2])
+        with pytest.raises(TypeError, match=r"^ids: "):
+            list(client.list_images("c", ids="abc"))
+        with pytest.raises(ValueError, match=r"^give either ids or filter$"):
+            list(client.list_images("c", "width > 1", ids=["a"]))
         with pytest.raises(TypeError, match=r"^queries: "):
             client.batch_search("c", "a dog")
 

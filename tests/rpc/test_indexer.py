@@ -660,6 +660,20 @@ async def test_images_are_listed_page_by_page_with_what_is_asked_for(service):
     assert second.next_after_id == ""
 
 
+async def test_images_of_given_ids_are_listed_by_the_same_pages(service):
+    await service.index([image(i, uri=f"u/{i}") for i in range(8)])
+
+    async def page(**fields):
+        ids = pb.Ids(ids=["p6", "never", "p2", "p6", "p4"])
+        request = pb.ListImagesRequest(collection=NAME, ids=ids, output_fields=["uri"], **fields)
+        answer = await service.stub.ListImages(request, timeout=T)
+        return [(each.id, each.uri) for each in answer.images], answer.next_after_id
+
+    assert await page() == ([("p2", "u/2"), ("p4", "u/4"), ("p6", "u/6")], "")
+    assert await page(page_size=2) == ([("p2", "u/2"), ("p4", "u/4")], "p4")
+    assert await page(after_id="p4") == ([("p6", "u/6")], "")
+
+
 async def test_a_page_of_large_images_ends_early_and_the_next_continues(service, monkeypatch):
     monkeypatch.setattr(bounds, "MAX_LISTED_BYTES", 1)
     await service.index([image(i, metadata=as_struct({"n": "x" * 9_000})) for i in range(200)])
@@ -684,6 +698,10 @@ async def test_a_page_of_large_images_ends_early_and_the_next_continues(service,
         ({"output_fields": ["uri"] * 65}, "output_fields"),
         ({"filter": "x" * 65_537}, "filter"),
         ({"filter": "width >"}, "filter"),
+        ({"ids": pb.Ids()}, "ids"),
+        ({"ids": pb.Ids(ids=["a"] * 1_001)}, "ids"),
+        ({"ids": pb.Ids(ids=["a", "no id"])}, "ids[1]"),
+        ({"ids": pb.Ids(ids=["a"]), "filter": "width > 1"}, "ids"),
     ],
 )
 async def test_a_list_beyond_a_bound_is_refused(service, fields, field):

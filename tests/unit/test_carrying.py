@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import threading
 from types import SimpleNamespace
@@ -37,16 +36,15 @@ class ScriptedClient:
         assert (address, exact) == (SOURCE, False)
         return SimpleNamespace(described_at_ms=NOW_MS)
 
-    def list_images(self, address, filter="", **_):
+    def list_images(self, address, filter="", ids=None, **_):
         self.filters.append(filter)
-        field, _, value = filter.split(" ", 2) if filter else ("", "", "")
-        takes = {
-            "": lambda _: True,
-            "id": lambda row: row.id in json.loads(value),
-            "indexed_at_ms": lambda row: row.indexed_at_ms >= int(value),
-        }[field]
-        listed = [row for _, row in sorted(self.rows[address].items()) if takes(row)]
-        if self.sent and field == "id":
+        since_ms = int(filter.removeprefix("indexed_at_ms >= ") or 0)
+        listed = [
+            row
+            for _, row in sorted(self.rows[address].items())
+            if row.indexed_at_ms >= since_ms and (ids is None or row.id in ids)
+        ]
+        if self.sent and ids is not None:
             listed = [row for row in listed if row.id not in self.gone_meanwhile]
         return listed
 

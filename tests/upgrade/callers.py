@@ -4,7 +4,6 @@ what has to be there."""
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import threading
 import time
@@ -110,7 +109,7 @@ class Watcher(threading.Thread):
         ids = [f"{number:06}" for number in self._writer.deleted()]
         for each in client.list_generations(world.COLLECTION, exact=False) if ids else ():
             address, role = each.collection.name, "serves" if each.serving else "does not serve"
-            listed = client.list_images(address, f"id in {json.dumps(ids)}")
+            listed = client.list_images(address, ids=ids)
             there = {(address, int(image.id)) for image in listed}
             for _, number in there - self._there:
                 self._history.note(f"is in {address}, which {role}", number)

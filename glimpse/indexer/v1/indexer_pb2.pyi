@@ -167,7 +167,7 @@ class CountImagesResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class ListImagesRequest(_message.Message):
-    __slots__ = ("collection", "filter", "after_id", "page_size", "output_fields", "packed", "bounded")
+    __slots__ = ("collection", "filter", "after_id", "page_size", "output_fields", "packed", "bounded", "ids")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     AFTER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +175,7 @@ class ListImagesRequest(_message.Message):
     OUTPUT_FIELDS_FIELD_NUMBER: _ClassVar[int]
     PACKED_FIELD_NUMBER: _ClassVar[int]
     BOUNDED_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     filter: str
     after_id: str
@@ -182,7 +183,8 @@ class ListImagesRequest(_message.Message):
     output_fields: _containers.RepeatedScalarFieldContainer[str]
     packed: bool
     bounded: bool
-    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., after_id: _Optional[str] = ..., page_size: _Optional[int] = ..., output_fields: _Optional[_Iterable[str]] = ..., packed: _Optional[bool] = ..., bounded: _Optional[bool] = ...) -> None: ...
+    ids: Ids
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., after_id: _Optional[str] = ..., page_size: _Optional[int] = ..., output_fields: _Optional[_Iterable[str]] = ..., packed: _Optional[bool] = ..., bounded: _Optional[bool] = ..., ids: _Optional[_Union[Ids, _Mapping]] = ...) -> None: ...
 
 class ListImagesResponse(_message.Message):
     __slots__ = ("images", "next_after_id")

@@ -317,11 +317,16 @@ class MilvusStore:
         *,
         deadline: Deadline,
         filter: AnyFilter = "",
+        ids: Iterable[str] | None = None,
         after_id: str = "",
         consistency: Consistency = "strong",
     ) -> list[tuple[str, dict[str, Any]]]:
         bounds.check_listed(limit, after_id)
         bounds.check_fields(fields, ALL_FIELDS)
+        if ids is not None:
+            wanted = bounds.unique_ids(ids)
+            call, _ = await self._open(deadline, name)
+            return await row_requests.list_some(call, wanted, limit, fields, after_id, consistency)
         call, _ = await self._open(deadline, name, filters.render(filter))
         return await row_requests.list_rows(
             call, limit, fields, after_id, consistency, self._given_per_asked
