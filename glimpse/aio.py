@@ -100,7 +100,7 @@ class AsyncClient(BaseClient):
     ) -> AsyncIterator[StoredImage]:
         """As Client.list_images, for `async for`."""
         for some in calls.lists_of_images(filter, ids, after_id):
-            next_id: str = after_id
+            next_id = after_id
             while True:
                 page = await self._make(
                     calls.image_page(collection, filter, some, output_fields, next_id, timeout_s)

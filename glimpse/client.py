@@ -100,7 +100,7 @@ class Client(BaseClient):
         list can be continued. `timeout_s` bounds each page.
         """
         for some in calls.lists_of_images(filter, ids, after_id):
-            next_id: str = after_id
+            next_id = after_id
             while True:
                 page = self._make(
                     calls.image_page(collection, filter, some, output_fields, next_id, timeout_s)
