@@ -1,4 +1,5 @@
-"""Writes through Milvus Lite: one after the other, and none once its disk was full."""
+"""Writes through Milvus Lite: one after the other in a collection, and none once its disk was
+full."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ def writes():
     return LiteWrites()
 
 
-async def request(writes, method, error=None, may_end=None):
-    async with writes.turn(method):
+async def request(writes, method, error=None, may_end=None, collection="pictures"):
+    async with writes.turn(method, collection):
         if may_end is not None:
             await may_end.wait()
         if error is not None:
@@ -37,12 +38,22 @@ async def test_a_write_waits_for_the_one_before_and_a_search_for_none(writes):
     await asyncio.gather(first, second)
 
 
+async def test_a_write_waits_for_none_in_another_collection(writes):
+    may_end = asyncio.Event()
+    flush = await started(request(writes, "flush", may_end=may_end))
+    other = await started(request(writes, "upsert", collection="others"))
+    assert other.done()
+    may_end.set()
+    await asyncio.gather(flush, other)
+
+
 async def test_after_a_write_that_the_disk_refused_there_is_none(writes):
     may_end = asyncio.Event()
     failing = await started(request(writes, "flush", FULL, may_end))
     waiting = await started(request(writes, "upsert"))
     may_end.set()
-    for each in (failing, waiting, request(writes, "delete")):
+    elsewhere = request(writes, "upsert", collection="others")
+    for each in (failing, waiting, request(writes, "delete"), elsewhere):
         with pytest.raises(DiskFull, match="make room there, then start it and the indexer"):
             await each
     await request(writes, "query")

@@ -277,7 +277,7 @@ class MilvusCall:
         request = getattr(client, method)
         if backend.kind != "lite":
             return await request(*args, timeout=self._deadline.left_s(), **options)
-        async with self._connection.lite_writes.turn(method):
+        async with self._connection.lite_writes.turn(method, self.collection):
             return await request(*args, timeout=self._deadline.left_s(), **options)
 
     async def _answers_without_filter(self) -> bool:
