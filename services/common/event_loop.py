@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 # A call of others passes the loop a hundred times: it waits for such a turn every few passes.
 _MAX_TURN_S = 0.001
-_PASSES = 5  # where nobody else has anything to do, they take 0.1 ms
+_PASSES = 5  # where nobody else has anything to do, they take less than 0.1 ms
 # Each task goes on for a tenth of a millisecond or less.
 _MAX_WOKEN = 16
 _EVERY_S = 0.1
