@@ -42,6 +42,7 @@ class Pass:
     deleted: int = 0
     seconds: float = 0.0
     is_whole: bool = True  # False: something is left, and the next pass has to look at everything
+    kept: int = 0  # rows that the target alone has, and that stay
     unreadable: dict[str, str] = field(default_factory=dict)  # by id, why it could not be carried
     leaving: list[StoredImage] = field(default_factory=list)  # of the target: newer, or alone there
 
@@ -55,11 +56,19 @@ class Carrier:
     generations."""
 
     def __init__(
-        self, client: Client, source: str, target: str, patience_s: float, max_reads: int
+        self,
+        client: Client,
+        source: str,
+        target: str,
+        patience_s: float,
+        max_reads: int,
+        kept_before_ms: int = 0,
     ) -> None:
+        """What only the target has stays there if it is older than `kept_before_ms`."""
         self._client = client
         self._source, self._target = source, target
         self._patience_s, self._max_reads = patience_s, max_reads
+        self._kept_before_ms = kept_before_ms
 
     def run(self, label: str, total: int | None) -> Pass:
         """One pass: the target holds what the source did when it began, and is fast to search.
@@ -146,15 +155,17 @@ class Carrier:
         done.deleted += self._delete_absent(arrived)
 
     def _take_away(self, done: Pass, *, replaces: bool) -> list[StoredImage]:
-        """Deletes from the target what only it has, and, if it `replaces` it, what it has newer;
-        returns what the source has in place of the latter."""
+        """Deletes from the target what only it has, unless that is kept, and, if it `replaces` it,
+        what it has newer; returns what the source has in place of the latter."""
         if not done.leaving:
             return []
         self._check_target_idle()
         replaced: list[StoredImage] = []
         for some in _parts(done.leaving):
             there = {each.id: each for each in self._listed(self._source, [row.id for row in some])}
-            gone = [row.id for row in some if row.id not in there]
+            alone = [row for row in some if row.id not in there]
+            gone = [row.id for row in alone if row.indexed_at_ms >= self._kept_before_ms]
+            done.kept += len(alone) - len(gone)
             newer = [
                 row.id
                 for row in some

@@ -57,7 +57,12 @@ class Change:
         self._client = client
         self._name, self._before, self._after = name, before.number, after.number
         self._source, self._target = f"{name}@{before.number}", f"{name}@{after.number}"
-        self._carrier = Carrier(client, self._source, self._target, patience_s, reads)
+        # A generation of before keeps what was left out of the one that took over from it: what
+        # callers have deleted since then is gone from both.
+        kept_before_ms = before.collection.created_at_ms if after.number < before.number else 0
+        self._carrier = Carrier(
+            client, self._source, self._target, patience_s, reads, kept_before_ms
+        )
         self._path: Path | None = None
         self._report: dict[str, Any] = {
             "collection": name,
@@ -187,7 +192,9 @@ class Change:
             {"carried": done.carried, "deleted": done.deleted, "seconds": round(done.seconds, 3)}
         )
         self._write()
-        say(f"{done.carried:,} carried over, {done.deleted:,} deleted, in {done.seconds:.1f} s.")
+        kept = f", {done.kept:,} kept that only {self._target} has" if done.kept else ""
+        took = f"in {done.seconds:.1f} s"
+        say(f"{done.carried:,} carried over, {done.deleted:,} deleted{kept}, {took}.")
 
     def _resume(self) -> None:
         """From the report of an earlier run between the same two, if there is one."""

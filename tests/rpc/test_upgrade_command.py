@@ -163,6 +163,21 @@ async def test_a_rollback_carries_back_what_was_written_since(stack):
     assert await stack.serving() == (1, "new")
 
 
+async def test_a_rollback_keeps_what_the_upgrade_left_out(stack, capsys):
+    before = await stack.times("images")
+    (stack.folder / "00.png").unlink()
+    assert await stack.upgrade("--without-missing") == 0
+    carried = await stack.times("images")
+    assert len(carried) == COUNT - 1
+    deleted = min(carried)
+    await asyncio.to_thread(stack.client.delete, "images", ids=[deleted])
+
+    assert await stack.rollback() == 0
+
+    assert (await stack.times("images")).keys() == before.keys() - {deleted}
+    assert "1 kept that only images@0 has" in capsys.readouterr().err
+
+
 async def test_an_upgrade_that_ended_behind_its_switch_has_nothing_left_to_do(
     stack, tmp_path, capsys
 ):

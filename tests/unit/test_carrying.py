@@ -117,6 +117,14 @@ def test_what_the_target_has_newer_or_alone_is_replaced_or_goes():
     assert (done.carried, done.deleted, client.deleted) == (1, 2, ["b", "a"])
 
 
+def test_what_the_target_has_alone_from_before_a_time_stays():
+    there = [row("a", 7), row("b", 8), row("c", 1)]
+    client = ScriptedClient(Outcome.INDEXED, [row("c", 1)], there)
+    done = Carrier(client, SOURCE, TARGET, 1.0, 1, kept_before_ms=8).run("", None)
+    assert client.deleted == ["b"]
+    assert (done.deleted, done.kept) == (1, 1)
+
+
 @pytest.mark.parametrize("since_ms", [2, 5])
 def test_what_the_target_has_newer_asks_for_a_whole_pass(since_ms):
     """Also where the source's row is older than what a pass looks at. It would be missing if the
