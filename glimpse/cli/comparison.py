@@ -50,12 +50,23 @@ def texts_in(path: Path | None) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def make_folder(sheets: Path | None) -> None:
+    """The folder for sheets, where one is named. Raises CommandError."""
+    if sheets is None:
+        return
+    try:
+        sheets.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{sheets}: no folder for sheets: {error.strerror}") from error
+
+
 def compare(
     client: Client, before: str, after: str, texts: list[str], sheets: Path | None
 ) -> dict[str, Any]:
     """Asks both; shows the questions whose answers differ most, and returns the figures."""
     counts = client.count_images(before), client.count_images(after)
-    found = [*_by_images(client, before, after), *_by_texts(client, before, after, texts)]
+    # Of those that differ as much, the operator's own questions come first.
+    found = [*_by_texts(client, before, after, texts), *_by_images(client, before, after)]
     worst = sorted(found, key=lambda each: each.overlap)[:_SHOWN]
     say(f"{before}: {counts[0]:,} images; {after}: {counts[1]:,}.")
     if found:
@@ -112,10 +123,6 @@ def _best(both: BothAnswers) -> tuple[str, str]:
 def _write_sheets(folder: Path | None, worst: list[BothAnswers], before: str, after: str) -> None:
     if folder is None:
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"{folder}: no folder for sheets: {error.strerror}") from error
     for number, each in enumerate(worst, start=1):
         for address, hits in ((before, each.before), (after, each.after)):
             title = f"{address}: {each.question}"

@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from glimpse.cli.carrying import Carrier, Pass
 from glimpse.cli.comparison import compare
 from glimpse.cli.console import CommandError, say
 from glimpse.cli.index_progress import is_being_built
+from glimpse.cli.patience import patiently
 from glimpse.errors import FailedPrecondition, GlimpseError
 from glimpse.results import Generation
 
@@ -63,6 +65,7 @@ class Change:
         self._carrier = Carrier(
             client, self._source, self._target, patience_s, reads, kept_before_ms
         )
+        self._patience_s = patience_s
         self._path: Path | None = None
         self._report: dict[str, Any] = {
             "collection": name,
@@ -80,13 +83,14 @@ class Change:
 
     @contextlib.contextmanager
     def reported(self, path: Path | None) -> Iterator[None]:
-        """Writes what was done into a file, for programs: after each pass, and by the end of the
-        block. Goes on from what the file says of a run that has not come to its end.
+        """Writes what was done into a file, for programs: at once, after each pass, and by the end
+        of the block. Goes on from what the file says of a run that has not come to its end.
 
         Raises CommandError.
         """
         self._path = path
         self._resume()
+        self._write()  # a place where nothing can be written is told of now, not after hours
         try:
             yield
         finally:
@@ -96,6 +100,7 @@ class Change:
         self, without_missing: bool, texts: list[str], sheets: Path | None, check_only: bool
     ) -> None:
         """Raises CommandError where an operator must decide."""
+        self._check_searches()
         self._catch_up()
         self._decide(without_missing)
         self._wait_for_index()
@@ -105,7 +110,7 @@ class Change:
         if check_only:
             say(f"{self._target} is in step with {self._source}, which serves.")
             return
-        self._warm_up()
+        self._check_searches()
         for _ in range(_MAX_HOLDS):
             last = self._catch_up()
             self._decide(without_missing)
@@ -177,13 +182,22 @@ class Change:
             self._client.hold_writes(self._name, self._before, 0)
         return False
 
-    def _warm_up(self) -> None:
-        """The new model's encoder, and the generation, are known to those who search it next, and
-        have done all that a first search asks for."""
-        with contextlib.suppress(GlimpseError):  # which is no reason not to go on
-            for _ in range(_WARMING):
-                self._client.search(self._target, "a picture", limit=1)
-                self._client.search(self._target, image=_PIXEL, limit=1)
+    def _check_searches(self) -> None:
+        """That the target can be searched, as callers will behind the switch. Its encoder, and the
+        generation, are then known to those who search it next, and have done all that a first
+        search asks for.
+
+        Raises CommandError.
+        """
+        search = partial(self._client.search, self._target, limit=1)
+        for ask in (partial(search, "a picture"), partial(search, image=_PIXEL)) * _WARMING:
+            try:
+                patiently(ask, self._patience_s)
+            except GlimpseError as error:
+                raise CommandError(
+                    f"query cannot search {self._target}, which is not to serve then: {error}; "
+                    "give query an encoder of that model (QUERY_ENCODERS)"
+                ) from error
 
     def _note(self, done: Pass) -> None:
         if not done.is_whole:
@@ -202,10 +216,13 @@ class Change:
             return
         try:
             found = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+        except FileNotFoundError:
             return
+        except (OSError, ValueError):
+            found = None
         same = ("collection", "from", "to", "created_at_ms")
         if not isinstance(found, dict) or any(found.get(k) != self._report[k] for k in same):
+            say(f"{self._path} is no report of this change, and is written anew.")
             return
         if not found.get("switched"):
             for key in ("in_step_at_ms", "compared_at_ms", "unreadable"):
@@ -225,6 +242,8 @@ class Change:
             return
         for identity, why in list(unreadable.items())[:_UNREADABLE_SHOWN]:
             say(f"  {identity}: {why}")
+        if len(unreadable) > _UNREADABLE_SHOWN:
+            say("  ... (--report FILE has all of them)")
         say(f"{len(unreadable):,} images cannot be read.")
         if not without_missing:
             raise CommandError(

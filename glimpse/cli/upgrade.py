@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glimpse.cli import addresses, protection
-from glimpse.cli.comparison import texts_in
+from glimpse.cli.comparison import make_folder, texts_in
 from glimpse.cli.console import CommandError, say
 from glimpse.cli.generations import serving_in
 from glimpse.cli.manage import NameArgument
 from glimpse.cli.sending_options import PatienceOption, ReadsOption
 from glimpse.cli.takeover import Change
+from glimpse.errors import GlimpseError
 from glimpse.results import Generation
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def upgrade(
     Example:
         glimpse upgrade images --encoder 10.0.0.7:50051
     """
+    # What a mistake is in comes first: copying takes hours.
+    given_texts = texts_in(texts)
+    make_folder(sheets)
     wanted = _fingerprint_at(encoder)
     with addresses.connect(query, indexer, data, timeout, patience) as client:
         found = client.list_generations(name, exact=False)
@@ -93,7 +97,7 @@ def upgrade(
             say(f"Generation {target.number} is made, for {target.collection.model.name}.")
         change = Change(client, name, serving, target, patience, reads)
         with change.reported(report):
-            change.run(without_missing, texts_in(texts), sheets, check_only)
+            change.run(without_missing, given_texts, sheets, check_only)
 
 
 def rollback(
@@ -140,7 +144,8 @@ def rollback(
 def _say_served(client: Client, name: str, serving: Generation, report: Path | None) -> None:
     """Nothing is left to do: what has served before was carried over before the switch."""
     with Change(client, name, serving, serving, patience_s=0, reads=1).reported(report):
-        say(f"{name!r} is served by generation {serving.number} already.")
+        model = serving.collection.model.name
+        say(f"{name!r} is served by generation {serving.number} already, which is {model}'s.")
 
 
 def _begun(found: list[Generation], serving: Generation, fingerprint: str) -> Generation | None:
@@ -163,4 +168,7 @@ def _fingerprint_at(encoder: str) -> str:
         client_credentials(told.tls_ca, told.tls_cert, told.tls_key, told.token),
         names=protection.NAMES,
     )
-    return model_of(encoder, credentials).fingerprint
+    try:
+        return model_of(encoder, credentials).fingerprint
+    except GlimpseError as error:
+        raise CommandError(f"--encoder {encoder}: {error}") from error

@@ -89,6 +89,7 @@ async def stack(tmp_path):
         targets = f"{indexer.encoder_target},{new_target}"
         query = await resources.enter_async_context(query_target(store, targets))
         made = Stack(store, indexer.target, query, new_target, folder)
+        made.old = indexer.encoder_target
         await made.index(*(made.draw(number) for number in range(COUNT)))
         yield made
         made.client.close()
@@ -176,6 +177,33 @@ async def test_a_rollback_keeps_what_the_upgrade_left_out(stack, capsys):
 
     assert (await stack.times("images")).keys() == before.keys() - {deleted}
     assert "1 kept that only images@0 has" in capsys.readouterr().err
+
+
+async def test_a_model_that_query_cannot_search_by_gets_no_collection(stack, capsys):
+    async with query_target(stack.store, stack.old) as query:
+        arguments = ["images", "--encoder", stack.new, "--query", query]
+        assert await stack.run("upgrade", *arguments) == 1
+    assert "(QUERY_ENCODERS)" in capsys.readouterr().err
+    assert await stack.serving() == (0, "fake")
+    assert await stack.times("images@1") == {}, "it is told before hours of copying"
+
+
+@pytest.mark.parametrize("option", ["--texts", "--sheets", "--encoder"])
+async def test_what_is_wrong_with_a_command_is_told_before_a_generation_is_made(
+    stack, option, tmp_path, capsys
+):
+    value = {"--texts": tmp_path / "none", "--sheets": stack.draw(9), "--encoder": "127.0.0.1:1"}
+    assert await stack.upgrade(option, value[option]) == 1
+    assert str(value[option]) in capsys.readouterr().err
+    assert len(await stack.store.list_generations("images", deadline=Deadline(T))) == 1
+
+
+async def test_a_report_that_cannot_be_written_is_told_of_before_anything_is_copied(
+    stack, tmp_path, capsys
+):
+    assert await stack.upgrade("--report", tmp_path / "none" / "report.json") == 1
+    assert "report.json: no report" in capsys.readouterr().err
+    assert await stack.times("images@1") == {}
 
 
 async def test_an_upgrade_that_ended_behind_its_switch_has_nothing_left_to_do(

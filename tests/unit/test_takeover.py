@@ -48,6 +48,9 @@ class Client:
     def get_collection(self, address, *, exact):
         return SimpleNamespace(described_at_ms=self.now_ms, rows=1, indexed_rows=1, pending_rows=0)
 
+    def search(self, *_, **__):
+        pass
+
 
 def generation(number, created_at_ms=1):
     return SimpleNamespace(number=number, collection=SimpleNamespace(created_at_ms=created_at_ms))
