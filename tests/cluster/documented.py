@@ -73,6 +73,8 @@ ELSEWHERE: Mapping[str, str] = {
     "glimpse rollback": "tests/upgrade",
     "glimpse prune": "tests/upgrade",
     "kubectl -n glimpse logs -f job/upgrade": "no run has a second encoder",
+    "kubectl -n glimpse rollout status deployment/encoder-new": "as before",
+    "kubectl -n glimpse delete job upgrade": "as before",
     "kubectl -n glimpse delete deployment,service,serviceaccount,pdb encoder-new": "as before",
     "kubectl -n glimpse delete pvc encoder-new-weights": "as before",
     "glimpse export": "tests/integration/test_backup.py",
