@@ -1,5 +1,5 @@
 """The three stores that must keep one contract, and a collection in each; the Milvus server talks
-mTLS and has a database for it, as in production.
+mTLS, lets in users alone, and has a database for it, as in production.
 
 A fourth, `remote`, is there only where GLIMPSE_TEST_MILVUS_URI names a server that somebody has, as
 `make contract` does; MILVUS_TOKEN and the like say how to reach it. Its collections get a prefix of
@@ -35,10 +35,13 @@ from tests.authority import Authority, write
 from tests.backends import MilvusLite, MilvusServer, has_milvus_server
 from tests.contract.prefixed_store import PrefixedStore
 from tests.memory_store import MemoryStore
+from tests.milvus_rights import granted, kind_of
 from tests.waiting import wait_until
 
 T = 30.0  # seconds; enough for a slow machine, and never waited for in vain
 DIMENSION = 8
+PASSWORD = "password"
+"""Of the users of the Milvus server."""
 
 _REMOTE_URI = os.environ.get("GLIMPSE_TEST_MILVUS_URI", "")
 _SERVERS = ["milvus", "remote"] if _REMOTE_URI else ["milvus"]
@@ -98,7 +101,7 @@ def process_of(
         return MilvusLite(directory)
     if not has_milvus_server():
         pytest.skip("no Milvus server: `make milvus-server` could not install it")
-    return MilvusServer(directory, tls)
+    return MilvusServer(directory, tls, {"COMMON_SECURITY_AUTHORIZATIONENABLED": "true"})
 
 
 @pytest.fixture(scope="package")
@@ -111,9 +114,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     caller = write(folder, "store", authority.pair("store"))
     with running("milvus", tmp_path_factory, (own.cert, own.key, ca)) as process:
         credentials = Credentials(ca, caller.cert, caller.key)
-        backend = Backend("milvus", "milvus", process.uri, process, credentials)
+        token = "root:Milvus"  # who is there from the beginning
+        backend = Backend("milvus", "milvus", process.uri, process, credentials, token)
         backend.with_database("first")  # waits until it answers; what fails here fails once
+        create_users(backend)  # now: a server with much to do takes its time to know a grant
         yield backend
+
+
+def create_users(backend: Backend) -> None:
+    """Those of the services, in all databases, with the rights that jobs/milvus-users grants: it
+    grants groups of them, which Milvus has from 2.5 on."""
+    with contextlib.closing(backend.client()) as root:
+        for user in ("indexer", "query"):
+            root.create_role(user)
+            for right in sorted(granted(user)):
+                root.grant_privilege(user, kind_of(right), right, "*", db_name="*")
+            root.create_user(user, PASSWORD)
+            root.grant_role(user, user)
 
 
 @pytest.fixture(scope="package")

@@ -26,18 +26,18 @@ def refused(request, backend, tmp_path):
 
 
 async def test_milvus_with_tls_lets_in_nobody_without_its_authoritys_certificate(backend, refused):
-    store = MilvusStore(backend.uri, "", refused)
+    store = MilvusStore(backend.uri, backend.token, refused)
     with pytest.raises(GlimpseError):
         await store.ready(deadline=Deadline(3.0))
     await store.close()
     # It was not down: who may come in comes in.
-    store = MilvusStore(backend.uri, "", backend.credentials)
+    store = MilvusStore(backend.uri, backend.token, backend.credentials)
     await store.ready(deadline=Deadline(T))
     await store.close()
 
 
 async def test_milvus_with_tls_does_not_talk_plaintext(backend):
-    store = MilvusStore(backend.uri.replace("https://", "http://"))
+    store = MilvusStore(backend.uri.replace("https://", "http://"), backend.token)
     with pytest.raises(GlimpseError):
         await store.ready(deadline=Deadline(3.0))
     await store.close()

@@ -7,30 +7,11 @@ import runpy
 import pytest
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from tests.k8s.manifests import K8S
+from tests.milvus_rights import SCRIPT, granted, need_of
 
-SCRIPT = K8S / "jobs" / "milvus-users" / "create_users.py"
 STORE = K8S.parents[1] / "services" / "vectors" / "milvus"
-# Of Milvus 2.6, each with those of the level before; source: pkg/util/paramtable/rbac_param.go.
-READ = [
-    "Query",
-    "Search",
-    "IndexDetail",
-    "GetFlushState",
-    "GetLoadState",
-    "DescribeCollection",
-    "GetStatistics",
-]
-WRITE = ["Load", "Release", "Upsert", "Delete", "Flush", "CreateIndex", "DropIndex"]
-RIGHTS = {
-    "CollectionReadOnly": READ,
-    "CollectionAdmin": [*READ, *WRITE, "CreateAlias", "DropAlias"],
-    "DatabaseReadOnly": ["ShowCollections"],
-    "DatabaseAdmin": ["ShowCollections", "CreateCollection", "DropCollection"],
-    "Load": ["Load"],
-}
 # The requests of pymilvus' methods, where they are not named like them.
 REQUESTS = {
     "list_collections": ["ShowCollections"],
@@ -148,20 +129,16 @@ def needed(methods):
     for method in methods:
         like_it = "".join(map(str.capitalize, method.split("_")))
         for request in REQUESTS.get(method, [like_it]):
-            options = getattr(milvus_pb2, f"{request}Request").DESCRIPTOR.GetOptions()
-            if options.HasExtension(common_pb2.privilege_ext_obj):
-                right = options.Extensions[common_pb2.privilege_ext_obj].object_privilege
-                yield common_pb2.ObjectPrivilege.Name(right).removeprefix("Privilege")
+            if (need := need_of(f"{request}Request")) is not None:
+                yield need.right
 
 
 def test_the_services_may_send_all_requests_that_the_store_makes():
     sent = r"(?:\bcall|\bfind|_send)\(\s*\"(\w+)\""
     methods = {each for path in STORE.glob("*.py") for each in re.findall(sent, path.read_text())}
     assert {"alter_collection_properties", "create_alias", *BY_QUERY} <= methods
-    grants = runpy.run_path(str(SCRIPT))["GRANTS"]
     for service, its_methods in {"indexer": methods, "query": BY_QUERY}.items():
-        may = {right for group in grants[service] for right in RIGHTS[group]}
-        assert set(needed(its_methods)) <= may, service
+        assert set(needed(its_methods)) <= granted(service), service
 
 
 def test_run_again_it_brings_the_services_to_their_new_passwords(milvus, run):
