@@ -4,6 +4,7 @@ import inspect
 import re
 import runpy
 
+import grpc
 import pytest
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
@@ -157,3 +158,16 @@ def test_a_milvus_that_refuses_is_one_line_and_a_job_that_failed(milvus, run, ca
     milvus.passwords["root"] = "somebody else's"
     assert run() == 1
     assert capsys.readouterr().out == "Milvus: root is not let in\n"
+
+
+def test_a_milvus_that_has_no_groups_of_rights_is_one_line_too(milvus, run, capsys, monkeypatch):
+    class Unimplemented(grpc.RpcError):
+        def code(self):
+            return grpc.StatusCode.UNIMPLEMENTED
+
+    def refuse(self, role, privilege, collection_name, db_name):
+        raise Unimplemented
+
+    monkeypatch.setattr(Connection, "grant_privilege_v2", refuse)
+    assert run() == 1
+    assert "older than 2.5" in capsys.readouterr().out
