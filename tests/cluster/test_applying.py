@@ -1,15 +1,13 @@
-"""The manifests are applied to a real Kubernetes: what it says of them, and what it refuses."""
+"""The manifests are applied to a real Kubernetes, and applied again."""
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.cluster import claims, toolchain
 from tests.cluster.deployed import Cluster
-from tests.cluster.kubectl import Refused
 from tests.k8s.manifests import DEPLOYMENTS, K8S
 
 # What validates, and `kubectl diff`, read the server's types; that is two seconds each time.
@@ -51,17 +49,3 @@ def _generations_of_budgets(cluster: Cluster) -> dict[str, int]:
     """How often the specification of each has changed."""
     budgets = cluster.kubectl.get("poddisruptionbudgets", "--namespace=glimpse")["items"]
     return {item["metadata"]["name"]: item["metadata"]["generation"] for item in budgets}
-
-
-def test_a_run_does_not_deploy_over_production(production):
-    with pytest.raises(toolchain.Unavailable, match="other than overlays/local"):
-        claims.check_usable(production.kubectl, set())
-
-
-def test_namespace_refuses_a_pod_that_may_do_more(production):
-    pod = {"image": "any", "name": "any", "securityContext": {"privileged": True}}
-    with pytest.raises(Refused, match='violates PodSecurity "restricted'):
-        production.kubectl(
-            *("run", "any", "--image=any", "--namespace=glimpse"),
-            f"--overrides={json.dumps({'spec': {'containers': [pod]}})}",
-        )

@@ -1,12 +1,32 @@
-"""Pods of overlays/production in a real Kubernetes' hands: spread, replaced, drained, scaled."""
+"""overlays/production in a real Kubernetes' hands: what is refused beside it, and its pods: spread,
+replaced, drained, scaled."""
 
 from __future__ import annotations
 
-from tests.cluster import metrics
+import json
+
+import pytest
+
+from tests.cluster import claims, metrics, toolchain
 from tests.cluster.deployed import PRODUCTION, Cluster
+from tests.cluster.kubectl import Refused
 from tests.cluster.nodes import MACHINES
 from tests.k8s.manifests import K8S
 from tests.waiting import wait_until
+
+
+def test_a_run_does_not_deploy_over_production(production):
+    with pytest.raises(toolchain.Unavailable, match="other than overlays/local"):
+        claims.check_usable(production.kubectl, set())
+
+
+def test_namespace_refuses_a_pod_that_may_do_more(production):
+    pod = {"image": "any", "name": "any", "securityContext": {"privileged": True}}
+    with pytest.raises(Refused, match='violates PodSecurity "restricted'):
+        production.kubectl(
+            *("run", "any", "--image=any", "--namespace=glimpse"),
+            f"--overrides={json.dumps({'spec': {'containers': [pod]}})}",
+        )
 
 
 def test_pods_spread_over_zones_and_leave_gpus_to_the_encoder(production):
