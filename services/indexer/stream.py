@@ -190,7 +190,10 @@ class Stream:
         # Only now: whether it is too large is known without a copy of it.
         content = bytes(image.content)
         under_way = _UnderWay(image.sequence, content, attributes, turn, row_bytes)
-        self._images.add(asyncio.create_task(self._index(under_way)))
+        task = asyncio.create_task(self._index(under_way))
+        self._images.add(task)
+        # One that is cancelled before its first step never comes to what discards it below.
+        task.add_done_callback(self._images.discard)
 
     async def _checked(self, image: Image) -> tuple[Attributes, int]:
         """What is stored of an image, and the bytes that its row will take."""

@@ -607,6 +607,20 @@ async def test_a_caller_that_leaves_leaves_nothing_behind(world):
         assert not world.metric("glimpse_indexer_stage_images", stage=stage)
 
 
+async def test_a_caller_that_leaves_before_an_images_first_step_is_waited_for_by_nobody(world):
+    tasks = asyncio.all_tasks()
+
+    async def leaving():
+        call.cancel()  # its turn comes before that of the image
+        yield Image(0, png(0), id="p0")
+        await asyncio.Event().wait()
+
+    call = asyncio.create_task(_collect(world.pipeline.index(Target(NAME, MODEL), leaving())))
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(call, T)
+    assert asyncio.all_tasks() == tasks
+
+
 async def test_a_stop_acknowledges_what_was_taken_then_asks_to_resume(world):
     world.encoder.open.clear()
     waiting = asyncio.Event()
