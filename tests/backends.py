@@ -19,6 +19,7 @@ from pathlib import Path
 
 from glimpse.cli.local.process import let_interrupts_through
 from glimpse.cli.ports import free_ports
+from glimpse.process_group import OWN_GROUP
 from tests.waiting import wait_until
 
 _MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"
@@ -104,7 +105,7 @@ class Process:
                 env={**os.environ, **self._environment},
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                **OWN_GROUP,
             )
 
     @property

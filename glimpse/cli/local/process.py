@@ -1,4 +1,4 @@
-"""One child process in a session of its own, and its log; what it serves is stack's job."""
+"""One child process in a group of its own, and its log; what it serves is stack's job."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from glimpse.cli.local import guard
 from glimpse.cli.local.log_file import LogFile
+from glimpse.process_group import OWN_GROUP
 
 
 class Guard:
@@ -30,9 +32,9 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
             pass_fds=[keep_fd],
             text=True,
+            **OWN_GROUP,
         )
 
     @property
@@ -88,7 +90,7 @@ class Process:
         self._command = list(command)
         self._environment = dict(environment)
         self._stop_signal = stop_signal
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[Any] | None = None
         self._guard: Guard | None = None
 
     def start(self, guard: Guard) -> None:
@@ -101,11 +103,11 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Away from the terminal, so that Ctrl-C reaches only whoever stops them in order.
-                start_new_session=True,
                 pass_fds=[guard.keep_fd],
                 cwd=self.log_path.parent,
                 env=os.environ | self._environment,
+                # Away from the terminal, so that Ctrl-C reaches only whoever stops them in order.
+                **OWN_GROUP,
             )
         self._guard = guard
         guard.watch(self._child.pid, self._stop_signal)

@@ -26,6 +26,7 @@ from glimpse.cli.local.data_folder import DataFolder
 from glimpse.cli.local.process import Guard, Process
 from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_milvus_ready, is_serving
+from glimpse.process_group import OWN_GROUP
 
 _LOOK_S = 0.1
 _TELL_S = 10.0  # between what is told about a start that takes long
@@ -247,7 +248,7 @@ class Stack:
             cwd=self.options.data,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,
+            **OWN_GROUP,
         )
         guard.watch(fetch.pid, signal.SIGTERM)
         try:
