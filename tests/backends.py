@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from glimpse.cli.local.process import let_interrupts_through
+from glimpse.cli.local.process_group import OWN_GROUP
 from glimpse.cli.ports import free_ports
-from glimpse.process_group import OWN_GROUP
 from tests.waiting import wait_until
 
 _MILVUS = Path(__file__).resolve().parent.parent / "build" / "milvus-server"

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glimpse.cli.local.process_group import OWN_GROUP
 from glimpse.errors import InvalidImage
 from glimpse.pictures.preprocess import Decoded
 from glimpse.pictures.preprocessing import Preprocessing
-from glimpse.process_group import OWN_GROUP
 from services.common import decode_worker
 from services.common.decode_worker import ANSWER, MAX_TEXT_BYTES, READY, REQUEST, AnswerKind
 

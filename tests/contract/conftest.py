@@ -94,14 +94,17 @@ class Backend:
 
 
 def process_of(
-    name: str, tmp_path_factory: pytest.TempPathFactory, tls: tuple[Path, Path, Path] | None = None
+    name: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    tls: tuple[Path, Path, Path] | None = None,
+    settings: dict[str, str] | None = None,
 ) -> MilvusLite | MilvusServer:
     directory = tmp_path_factory.mktemp(name)
     if name == "lite":
         return MilvusLite(directory)
     if not has_milvus_server():
         pytest.skip("no Milvus server: `make milvus-server` could not install it")
-    return MilvusServer(directory, tls, {"COMMON_SECURITY_AUTHORIZATIONENABLED": "true"})
+    return MilvusServer(directory, tls, settings)
 
 
 @pytest.fixture(scope="package")
@@ -112,7 +115,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     ca = authority.write(folder)
     own = write(folder, "milvus", authority.pair("localhost"))
     caller = write(folder, "store", authority.pair("store"))
-    with running("milvus", tmp_path_factory, (own.cert, own.key, ca)) as process:
+    users = {"COMMON_SECURITY_AUTHORIZATIONENABLED": "true"}
+    with running("milvus", tmp_path_factory, (own.cert, own.key, ca), users) as process:
         credentials = Credentials(ca, caller.cert, caller.key)
         token = "root:Milvus"  # who is there from the beginning
         backend = Backend("milvus", "milvus", process.uri, process, credentials, token)
@@ -157,11 +161,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 @contextlib.contextmanager
 def running(
-    name: str, tmp_path_factory: pytest.TempPathFactory, tls: tuple[Path, Path, Path] | None = None
+    name: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    tls: tuple[Path, Path, Path] | None = None,
+    settings: dict[str, str] | None = None,
 ) -> Iterator[MilvusLite | MilvusServer]:
     """Started, and killed in the end, as nobody needs what it holds; an orderly stop takes longer,
     at times half a minute."""
-    process = process_of(name, tmp_path_factory, tls)
+    process = process_of(name, tmp_path_factory, tls, settings)
     process.start()
     try:
         yield process

@@ -13,7 +13,7 @@ from typing import Any
 
 from glimpse.cli.local import guard
 from glimpse.cli.local.log_file import LogFile
-from glimpse.process_group import OWN_GROUP
+from glimpse.cli.local.process_group import OWN_GROUP
 
 
 class Guard:

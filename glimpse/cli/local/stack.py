@@ -24,9 +24,9 @@ from pathlib import Path
 from glimpse.cli.console import CommandError
 from glimpse.cli.local.data_folder import DataFolder
 from glimpse.cli.local.process import Guard, Process
+from glimpse.cli.local.process_group import OWN_GROUP
 from glimpse.cli.ports import HOST, Ports
 from glimpse.cli.probes import is_milvus_ready, is_serving
-from glimpse.process_group import OWN_GROUP
 
 _LOOK_S = 0.1
 _TELL_S = 10.0  # between what is told about a start that takes long
