@@ -8,7 +8,6 @@ cannot take one for another.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from glimpse.errors import AlreadyExists, FailedPrecondition, NotFound
 from services.common.tasks import concurrently
@@ -38,20 +37,14 @@ async def resolve(call: MilvusCall, address: str) -> schema.Known:
     Raises NotFound, FailedPrecondition (FOREIGN_COLLECTION) and what else Milvus answers.
     """
     collection, number = generation_names.parts_of(address)
-    own_name = generation_names.stored_name(collection, number or 0)
     if number is None and generation_names.can_grow(collection):
-        # Side by side: most collections have no alias, and every look-up would wait twice.
         alias = generation_names.serving_alias(collection)
-        described, own = await concurrently(
-            *(call.find("describe_collection", name) for name in (alias, own_name))
-        )
+        described = await call.find("describe_collection", alias)
         serving = schema.known_of(described, alias) if described else None
         if serving is not None and serving.marks.collection == collection:
             return serving
-    else:
-        own = await call.find("describe_collection", own_name)
-    known = _ours(call, own, own_name) if own else None
-    if known is None or (known.spec.name, known.spec.generation) != (collection, number or 0):
+    known = await _described(call, generation_names.stored_name(collection, number or 0))
+    if (known.spec.name, known.spec.generation) != (collection, number or 0):
         raise NotFound(f"no collection {address!r}", reason="COLLECTION_NOT_FOUND")
     return known
 
@@ -175,11 +168,7 @@ async def _described_if_ours(call: MilvusCall, milvus_name: str) -> schema.Known
 
 
 async def _described(call: MilvusCall, milvus_name: str) -> schema.Known:
-    return _ours(call, await call("describe_collection", milvus_name), milvus_name)
-
-
-def _ours(call: MilvusCall, description: Any, milvus_name: str) -> schema.Known:
-    known = schema.known_of(description, milvus_name)
+    known = schema.known_of(await call("describe_collection", milvus_name), milvus_name)
     if known is None:
         raise FailedPrecondition(
             f"collection {call.name!r} was not created by glimpse", reason=_REASON_FOREIGN
