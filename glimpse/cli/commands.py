@@ -4,6 +4,8 @@ errors are main's job."""
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Iterable
 from keyword import iskeyword
 from typing import Any
 
@@ -11,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 from glimpse.cli import protection
-from glimpse.cli.option_names import with_options
 from glimpse.errors import GlimpseError
 
 COMMANDS = {
@@ -40,6 +41,10 @@ COMMANDS = {
 `local` are in a checkout only."""
 
 
+# What a message begins with, as "options.limit: must be"; and certificates' files anywhere in it.
+_NAMES = re.compile(r"^[\w.\[\]]+(?=: )|\btls_\w+")
+
+
 class LazyCommands(TyperGroup):
     """COMMANDS for Typer. Listing them imports none, looking one up imports its module alone: gRPC
     takes longer to load than all that `glimpse --help` needs."""
@@ -65,7 +70,7 @@ class LazyCommands(TyperGroup):
             return super().invoke(ctx)
         except GlimpseError as error:
             command = self.get_command(ctx, ctx.invoked_subcommand)
-            error.args = (with_options(str(error), (*self.params, *command.params)),)
+            error.args = (_with_options(str(error), (*self.params, *command.params)),)
             raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -87,3 +92,22 @@ def app() -> typer.Typer:
     )
     commands.callback()(protection.options)
     return commands
+
+
+def _with_options(message: str, parameters: Iterable[Any]) -> str:
+    """`message` with a command's option, or argument, in place of each name that it stands for: it
+    is that of the parameter of the command's function, or of the field's last part."""
+    known = {parameter.name: _as_typed(parameter) for parameter in parameters}
+
+    def typed(found: re.Match[str]) -> str:
+        name = found[0].rpartition(".")[2].partition("[")[0]
+        return known.get(name, found[0])
+
+    return _NAMES.sub(typed, message)
+
+
+def _as_typed(parameter: Any) -> str:
+    """An option by its longest name; an argument as the command's help calls it."""
+    if parameter.param_type_name == "option":
+        return max(parameter.opts, key=len)
+    return parameter.metavar or parameter.name.upper()
