@@ -7,11 +7,10 @@ import os
 import socket
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from glimpse.cli.local.process_group import OWN_GROUP
 from glimpse.errors import InvalidImage
 from glimpse.pictures.preprocess import Decoded
 from glimpse.pictures.preprocessing import Preprocessing
@@ -21,6 +20,11 @@ from services.common.decode_worker import ANSWER, MAX_TEXT_BYTES, READY, REQUEST
 _SOCKET_BYTES = 2**20  # the kernel gives what it may: files of some 200 KB pass in one go
 # A worker needs none of the service's settings, secrets among them.
 _ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+# Out of reach of a terminal's Ctrl-C. A session of its own would also do, and does for Python 3.10,
+# but Linux may share the CPU out among sessions: each worker would count as much as a service.
+_OWN_GROUP: dict[str, Any] = (
+    {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
+)
 
 
 class Allowance(NamedTuple):
@@ -58,7 +62,7 @@ class DecodeProcess:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=_environment(),
-                **OWN_GROUP,
+                **_OWN_GROUP,
             )
 
     async def ready(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import subprocess
@@ -63,6 +64,28 @@ def test_weights_are_loaded_as_numbers_only():
     ]
     assert loads
     assert all("weights_only=True" in call for call in loads)
+
+
+def test_services_import_nothing_that_the_wheel_leaves_out():
+    """Their images have the wheel, not the checkout."""
+    left_out = tuple(pyproject()["tool"]["setuptools"]["packages"]["find"]["exclude"])
+    imported = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / "services").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in imported_by(node)
+        if name.startswith(left_out)
+    ]
+    assert left_out
+    assert imported == []
+
+
+def imported_by(node):
+    if isinstance(node, ast.Import):
+        return [each.name for each in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{each.name}" for each in node.names]
+    return []
 
 
 def test_every_dependency_is_pinned_to_one_version():

@@ -10,5 +10,6 @@ OWN_GROUP: dict[str, Any] = (
 
 A session of its own would do as well, and does for Python 3.10. But Linux may share the processors
 out among sessions (/proc/sys/kernel/sched_autogroup_enabled): whoever waits for several of them in
-turn then waits up to 0.1 s for each, where two cores are busy.
+turn then waits up to 0.1 s for each, where two cores are busy. The services say the same of their
+decode workers: their images have the wheel, which leaves this package out.
 """
