@@ -86,7 +86,7 @@ class Connection:
         self._uri = uri
         self._token = token
         self._certificates = credentials.watch_tls()
-        self.certificate_options = certificate_options(credentials)
+        self._certificate_options = certificate_options(credentials)
         self._diagnosis = _diagnosis(uri, credentials)
         self._used: object = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -107,7 +107,7 @@ class Connection:
                     timeout=_MAX_CALL_S,
                     dedicated=True,
                     grpc_options=_GRPC_OPTIONS | dict(proxy_options(urlsplit(self._uri).netloc)),
-                    **self.certificate_options,
+                    **self._certificate_options,
                 )
                 try:
                     version = await client.get_server_version(timeout=_MAX_CALL_S)
