@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 _FIELDS = ("uri", "metadata", "content_sha256", "indexed_at_ms")
 _LIST_TIMEOUT_S = 60.0  # of one page
 _PAGE_ROWS = 10_000  # as many as the service gives at once
-_AT_ONCE = 500  # ids that are looked at, or deleted, in one call
+_AT_ONCE = 500  # images that are looked at together
 _MANY = 2_000  # images that cannot be carried over while callers wait
 
 
@@ -190,8 +190,8 @@ class Carrier:
         while ids := [row.id for row in islice(rows, _AT_ONCE)]:
             asked.difference_update(ids)
             yield from self._files(self._listed(self._source, ids), done)
-        for some in _parts(sorted(asked)):
-            yield from self._files(self._listed(self._source, some), done)
+        if asked:
+            yield from self._files(self._listed(self._source, sorted(asked)), done)
 
     def _differing(self, done: Pass, since_ms: int) -> Iterator[StoredImage]:
         """Rows of the source, ids and times alone, that the target has not as new; notes those of
@@ -217,7 +217,7 @@ class Carrier:
                 yield from page
 
     def _listed(self, address: str, ids: Sequence[str]) -> Iterable[StoredImage]:
-        """The rows of at most _AT_ONCE ids, as far as they are there."""
+        """The rows of these ids, as far as they are there."""
         return self._client.list_images(
             address, ids=ids, output_fields=_FIELDS, timeout_s=_LIST_TIMEOUT_S
         )
@@ -241,12 +241,11 @@ class Carrier:
 
     def _delete_absent(self, ids: Sequence[str]) -> int:
         """Deletes from the target those that the source has not."""
-        deleted = 0
-        for some in _parts(ids):
-            listed = self._client.list_images(self._source, ids=some, timeout_s=_LIST_TIMEOUT_S)
-            gone = set(some) - {image.id for image in listed}
-            deleted += self._client.delete(self._target, ids=sorted(gone)) if gone else 0
-        return deleted
+        if not ids:
+            return 0
+        listed = self._client.list_images(self._source, ids=ids, timeout_s=_LIST_TIMEOUT_S)
+        gone = set(ids) - {image.id for image in listed}
+        return self._client.delete(self._target, ids=sorted(gone)) if gone else 0
 
 
 def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
